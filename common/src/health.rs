@@ -1,0 +1,75 @@
+//! Health samples: how a device and its workloads fare now. The next sample replaces the last.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{DeviceId, Name};
+use crate::report::PhaseName;
+use crate::time::UnixTime;
+
+/// The format this code writes.
+pub const HEALTH_FORMAT: u32 = 1;
+
+/// What the machine says of itself (paper 1, workload table; storage as free bytes).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct HostFacts {
+    /// Share of all processors that was busy since the last sample, 0 to 1.
+    pub cpu_busy: f64,
+    /// Number of processors.
+    pub cpus: u32,
+    /// Load average over one minute.
+    pub load_1m: f64,
+    /// Memory in bytes.
+    pub memory_total_bytes: u64,
+    /// Memory that new work can have without swapping, in bytes.
+    pub memory_available_bytes: u64,
+    /// Size of the storage of the agent's state, in bytes.
+    pub storage_total_bytes: u64,
+    /// Free bytes there.
+    pub storage_free_bytes: u64,
+    /// Seconds since boot.
+    pub uptime_secs: u64,
+    /// The kernel's random id of this boot.
+    pub boot_id: String,
+    /// Kernel release.
+    pub kernel: String,
+}
+
+/// How one workload fares.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkloadFacts {
+    /// The component.
+    pub component: Name,
+    /// Its container.
+    pub container: String,
+    /// Whether it runs.
+    pub running: bool,
+    /// Share of one processor, 0 and up.
+    pub cpu: Option<f64>,
+    /// Memory in bytes.
+    pub memory_bytes: Option<u64>,
+    /// How often Docker has restarted it.
+    pub restarts: u64,
+}
+
+/// A health sample.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HealthSample {
+    /// [`HEALTH_FORMAT`].
+    pub format: u32,
+    /// Whose.
+    pub device: DeviceId,
+    /// By the device's trusted time.
+    pub made: UnixTime,
+    /// Version of the agent.
+    pub agent: String,
+    /// Where it is in its order.
+    pub phase: PhaseName,
+    /// What it waits on.
+    pub waiting_on: Option<String>,
+    /// The machine.
+    pub host: HostFacts,
+    /// The workloads.
+    pub workloads: Vec<WorkloadFacts>,
+    /// Able to checkpoint containers, or why not.
+    pub checkpoint: Result<(), String>,
+}

@@ -1,0 +1,294 @@
+//! The formats on the wire and on disk, held against files that are read in review. `TAKT_BLESS=1` writes them anew.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use takt_common::api::{CampaignRequest, EnrolRequest, Problem};
+use takt_common::envelope::{PayloadType, Signers};
+use takt_common::health::{HEALTH_FORMAT, HealthSample, HostFacts, WorkloadFacts};
+use takt_common::order::{
+    Action, AtDeadline, Member, Mode, ORDER_FORMAT, Order, Policy, Position, SnapshotRef, Window,
+};
+use takt_common::release::{
+    Artifact, Container, Health, Kind, MANIFEST_FORMAT, Manifest, Probe, ReleaseId, Severity, Strategy,
+};
+use takt_common::report::{
+    Ack, Installed, Memory, OrderRef, Outcome, PhaseName, REPORT_FORMAT, Refused, Report, Timing,
+};
+use takt_common::{DeviceId, Envelope, Name, Sha256Digest, SigningKey, UnixTime, strict_json};
+
+/// A key for goldens only: its seed is 32 bytes of `0x07`.
+const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\n-----END PRIVATE KEY-----\n";
+
+fn key() -> SigningKey {
+    SigningKey::from_pem(KEY).unwrap()
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn device() -> DeviceId {
+    DeviceId::of_key(&key().public())
+}
+
+fn release() -> ReleaseId {
+    ReleaseId { name: name("counter"), version: name("2.0.0") }
+}
+
+fn manifest() -> Manifest {
+    let archive = Sha256Digest::of(b"archive");
+    Manifest {
+        format: MANIFEST_FORMAT,
+        release: release(),
+        counter: 2,
+        severity: Severity::Minor,
+        kind: Kind::Container,
+        hardware: vec![name("cam-x")],
+        artifacts: vec![Artifact { sha256: archive, length: 7 }],
+        container: Some(Container {
+            archive,
+            image_id: Sha256Digest::of(b"image"),
+            env: [("PORT".to_owned(), "${port}".to_owned())].into(),
+            command: vec![],
+            volumes: vec!["state:/var/lib/counter".into()],
+            memory_mib: Some(64),
+            strategies: vec![Strategy::Preserve, Strategy::Replace],
+            stop_grace_secs: 5,
+        }),
+        health: Health {
+            probes: vec![
+                Probe::Http("http://127.0.0.1:${port}/health".into()),
+                Probe::Tcp("127.0.0.1:${port}".into()),
+                Probe::Exec(vec!["/check".into(), "--fast".into()]),
+            ],
+            ..Health::default()
+        },
+        unpacked_bytes: 1_000_000,
+    }
+}
+
+fn order() -> Order {
+    let manifest = manifest();
+    Order {
+        format: ORDER_FORMAT,
+        device: device(),
+        epoch: 1,
+        generation: 7,
+        nonce: None,
+        issued: UnixTime::from_secs(1_795_248_000),
+        not_after: UnixTime::from_secs(1_795_251_600),
+        previous_order_digest: Some(Sha256Digest::of(b"order 6")),
+        snapshot: SnapshotRef { version: 3, sha256: Sha256Digest::of(b"snapshot") },
+        action: Action::Install,
+        members: vec![
+            Member {
+                path: release().target_path(),
+                length: manifest.to_bytes().len() as u64,
+                sha256: Sha256Digest::of(&manifest.to_bytes()),
+                release: release(),
+                hw: vec![name("cam-x")],
+            },
+            Member {
+                path: manifest.artifacts[0].target_path(),
+                length: 7,
+                sha256: manifest.artifacts[0].sha256,
+                release: release(),
+                hw: vec![name("cam-x")],
+            },
+        ],
+        mode: Mode::Rolling { standby: device() },
+        window: Some(Window {
+            from: UnixTime::from_secs(1_795_248_000),
+            until: UnixTime::from_secs(1_795_255_200),
+        }),
+        deadline: UnixTime::from_secs(1_795_251_600),
+        policy: Policy { at_deadline: AtDeadline::GoAhead, retry: true, retain: 3 },
+    }
+}
+
+fn report() -> Report {
+    Report {
+        format: REPORT_FORMAT,
+        device: device(),
+        sequence: 41,
+        previous_report_digest: Some(Sha256Digest::of(b"report 40")),
+        boot_id: "0f1e2d3c-0000-4000-8000-000000000000".into(),
+        nonce: "00112233445566778899aabbccddeeff".into(),
+        installed: vec![Installed {
+            release: release(),
+            counter: 2,
+            manifest: Sha256Digest::of(b"manifest"),
+        }],
+        standing_in_for: Some(device()),
+        order: Some(OrderRef {
+            position: Position { epoch: 1, generation: 7 },
+            digest: Sha256Digest::of(b"order 7"),
+        }),
+        phase: PhaseName::Ended,
+        outcome: Some(Outcome::RolledBack { cause: "exited with code 1".into(), memory: Memory::Kept }),
+        warnings: vec!["slow".into()],
+        waiting_on: None,
+        refused: Some(Refused {
+            envelope: Sha256Digest::of(b"envelope"),
+            rule: "for-me".into(),
+            why: "the order is for another device".into(),
+        }),
+        timing: Some(Timing { switch_millis: 120, rollback_millis: Some(340) }),
+        made: UnixTime::from_secs(1_795_248_100),
+        time_floor: UnixTime::from_secs(1_795_248_000),
+    }
+}
+
+fn health() -> HealthSample {
+    HealthSample {
+        format: HEALTH_FORMAT,
+        device: device(),
+        made: UnixTime::from_secs(1_795_248_100),
+        agent: "0.1.0".into(),
+        phase: PhaseName::Staged,
+        waiting_on: Some("low disk: 310 MiB free, 900 MiB needed".into()),
+        host: HostFacts {
+            cpu_busy: 0.25,
+            cpus: 4,
+            load_1m: 0.5,
+            memory_total_bytes: 1 << 30,
+            memory_available_bytes: 1 << 29,
+            storage_total_bytes: 1 << 34,
+            storage_free_bytes: 1 << 33,
+            uptime_secs: 3600,
+            boot_id: "0f1e2d3c-0000-4000-8000-000000000000".into(),
+            kernel: "6.1.0".into(),
+        },
+        workloads: vec![WorkloadFacts {
+            component: name("counter"),
+            container: "takt-counter".into(),
+            running: true,
+            cpu: Some(0.5),
+            memory_bytes: Some(1 << 20),
+            restarts: 0,
+        }],
+        checkpoint: Err("criu is not installed".into()),
+    }
+}
+
+/// Holds `value` against its file, in both directions.
+fn hold<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(file: &str, value: &T) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(file);
+    let text = serde_json::to_string_pretty(value).unwrap() + "\n";
+    if std::env::var_os("TAKT_BLESS").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert_eq!(text, golden, "{file} differs; read the change, then bless it with TAKT_BLESS=1");
+    let read: T = strict_json::from_slice(golden.as_bytes(), 64 * 1024).unwrap();
+    assert_eq!(&read, value, "{file} does not read back as itself");
+}
+
+#[test]
+fn documents_have_the_form_of_their_goldens() {
+    manifest().check().unwrap();
+    hold("manifest.json", &manifest());
+    hold("order.json", &order());
+    hold("report.json", &report());
+    hold("health.json", &health());
+    hold(
+        "ack.json",
+        &Ack {
+            device: device(),
+            sequence: 41,
+            nonce: "00112233445566778899aabbccddeeff".into(),
+            time: UnixTime::from_secs(1_795_248_101),
+        },
+    );
+}
+
+#[test]
+fn every_action_mode_and_outcome_has_the_form_of_its_golden() {
+    let other = device();
+    hold(
+        "actions.json",
+        &vec![
+            Action::Install,
+            Action::TakeOver { device: other, name: name("camera-1") },
+            Action::HandBack { device: other, name: name("camera-1") },
+            Action::Withdraw,
+        ],
+    );
+    hold("modes.json", &vec![Mode::InPlace, Mode::Rolling { standby: other }]);
+    let cause = || "cause".to_owned();
+    hold(
+        "outcomes.json",
+        &vec![
+            Outcome::Verified { strategy: Some(Strategy::Replace) },
+            Outcome::Verified { strategy: None },
+            Outcome::RolledBack { cause: cause(), memory: Memory::Lost },
+            Outcome::RolledBack { cause: cause(), memory: Memory::Untouched },
+            Outcome::Failed { cause: cause() },
+            Outcome::GivenUp { cause: cause() },
+            Outcome::Withdrawn,
+            Outcome::Serving,
+            Outcome::HandedBack,
+            Outcome::Stranded { cause: cause() },
+        ],
+    );
+}
+
+#[test]
+fn a_sealed_order_has_the_form_of_its_golden_and_opens() {
+    let envelope = Envelope::seal(PayloadType::Order, &order().to_bytes(), &[&key()]);
+    hold("order-envelope.json", &envelope);
+    let signers = Signers { role: "the order keys".into(), keys: vec![key().public()], threshold: 1 };
+    assert_eq!(envelope.open(PayloadType::Order, &signers).unwrap(), order().to_bytes());
+}
+
+#[test]
+fn bodies_of_the_api_have_the_form_of_their_goldens() {
+    hold(
+        "api-enrol-request.json",
+        &EnrolRequest {
+            secret: "c2VjcmV0".into(),
+            name: name("camera-1"),
+            hardware: name("cam-x"),
+            public_key: key().public(),
+            proof: "cHJvb2Y=".into(),
+        },
+    );
+    hold(
+        "api-campaign-request.json",
+        &CampaignRequest {
+            name: name("counter-2"),
+            release: release(),
+            domain: name("north"),
+            devices: vec![name("camera-1")],
+            element_size: 1,
+            deadline_secs: 600,
+            policy: Policy::default(),
+        },
+    );
+    hold(
+        "api-problem.json",
+        &Problem {
+            kind: "urn:takt:problem:not-found".into(),
+            title: "Not found".into(),
+            status: 404,
+            detail: "there is no device 'camera-9'".into(),
+        },
+    );
+}
+
+#[test]
+fn an_order_with_an_unknown_field_is_refused() {
+    let mut value = serde_json::to_value(order()).unwrap();
+    value["colour"] = "red".into();
+    let error = strict_json::from_slice::<Order>(value.to_string().as_bytes(), 64 * 1024).unwrap_err();
+    assert!(error.to_string().contains("colour"), "{error}");
+}
+
+#[test]
+fn a_report_with_a_field_of_a_later_version_is_read() {
+    let mut value = serde_json::to_value(report()).unwrap();
+    value["colour"] = "red".into();
+    assert_eq!(strict_json::from_slice::<Report>(value.to_string().as_bytes(), 64 * 1024).unwrap(), report());
+}
