@@ -1,0 +1,125 @@
+//! After an action failed: try again, take another way, or end the order.
+
+use takt_common::release::Strategy;
+use takt_common::report::Outcome;
+
+use super::rollback::RollBack;
+use super::{Decision, end, turn_back};
+use crate::action::{Action, ActionFailure, Nature};
+use crate::facts::Facts;
+use crate::phase::{Job, Phase, Swap, Tries, Way};
+use crate::policy::Policy;
+use crate::waiting::WaitingOn;
+
+/// How often a restore from a checkpoint is tried: moby#42900 fails at random, and one retry cured all of 12 failures.
+const RESTORE_TRIES_MAX: u32 = 2;
+
+pub(super) fn after(
+    phase: &Phase,
+    action: &Action,
+    failure: &ActionFailure,
+    facts: &Facts,
+    policy: &Policy,
+) -> Decision {
+    let why = format!("failed to {action}: {}", failure.text);
+    let final_now = failure.nature == Nature::Fatal;
+    match phase.clone() {
+        Phase::Idle => Decision::Wait(WaitingOn::Retry { why, count: 1, in_millis: 0 }),
+        Phase::Fetching { job, tries } => {
+            let limit = match failure.nature {
+                Nature::Corrupt => policy.corrupt_tries_max,
+                Nature::Transient | Nature::Fatal => policy.fetch_tries_max,
+            };
+            match again(&tries, why, limit, final_now, facts, policy) {
+                Ok(tries) => Decision::Remember(Phase::Fetching { job, tries }),
+                Err(cause) => end(&job, None, Outcome::Failed { cause }),
+            }
+        }
+        Phase::Staged { job, swap, tries } => {
+            let final_now = final_now || failure.nature == Nature::Corrupt;
+            match again(&tries, why, policy.engine_tries_max, final_now, facts, policy) {
+                Ok(tries) => Decision::Remember(Phase::Staged { job, swap, tries }),
+                Err(cause) => end(&job, Some(&swap), Outcome::Failed { cause }),
+            }
+        }
+        Phase::Checkpointing { job, swap } => without_checkpoint(&job, &swap, why, facts),
+        Phase::Switching { job, swap, tries } => {
+            match again(&tries, why, policy.engine_tries_max, final_now, facts, policy) {
+                Ok(tries) => Decision::Remember(Phase::Switching { job, swap, tries }),
+                Err(cause) => turn_back(&job, &swap, cause, facts),
+            }
+        }
+        Phase::Probation { job, swap, .. } => turn_back(&job, &swap, why, facts),
+        Phase::RollingBack { job, mut swap, cause, since, way, tries } => {
+            let limit = if way == Way::Restore { RESTORE_TRIES_MAX } else { policy.rollback_tries_max };
+            match again(&tries, why, limit, false, facts, policy) {
+                Ok(tries) => Decision::Remember(Phase::RollingBack { job, swap, cause, since, way, tries }),
+                Err(why) if way == Way::Restore => {
+                    swap.warnings.push(why);
+                    let tries = Tries::default();
+                    let this =
+                        RollBack { job: &job, swap: &swap, cause: &cause, since: &since, way, tries: &tries };
+                    Decision::Remember(this.by(Way::Cold, facts))
+                }
+                Err(why) => {
+                    end(&job, Some(&swap), Outcome::Stranded { cause: format!("{cause}; then {why}") })
+                }
+            }
+        }
+        Phase::HandingBack { job, tries } => {
+            match again(&tries, why, policy.rollback_tries_max, false, facts, policy) {
+                Ok(tries) => Decision::Remember(Phase::HandingBack { job, tries }),
+                Err(cause) => end(&job, None, Outcome::Failed { cause }),
+            }
+        }
+        // What cannot be cleared away now is cleared away after the next order; the outcome stands.
+        Phase::Ended { job, swap, outcome, tries } => {
+            match again(&tries, why, policy.engine_tries_max, false, facts, policy) {
+                Ok(tries) => Decision::Remember(Phase::Ended { job, swap, outcome, tries }),
+                Err(_) => Decision::Remember(Phase::Idle),
+            }
+        }
+    }
+}
+
+/// One more failed try, or the reason to stop trying.
+fn again(
+    tries: &Tries,
+    why: String,
+    limit: u32,
+    final_now: bool,
+    facts: &Facts,
+    policy: &Policy,
+) -> Result<Tries, String> {
+    let count = tries.count + 1;
+    if final_now {
+        return Err(why);
+    }
+    if count >= limit {
+        return Err(if count > 1 { format!("{why} ({count} tries)") } else { why });
+    }
+    Ok(Tries { count, why: Some(why), not_before: Some(facts.boot.plus(policy.pause(count))) })
+}
+
+/// CRIU refused: the container keeps running, and the next strategy that the release allows is used.
+fn without_checkpoint(job: &Job, swap: &Swap, why: String, facts: &Facts) -> Decision {
+    let replace_allowed = swap
+        .new
+        .manifest
+        .container
+        .as_ref()
+        .is_some_and(|container| container.strategies.contains(&Strategy::Replace));
+    if !replace_allowed {
+        return turn_back(job, swap, why, facts);
+    }
+    let mut swap = swap.clone();
+    swap.strategy = Strategy::Replace;
+    swap.checkpoint = None;
+    swap.began = Some(facts.boot.clone());
+    swap.warnings.push(format!("{why}; the strategy replace was used"));
+    Decision::Remember(Phase::Switching {
+        job: Box::new(job.clone()),
+        swap: Box::new(swap),
+        tries: Tries::default(),
+    })
+}

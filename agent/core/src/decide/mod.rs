@@ -1,0 +1,105 @@
+//! The one decision of the agent, phase by phase.
+
+mod blockers;
+mod clearing;
+mod failing;
+mod fetching;
+mod idle;
+mod rollback;
+mod switching;
+
+use takt_common::release::Kind;
+use takt_common::report::Outcome;
+
+use crate::action::{Action, ActionFailure, Attempt, Nature};
+use crate::facts::Facts;
+use crate::phase::{Job, Phase, Swap, Tries, Way};
+use crate::policy::Policy;
+use crate::waiting::WaitingOn;
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decision {
+    /// Commit this phase to the journal, then look again.
+    Remember(Phase),
+    /// Take this action, then look again.
+    Do(Action),
+    /// Nothing until something changes; this is why.
+    Wait(WaitingOn),
+}
+
+/// Decides what the agent does next. Total and pure.
+pub fn decide(phase: &Phase, facts: &Facts, policy: &Policy) -> Decision {
+    if let Some(Attempt { action, result: Err(failure) }) = &facts.last {
+        return failing::after(phase, action, failure, facts, policy);
+    }
+    let decision = match phase {
+        Phase::Idle => idle::idle(facts),
+        Phase::Fetching { job, tries } => fetching::fetching(job, tries, facts, policy),
+        Phase::Staged { job, swap, tries } => switching::staged(job, swap, tries, facts, policy),
+        Phase::Checkpointing { job, swap } => switching::checkpointing(job, swap, facts),
+        Phase::Switching { job, swap, tries } => switching::switching(job, swap, tries, facts),
+        Phase::Probation { job, swap, since } => switching::probation(job, swap, since, facts),
+        Phase::RollingBack { job, swap, cause, since, way, tries } => {
+            rollback::rolling_back(&rollback::RollBack { job, swap, cause, since, way: *way, tries }, facts)
+        }
+        Phase::HandingBack { job, tries } => idle::handing_back(job, tries, facts),
+        Phase::Ended { job, swap, outcome, tries } => {
+            clearing::ended(job, swap.as_deref(), outcome, tries, facts)
+        }
+    };
+    // An action that succeeded and is wanted again has changed nothing: count it as failed, so that no loop is endless.
+    match (decision, &facts.last) {
+        (Decision::Do(action), Some(Attempt { action: done, result: Ok(()) })) if action == *done => {
+            let failure = ActionFailure { nature: Nature::Transient, text: "it had no effect".to_owned() };
+            failing::after(phase, &action, &failure, facts, policy)
+        }
+        (decision, _) => decision,
+    }
+}
+
+/// Ends the order: clearing up follows.
+fn end(job: &Job, swap: Option<&Swap>, outcome: Outcome) -> Decision {
+    Decision::Remember(Phase::Ended {
+        job: Box::new(job.clone()),
+        swap: swap.cloned().map(Box::new),
+        outcome,
+        tries: Tries::default(),
+    })
+}
+
+/// Turns back: whatever ran before is brought back.
+fn turn_back(job: &Job, swap: &Swap, cause: String, facts: &Facts) -> Decision {
+    Decision::Remember(Phase::RollingBack {
+        job: Box::new(job.clone()),
+        swap: Box::new(swap.clone()),
+        cause,
+        since: facts.boot.clone(),
+        way: Way::AsIs,
+        tries: Tries::default(),
+    })
+}
+
+/// The wait that is left before the next try, if any.
+fn pause_left(tries: &Tries, facts: &Facts) -> Option<Decision> {
+    let not_before = tries.not_before.as_ref().filter(|instant| instant.boot_id == facts.boot.boot_id)?;
+    let left = not_before.millis.saturating_sub(facts.boot.millis);
+    (left > 0).then(|| {
+        Decision::Wait(WaitingOn::Retry {
+            why: tries.why.clone().unwrap_or_default(),
+            count: tries.count,
+            in_millis: left,
+        })
+    })
+}
+
+fn kind_text(kind: Kind) -> &'static str {
+    match kind {
+        Kind::File => "file",
+        Kind::Package => "package",
+        Kind::Container => "container",
+        Kind::OsImage => "os-image",
+        Kind::LivePatch => "live-patch",
+        Kind::LeafFirmware => "leaf-firmware",
+    }
+}

@@ -1,0 +1,266 @@
+//! Where the agent is in an order. Phases are journalled; nothing else decides what happens after a restart.
+//!
+//! ```text
+//!            Idle ──accept──> Fetching ──> Staged ──> Checkpointing ──> Switching ──> Probation
+//!             ^                  │            │        (preserve)           │             │
+//!             │                  v            v                             v             v
+//!             └──── Ended <── failed, given up, withdrawn            RollingBack     verified,
+//!                     ^                                                     │         serving
+//!                     └─────────── rolled back, stranded <─────────────────┘             │
+//!                     └───────────────────────────────────────────────────────────────────┘
+//! ```
+
+use serde::{Deserialize, Serialize};
+use takt_common::order::{Action as OrderAction, Order};
+use takt_common::release::{Manifest, Strategy};
+use takt_common::report::{Outcome, PhaseName, Timing};
+use takt_common::{DeviceId, Name, Sha256Digest, UnixTime};
+
+use crate::action::ContainerName;
+use crate::facts::BootTime;
+
+/// What a container serves as; it chooses which device variables fill its texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// The device's own workload.
+    Own,
+    /// Standing in for another device.
+    StandIn,
+}
+
+/// An order that passed every device rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Accepted {
+    /// The order.
+    pub order: Order,
+    /// Digest of its payload.
+    pub digest: Sha256Digest,
+    /// When it was accepted.
+    pub at: UnixTime,
+}
+
+/// A release as it runs, or ran, on this device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Digest of the manifest's exact bytes.
+    pub manifest_sha256: Sha256Digest,
+    /// Its container.
+    pub container: ContainerName,
+}
+
+/// A takeover in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StandIn {
+    /// For whom.
+    pub device: DeviceId,
+    /// Its name.
+    pub name: Name,
+    /// What serves for it.
+    pub workload: Workload,
+}
+
+/// The order in hand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// The order.
+    pub accepted: Accepted,
+    /// What ran before it; an install replaces it.
+    pub old: Option<Workload>,
+}
+
+impl Job {
+    /// Own workload or stand-in.
+    pub const fn role(&self) -> Role {
+        match self.accepted.order.action {
+            OrderAction::TakeOver { .. } => Role::StandIn,
+            _ => Role::Own,
+        }
+    }
+}
+
+/// How often the action of a phase has failed, and why last.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tries {
+    /// How often.
+    pub count: u32,
+    /// Why last.
+    pub why: Option<String>,
+    /// Not again before this instant of this boot.
+    pub not_before: Option<BootTime>,
+}
+
+/// The switch in hand, known once the manifest is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Swap {
+    /// What comes.
+    pub new: Workload,
+    /// How.
+    pub strategy: Strategy,
+    /// The checkpoint of the old container, once it has been taken.
+    pub checkpoint: Option<String>,
+    /// What people should know.
+    pub warnings: Vec<String>,
+    /// When the old one was told to stop.
+    pub began: Option<BootTime>,
+    /// Measured times.
+    pub timing: Timing,
+}
+
+/// How the previous release is brought back. It is journalled before the effect, so that a report never says "with
+/// its memory" of a container that was started afresh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// It may still be running: nothing has been started yet.
+    AsIs,
+    /// From its checkpoint.
+    Restore,
+    /// It came back from its checkpoint, but sick: stop it, then start it afresh.
+    Restart,
+    /// Afresh, its memory is lost.
+    Cold,
+}
+
+/// Where the agent is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "phase", deny_unknown_fields)]
+pub enum Phase {
+    /// No order in hand.
+    #[default]
+    Idle,
+    /// Bringing the release to disk.
+    Fetching {
+        /// The order.
+        job: Box<Job>,
+        /// Failed tries.
+        tries: Tries,
+    },
+    /// On disk and verified; waiting for blockers, then loading and creating ahead.
+    Staged {
+        /// The order.
+        job: Box<Job>,
+        /// The switch.
+        swap: Box<Swap>,
+        /// Failed tries.
+        tries: Tries,
+    },
+    /// Taking the checkpoint that also stops the old one.
+    Checkpointing {
+        /// The order.
+        job: Box<Job>,
+        /// The switch.
+        swap: Box<Swap>,
+    },
+    /// Stopping the old one, starting the new one.
+    Switching {
+        /// The order.
+        job: Box<Job>,
+        /// The switch.
+        swap: Box<Swap>,
+        /// Failed tries.
+        tries: Tries,
+    },
+    /// Watching the new one.
+    Probation {
+        /// The order.
+        job: Box<Job>,
+        /// The switch.
+        swap: Box<Swap>,
+        /// When it had started.
+        since: BootTime,
+    },
+    /// Bringing back what ran before.
+    RollingBack {
+        /// The order.
+        job: Box<Job>,
+        /// The switch.
+        swap: Box<Swap>,
+        /// Why.
+        cause: String,
+        /// When this way was taken.
+        since: BootTime,
+        /// By which way.
+        way: Way,
+        /// Failed tries.
+        tries: Tries,
+    },
+    /// Ending a takeover.
+    HandingBack {
+        /// The order.
+        job: Box<Job>,
+        /// Failed tries.
+        tries: Tries,
+    },
+    /// The order has ended and its report is in the outbox; clearing up.
+    Ended {
+        /// The order.
+        job: Box<Job>,
+        /// The switch, if it came so far.
+        swap: Option<Box<Swap>>,
+        /// How it ended.
+        outcome: Outcome,
+        /// Failed tries of clearing up.
+        tries: Tries,
+    },
+}
+
+impl Phase {
+    /// The name under which it is told to others.
+    pub const fn name(&self) -> PhaseName {
+        match self {
+            Self::Idle => PhaseName::Idle,
+            Self::Fetching { .. } => PhaseName::Fetching,
+            Self::Staged { .. } => PhaseName::Staged,
+            Self::Checkpointing { .. } => PhaseName::Checkpointing,
+            Self::Switching { .. } | Self::HandingBack { .. } => PhaseName::Switching,
+            Self::Probation { .. } => PhaseName::Probation,
+            Self::RollingBack { .. } => PhaseName::RollingBack,
+            Self::Ended { .. } => PhaseName::Ended,
+        }
+    }
+
+    /// The order in hand.
+    pub fn job(&self) -> Option<&Job> {
+        match self {
+            Self::Idle => None,
+            Self::Fetching { job, .. }
+            | Self::Staged { job, .. }
+            | Self::Checkpointing { job, .. }
+            | Self::Switching { job, .. }
+            | Self::Probation { job, .. }
+            | Self::RollingBack { job, .. }
+            | Self::HandingBack { job, .. }
+            | Self::Ended { job, .. } => Some(job),
+        }
+    }
+
+    /// The switch in hand.
+    pub fn swap(&self) -> Option<&Swap> {
+        match self {
+            Self::Idle | Self::Fetching { .. } | Self::HandingBack { .. } => None,
+            Self::Staged { swap, .. }
+            | Self::Checkpointing { swap, .. }
+            | Self::Switching { swap, .. }
+            | Self::Probation { swap, .. }
+            | Self::RollingBack { swap, .. } => Some(swap),
+            Self::Ended { swap, .. } => swap.as_deref(),
+        }
+    }
+
+    /// How the order ended, once it has.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        match self {
+            Self::Ended { outcome, .. } => Some(outcome),
+            _ => None,
+        }
+    }
+}

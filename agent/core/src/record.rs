@@ -1,0 +1,158 @@
+//! What the journal keeps: the phase and everything that follows from phases passed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use takt_common::order::{Action as OrderAction, Position};
+use takt_common::report::{Installed, Outcome};
+use takt_common::{Name, Sha256Digest, UnixTime};
+
+use crate::phase::{Accepted, Phase, StandIn, Workload};
+
+/// The format this code writes and reads.
+pub const RECORD_FORMAT: u32 = 1;
+
+/// How many releases that failed here are remembered; the oldest by digest go first.
+const FAILED_HERE_MAX: usize = 64;
+
+/// The durable state of an agent. It changes as a whole, in one commit with the report that tells of the change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// [`RECORD_FORMAT`].
+    pub format: u32,
+    /// Where the agent is.
+    pub phase: Phase,
+    /// The accepted order that waits for its turn; a later one replaces it.
+    pub next: Option<Accepted>,
+    /// What runs, by component.
+    pub installed: BTreeMap<Name, Workload>,
+    /// Earlier verified releases whose images are kept, newest first.
+    pub retained: Vec<Workload>,
+    /// For whom the device stands in.
+    pub stand_in: Option<StandIn>,
+    /// Releases that failed here, by manifest digest, with the cause.
+    pub failed_here: BTreeMap<Sha256Digest, String>,
+    /// Position of the last accepted order.
+    pub last_position: Position,
+    /// Digest of its payload.
+    pub last_order: Option<Sha256Digest>,
+    /// The earliest time it can be.
+    pub time_floor: UnixTime,
+    /// The highest release counter that was ever verified, by component.
+    pub highest: BTreeMap<Name, u64>,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self {
+            format: RECORD_FORMAT,
+            phase: Phase::Idle,
+            next: None,
+            installed: BTreeMap::new(),
+            retained: Vec::new(),
+            stand_in: None,
+            failed_here: BTreeMap::new(),
+            last_position: Position::default(),
+            last_order: None,
+            time_floor: UnixTime::default(),
+            highest: BTreeMap::new(),
+        }
+    }
+}
+
+impl Record {
+    /// Takes in an order that passed every rule. Returns the waiting order that it replaces, which has then ended.
+    pub fn accept(&mut self, accepted: Accepted) -> Option<Accepted> {
+        self.last_position = accepted.order.position();
+        self.last_order = Some(accepted.digest);
+        self.time_floor = self.time_floor.max(accepted.order.issued);
+        self.next.replace(accepted)
+    }
+
+    /// Enters `phase` and draws the consequences.
+    pub fn enter(&mut self, phase: Phase) {
+        let taken_up = phase.job().map(|job| job.accepted.digest);
+        if self.next.as_ref().is_some_and(|next| Some(next.digest) == taken_up) {
+            self.next = None;
+        }
+        if let Phase::Ended { job, swap, outcome, .. } = &phase {
+            let already_ended =
+                matches!(&self.phase, Phase::Ended { job: before, .. } if before.accepted == job.accepted);
+            if !already_ended {
+                self.conclude(
+                    &job.accepted,
+                    job.old.as_ref(),
+                    swap.as_deref().map(|swap| &swap.new),
+                    outcome,
+                );
+            }
+        }
+        self.phase = phase;
+    }
+
+    fn conclude(
+        &mut self,
+        accepted: &Accepted,
+        old: Option<&Workload>,
+        new: Option<&Workload>,
+        outcome: &Outcome,
+    ) {
+        match (outcome, new, &accepted.order.action) {
+            (Outcome::Verified { .. }, Some(new), _) => {
+                let component = &new.manifest.release.name;
+                let highest = self.highest.entry(component.clone()).or_default();
+                *highest = (*highest).max(new.manifest.counter);
+                self.failed_here.remove(&new.manifest_sha256);
+                self.installed.insert(component.clone(), new.clone());
+                self.retain(old, new, accepted.order.policy.retain);
+            }
+            (Outcome::RolledBack { cause, .. } | Outcome::Stranded { cause }, Some(new), _) => {
+                self.failed_here.insert(new.manifest_sha256, cause.clone());
+                while self.failed_here.len() > FAILED_HERE_MAX {
+                    self.failed_here.pop_first();
+                }
+            }
+            (Outcome::Failed { cause }, Some(new), OrderAction::Install) => {
+                self.failed_here.insert(new.manifest_sha256, cause.clone());
+            }
+            (Outcome::Serving, Some(new), OrderAction::TakeOver { device, name }) => {
+                self.stand_in = Some(StandIn { device: *device, name: name.clone(), workload: new.clone() });
+            }
+            (Outcome::HandedBack, _, OrderAction::HandBack { .. }) => self.stand_in = None,
+            _ => {}
+        }
+    }
+
+    /// Keeps the images of the last `retain` releases of the component beside the running one.
+    fn retain(&mut self, old: Option<&Workload>, new: &Workload, retain: u32) {
+        let component = &new.manifest.release.name;
+        if let Some(old) = old {
+            self.retained.insert(0, old.clone());
+        }
+        let mut left = retain;
+        self.retained.retain(|workload| {
+            if workload.manifest_sha256 == new.manifest_sha256 {
+                return false;
+            }
+            if workload.manifest.release.name != *component {
+                return true;
+            }
+            let stays = left > 0;
+            left = left.saturating_sub(1);
+            stays
+        });
+    }
+
+    /// What runs, as reports tell it.
+    pub fn installed_list(&self) -> Vec<Installed> {
+        self.installed
+            .values()
+            .map(|workload| Installed {
+                release: workload.manifest.release.clone(),
+                counter: workload.manifest.counter,
+                manifest: workload.manifest_sha256,
+            })
+            .collect()
+    }
+}
