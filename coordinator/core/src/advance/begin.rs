@@ -1,0 +1,105 @@
+//! Which devices begin: one element at a time, required devices first, a standby before the device.
+
+use takt_common::DeviceId;
+use takt_common::api::{CampaignState, DeviceStep};
+use takt_common::order::{Action, Mode};
+
+use crate::advance::Round;
+use crate::advance::scene::{Start, is_in_element};
+
+impl Round<'_> {
+    /// Begins devices of the present element that had to wait, or else the next element.
+    pub(super) fn begin(&mut self) {
+        if self.campaign.brake.is_some() || self.campaign.state != CampaignState::Ongoing {
+            return;
+        }
+        let members = 0..self.campaign.members.len();
+        let waiting = members.filter(|index| {
+            let member = &self.campaign.members[*index];
+            member.step == DeviceStep::Pending && member.element.is_some()
+        });
+        for index in waiting.collect::<Vec<_>>() {
+            self.try_start(index);
+        }
+        if !self.campaign.members.iter().any(is_in_element) {
+            self.next_element();
+        }
+    }
+
+    /// Fills the next element in upgrade order with devices that can begin now and do not need each other. When none
+    /// can, the first that may gets its turn alone, so that its wait is counted.
+    fn next_element(&mut self) {
+        let (mut begun, mut first_waiting) = (0, None);
+        for index in 0..self.campaign.members.len() {
+            if begun == self.campaign.request.element_size {
+                break;
+            }
+            let member = &self.campaign.members[index];
+            let pending = member.step == DeviceStep::Pending;
+            if !pending || !self.scene.unverified_requirements(&self.campaign, member).is_empty() {
+                continue;
+            }
+            if self.try_start(index) {
+                self.take_turn(index);
+                begun += 1;
+            } else {
+                first_waiting = first_waiting.or(Some(index));
+            }
+        }
+        match (begun, first_waiting) {
+            (0, None) => {}
+            (0, Some(index)) => {
+                self.take_turn(index);
+                self.campaign.elements += 1;
+                if let Start::Wait(why) = self.scene.start_of(&self.campaign, &self.campaign.members[index]) {
+                    self.note(index, format!("its turn has come; it waits: {why}"));
+                }
+            }
+            _ => self.campaign.elements += 1,
+        }
+    }
+
+    fn take_turn(&mut self, index: usize) {
+        self.campaign.members[index].element = Some(self.campaign.elements);
+        self.campaign.members[index].turn = Some(self.scene.now);
+    }
+
+    /// Asks for the first order of a pending member, if it can begin.
+    fn try_start(&mut self, index: usize) -> bool {
+        let member = &self.campaign.members[index];
+        match self.scene.start_of(&self.campaign, member) {
+            Start::InPlace => self.install(index, Mode::InPlace),
+            Start::Served { standby } => self.install(index, Mode::Rolling { standby }),
+            Start::Rolling { standby, release } => {
+                let action = Action::TakeOver { device: member.device, name: member.name.clone() };
+                let Some(order) = self.order(standby, action, Some(release), Mode::InPlace) else {
+                    return false;
+                };
+                let since = self.scene.now;
+                self.campaign.members[index].step = DeviceStep::TakingOver { standby, order, since };
+                let label = self.scene.fleet.label(standby);
+                self.note(index, format!("{label} is asked to take over (order {order})"));
+                true
+            }
+            Start::Wait(_) => false,
+        }
+    }
+
+    /// Orders the release itself.
+    pub(super) fn install(&mut self, index: usize, mode: Mode) -> bool {
+        let device: DeviceId = self.campaign.members[index].device;
+        let release = self.campaign.release.id.clone();
+        let text = match &mode {
+            Mode::InPlace => format!("ordered: {release}, in place"),
+            Mode::Rolling { standby } => {
+                format!("ordered: {release}, rolling, {} serves", self.scene.fleet.label(*standby))
+            }
+        };
+        let Some(order) = self.order(device, Action::Install, Some(release), mode.clone()) else {
+            return false;
+        };
+        self.campaign.members[index].step = DeviceStep::Upgrading { order, mode, since: self.scene.now };
+        self.note(index, format!("{text} (order {order})"));
+        true
+    }
+}

@@ -1,0 +1,174 @@
+//! What follows from a finding: the next step of a member, hand-backs and withdrawals.
+
+use takt_common::DeviceId;
+use takt_common::api::DeviceStep;
+use takt_common::order::{Action, Mode};
+use takt_common::report::Outcome;
+
+use crate::advance::Round;
+use crate::advance::finding::{Finding, withdrawal_text};
+use crate::advance::scene::standby_of;
+use crate::campaign::{Owed, Withdrawal, WithdrawalCause};
+
+impl Round<'_> {
+    /// Moves every member on by what was found.
+    pub(super) fn follow(&mut self, findings: Vec<Finding>) {
+        for (index, finding) in findings.into_iter().enumerate() {
+            self.follow_one(index, finding);
+        }
+    }
+
+    fn follow_one(&mut self, index: usize, finding: Finding) {
+        let step = self.campaign.members[index].step.clone();
+        match (finding, step) {
+            (Finding::TakeoverFailed { outcome, clear: true }, DeviceStep::TakingOver { standby, .. }) => {
+                self.hand_back(index, standby, outcome);
+            }
+            (Finding::TakeoverFailed { outcome, clear: false }, _) => self.done(index, outcome),
+            // The device has not been touched: under the brake it does not begin.
+            (_, DeviceStep::TakingOver { standby, .. }) if self.campaign.brake.is_some() => {
+                self.hand_back(index, standby, Outcome::Withdrawn);
+            }
+            (Finding::Served, DeviceStep::TakingOver { standby, .. }) => {
+                self.install(index, Mode::Rolling { standby });
+            }
+            (Finding::Ended(outcome), DeviceStep::Upgrading { mode, .. }) => {
+                self.ended(index, &mode, outcome);
+            }
+            (Finding::ToWithdraw(why), _) => self.withdraw(index, why),
+            (Finding::Unknown { cause, withdraw }, DeviceStep::Upgrading { order, mode, .. }) => {
+                if withdraw {
+                    self.withdraw(index, WithdrawalCause::Deadline(cause.clone()));
+                }
+                if let Mode::Rolling { standby } = mode {
+                    let label = self.scene.fleet.label(standby);
+                    self.note(index, format!("{label} keeps serving for it until it is heard of"));
+                    self.campaign.members[index].owed = Some(Owed { standby, order });
+                }
+                self.done(index, Outcome::GivenUp { cause });
+            }
+            (Finding::NeverBegan { cause }, _) => self.done(index, Outcome::GivenUp { cause }),
+            (Finding::HandedBack, DeviceStep::HandingBack { standby, outcome, .. }) => {
+                let label = self.scene.fleet.label(standby);
+                self.note(index, format!("{label} has handed back"));
+                self.done(index, outcome);
+            }
+            (Finding::NotHandedBack { cause }, DeviceStep::HandingBack { outcome, .. }) => {
+                self.note(index, cause);
+                self.done(index, outcome);
+            }
+            _ => {}
+        }
+    }
+
+    /// The device's own order has ended: its standby hands back, unless nobody else can serve.
+    fn ended(&mut self, index: usize, mode: &Mode, outcome: Outcome) {
+        match (mode, &outcome) {
+            (Mode::Rolling { standby }, Outcome::Stranded { .. }) => {
+                let label = self.scene.fleet.label(*standby);
+                self.note(index, format!("{label} keeps serving for it: it is stranded"));
+                self.done(index, outcome);
+            }
+            (Mode::Rolling { standby }, _) => self.hand_back(index, *standby, outcome),
+            (Mode::InPlace, _) => self.done(index, outcome),
+        }
+    }
+
+    /// Ends the takeover. It stays to be done while the standby has an order that is not this takeover.
+    fn hand_back(&mut self, index: usize, standby: DeviceId, outcome: Outcome) {
+        let (device, name) = (self.campaign.members[index].device, self.campaign.members[index].name.clone());
+        let Some(state) = self.scene.fleet.devices.get(&standby) else {
+            self.note(index, format!("its standby {standby} is not enrolled any more"));
+            return self.done(index, outcome);
+        };
+        let of_this_takeover =
+            |action: &Action| matches!(action, Action::TakeOver { device: of, .. } if *of == device);
+        if state.order.as_ref().is_some_and(|order| !of_this_takeover(&order.action)) {
+            return;
+        }
+        let Some(order) = self.order(standby, Action::HandBack { device, name }, None, Mode::InPlace) else {
+            return;
+        };
+        self.note(
+            index,
+            format!("{outcome}; {} is asked to hand back (order {order})", self.scene.fleet.label(standby)),
+        );
+        self.campaign.members[index].step =
+            DeviceStep::HandingBack { standby, order, outcome, since: self.scene.now };
+    }
+
+    fn done(&mut self, index: usize, outcome: Outcome) {
+        self.note(index, outcome.to_string());
+        self.campaign.members[index].step = DeviceStep::Done { outcome, at: self.scene.now };
+    }
+
+    fn withdraw(&mut self, index: usize, why: WithdrawalCause) {
+        let device = self.campaign.members[index].device;
+        let Some(order) = self.order(device, Action::Withdraw, None, Mode::InPlace) else {
+            return;
+        };
+        self.note(index, format!("its order is withdrawn (order {order}): {}", withdrawal_text(&why)));
+        self.campaign.members[index].withdrawal = Some(Withdrawal { order, at: self.scene.now, why });
+    }
+
+    /// Standbys that serve for devices nobody had heard of: hand back once the device's end is known.
+    pub(super) fn settle_owed(&mut self) {
+        for index in 0..self.campaign.members.len() {
+            let Some(owed) = self.campaign.members[index].owed.clone() else {
+                continue;
+            };
+            let device = self.campaign.members[index].device;
+            let end = self.scene.fleet.devices.get(&device).map(|state| {
+                let ended = state.ended.iter().filter(|ended| ended.position >= owed.order);
+                ended.map(|ended| ended.outcome.clone()).collect::<Vec<_>>()
+            });
+            let label = self.scene.fleet.label(owed.standby);
+            let serves = |state: &crate::DeviceState| state.standing_in_for == Some(device);
+            let Some(standby) = self.scene.fleet.devices.get(&owed.standby).filter(|state| serves(state))
+            else {
+                self.note(index, format!("{label} does not serve for it any more"));
+                self.campaign.members[index].owed = None;
+                continue;
+            };
+            match end.as_deref() {
+                Some([]) => {}
+                Some(outcomes)
+                    if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Stranded { .. })) =>
+                {
+                    self.note(index, format!("heard of: stranded; {label} keeps serving for it"));
+                    self.campaign.members[index].owed = None;
+                }
+                // Heard of, or gone for good. A later campaign that has the device in work hands back itself.
+                _ if standby.order.is_none() && self.is_free(device) => {
+                    let name = self.campaign.members[index].name.clone();
+                    let action = Action::HandBack { device, name };
+                    let Some(order) = self.order(owed.standby, action, None, Mode::InPlace) else {
+                        continue;
+                    };
+                    self.note(
+                        index,
+                        format!("heard of again; {label} is asked to hand back (order {order})"),
+                    );
+                    self.campaign.members[index].owed = None;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn is_free(&self, device: DeviceId) -> bool {
+        self.scene.fleet.devices.get(&device).is_none_or(|state| state.order.is_none())
+    }
+
+    /// `; X keeps serving for Y` for every standby that is left serving.
+    pub(super) fn still_serving(&self) -> String {
+        let members = self.campaign.members.iter();
+        let serving = members.filter_map(|member| {
+            let left =
+                self.scene.fleet.devices.values().find(|state| state.standing_in_for == Some(member.device));
+            let standby = standby_of(member).or(left.map(|state| state.id))?;
+            Some(format!("; {} keeps serving for {}", self.scene.fleet.label(standby), member.name))
+        });
+        serving.collect()
+    }
+}

@@ -1,0 +1,157 @@
+//! One round of a campaign (paper 1, algorithm; paper 2, enforcement and tracking): look at every device of it, brake
+//! on the first failure, follow what has ended, begin what may begin.
+
+mod begin;
+pub(crate) mod finding;
+mod follow;
+pub(crate) mod scene;
+
+use std::time::Duration;
+
+use takt_common::api::CampaignState;
+use takt_common::order::{Action, AtDeadline, Mode, Policy, Position};
+use takt_common::release::ReleaseId;
+use takt_common::{DeviceId, UnixTime};
+use takt_planner::{DomainGraph, RedundancyMatrix};
+
+use crate::campaign::{Braking, Campaign};
+use crate::fleet::{FleetView, OrderRequest};
+use finding::{Finding, look};
+use scene::{Scene, is_in_work, is_verified};
+
+/// What follows from a round. Store both in one batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The campaign as it is now; equal to the one before when nothing is new.
+    pub campaign: Campaign,
+    /// Orders to sign, at most one a device.
+    pub orders: Vec<OrderRequest>,
+}
+
+/// Advances a campaign by one round.
+///
+/// The result depends on the arguments only. Once its orders are recorded in the fleet view, the same round again
+/// asks for nothing. Before another campaign is advanced in the same round, record them:
+/// [`FleetView::record_order`]. A campaign is advanced until it [`Campaign::is_settled`].
+pub fn advance(
+    campaign: &Campaign,
+    fleet: &FleetView,
+    graph: &DomainGraph,
+    drm: &RedundancyMatrix,
+    now: UnixTime,
+) -> Step {
+    let scene = Scene::new(fleet, graph, drm, now);
+    let mut round = Round { scene, campaign: campaign.clone(), orders: Vec::new() };
+    round.settle_owed();
+    if !round.campaign.is_over() {
+        round.open();
+        let findings = round.look();
+        round.follow(findings);
+        round.begin();
+        round.conclude();
+    }
+    Step { campaign: round.campaign, orders: round.orders }
+}
+
+/// A round under way.
+struct Round<'a> {
+    scene: Scene<'a>,
+    campaign: Campaign,
+    orders: Vec<OrderRequest>,
+}
+
+impl Round<'_> {
+    fn open(&mut self) {
+        if self.campaign.state == CampaignState::Pending {
+            self.campaign.state = CampaignState::Ongoing;
+            let text =
+                format!("begun: {} on {} devices", self.campaign.release.id, self.campaign.members.len());
+            self.campaign.note(self.scene.now, None, text);
+        }
+    }
+
+    /// Looks at every member before anything is done, so that a failure brakes whatever comes before it as well.
+    fn look(&mut self) -> Vec<Finding> {
+        let campaign = &self.campaign;
+        let findings: Vec<_> =
+            campaign.members.iter().map(|member| look(&self.scene, campaign, member)).collect();
+        let failures: Vec<_> = findings
+            .iter()
+            .zip(&campaign.members)
+            .filter_map(|(finding, member)| {
+                finding.failure().map(|cause| format!("{}: {cause}", member.name))
+            })
+            .collect();
+        for failure in failures {
+            self.campaign.brake(self.scene.now, Braking::Failure, failure);
+        }
+        findings
+    }
+
+    /// Whether the campaign has ended, and in which words.
+    fn conclude(&mut self) {
+        let in_work: Vec<_> = self.campaign.members.iter().filter(|member| is_in_work(member)).collect();
+        let names = in_work.iter().map(|member| member.name.as_str()).collect::<Vec<_>>().join(", ");
+        let total = self.campaign.members.len();
+        let verified = self.campaign.members.iter().filter(|member| is_verified(member)).count();
+        if let Some(brake) = &self.campaign.brake {
+            if in_work.is_empty() {
+                let serving = self.still_serving();
+                let reason = format!("{}{serving}; {verified} of {total} devices are verified", brake.reason);
+                self.end(CampaignState::Aborted, reason);
+            } else {
+                let reason = format!("ending, because {}; still in work: {names}", brake.reason);
+                self.campaign.state = CampaignState::Ongoing;
+                self.campaign.reason = reason;
+            }
+        } else if verified == total {
+            self.end(CampaignState::Finished, format!("all {total} devices are verified"));
+        } else if self.campaign.state == CampaignState::Ongoing {
+            let at = if names.is_empty() {
+                "a device waits to begin".to_owned()
+            } else {
+                format!("in work: {names}")
+            };
+            self.campaign.reason = format!("{verified} of {total} devices are verified; {at}");
+        }
+    }
+
+    fn end(&mut self, state: CampaignState, reason: String) {
+        self.campaign.note(self.scene.now, None, reason.clone());
+        self.campaign.state = state;
+        self.campaign.reason = reason;
+        self.campaign.ended = Some(self.scene.now);
+    }
+
+    /// Asks for an order, unless the device is gone or has got one in this round.
+    fn order(
+        &mut self,
+        device: DeviceId,
+        action: Action,
+        release: Option<ReleaseId>,
+        mode: Mode,
+    ) -> Option<Position> {
+        let position = self.scene.fleet.devices.get(&device)?.next;
+        if self.orders.iter().any(|order| order.device == device) {
+            return None;
+        }
+        let asked = self.campaign.request.policy;
+        let policy = match action {
+            Action::Install => asked,
+            // A takeover that cannot be is told, never forced.
+            Action::TakeOver { .. } => Policy { at_deadline: AtDeadline::GiveUp, ..asked },
+            // A standby must never keep serving because it was busy.
+            Action::HandBack { .. } | Action::Withdraw => {
+                Policy { at_deadline: AtDeadline::GoAhead, ..asked }
+            }
+        };
+        let deadline = self.scene.now + Duration::from_secs(self.campaign.request.deadline_secs);
+        self.orders.push(OrderRequest { device, position, action, release, mode, deadline, policy });
+        Some(position)
+    }
+
+    fn note(&mut self, index: usize, text: String) {
+        let name = self.campaign.members[index].name.clone();
+        self.campaign.note(self.scene.now, Some(&name), text);
+    }
+}

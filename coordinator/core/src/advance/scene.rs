@@ -1,0 +1,205 @@
+//! What a round looks at: the fleet, the graph, the DRM and what other campaigns have in work; and whether a device
+//! could begin now.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use takt_common::api::DeviceStep;
+use takt_common::order::{Action, Mode};
+use takt_common::release::ReleaseId;
+use takt_common::report::Outcome;
+use takt_common::{DeviceId, UnixTime};
+use takt_planner::{DomainGraph, RedundancyMatrix};
+
+use crate::campaign::{Campaign, Member};
+use crate::fleet::{DeviceState, FleetView};
+
+/// The facts of a round; they do not change while it decides.
+pub(crate) struct Scene<'a> {
+    pub(crate) fleet: &'a FleetView,
+    pub(crate) graph: &'a DomainGraph,
+    pub(crate) drm: &'a RedundancyMatrix,
+    pub(crate) now: UnixTime,
+    /// Devices that are being upgraded or are about to be, in whatever campaign.
+    in_work: BTreeSet<DeviceId>,
+    /// Device to the standby that serves for it or has been asked to.
+    served_by: BTreeMap<DeviceId, DeviceId>,
+}
+
+/// How a device could begin now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Nobody has to serve for it.
+    InPlace,
+    /// The standby takes over first, with the release that the device runs.
+    Rolling { standby: DeviceId, release: ReleaseId },
+    /// The standby serves already, since an earlier upgrade.
+    Served { standby: DeviceId },
+    /// It cannot; why, in a few words.
+    Wait(String),
+}
+
+impl<'a> Scene<'a> {
+    pub(crate) fn new(
+        fleet: &'a FleetView,
+        graph: &'a DomainGraph,
+        drm: &'a RedundancyMatrix,
+        now: UnixTime,
+    ) -> Self {
+        let (mut in_work, mut served_by) = (BTreeSet::new(), BTreeMap::new());
+        for state in fleet.devices.values() {
+            if let Some(device) = state.standing_in_for {
+                served_by.insert(device, state.id);
+            }
+            match state.order.as_ref().map(|order| &order.action) {
+                Some(Action::Install) => {
+                    in_work.insert(state.id);
+                }
+                Some(Action::TakeOver { device, .. }) => {
+                    in_work.insert(*device);
+                    served_by.insert(*device, state.id);
+                }
+                Some(Action::HandBack { .. } | Action::Withdraw) | None => {}
+            }
+        }
+        Self { fleet, graph, drm, now, in_work, served_by }
+    }
+
+    /// Whether all that the member requires among the campaign's devices is verified; if not, the names of the rest.
+    pub(crate) fn unverified_requirements(&self, campaign: &Campaign, member: &Member) -> Vec<String> {
+        let required = self.graph.requirements(member.device);
+        let unverified = |other: &&Member| required.contains(&other.device) && !is_verified(other);
+        campaign.members.iter().filter(unverified).map(|other| other.name.to_string()).collect()
+    }
+
+    /// How `member` could begin now.
+    pub(crate) fn start_of(&self, campaign: &Campaign, member: &Member) -> Start {
+        let Some(state) = self.fleet.devices.get(&member.device) else {
+            return Start::Wait("it is not enrolled any more".to_owned());
+        };
+        if let Some(why) = self.not_free(state) {
+            return Start::Wait(why);
+        }
+        if let Some(why) = self.conflict(campaign, member) {
+            return Start::Wait(why);
+        }
+        if let Some(standby) = self.served_by.get(&member.device).copied() {
+            return self.start_served(standby);
+        }
+        let runs = state.installed_release(&campaign.release.id.name);
+        let standbys = self.drm.standbys_for(member.device);
+        let (Some(runs), [_, ..]) = (runs, standbys) else {
+            return Start::InPlace;
+        };
+        let mut reasons = Vec::with_capacity(standbys.len());
+        for standby in standbys {
+            match self.unable(campaign, member.device, *standby) {
+                None => {
+                    return Start::Rolling { standby: *standby, release: runs.release.clone() };
+                }
+                Some(why) => reasons.push(format!("{} {why}", self.fleet.label(*standby))),
+            }
+        }
+        Start::Wait(format!("no standby can take over: {}", reasons.join("; ")))
+    }
+
+    /// Why the device cannot take an order of its own now.
+    pub(crate) fn not_free(&self, state: &DeviceState) -> Option<String> {
+        if let Some(order) = state.order.as_ref().filter(|_| false) {
+            return Some(format!("its order {} ({}) has not ended", order.position, order.action));
+        }
+        let device = state.standing_in_for?;
+        Some(format!("it stands in for {}", self.fleet.label(device)))
+    }
+
+    /// A device that must not be away together with this one and is in work, here or in another campaign.
+    fn conflict(&self, campaign: &Campaign, member: &Member) -> Option<String> {
+        let here = campaign.members.iter().filter(|other| is_in_element(other)).map(|other| other.device);
+        let device = member.device;
+        for other in here.chain(self.in_work.iter().copied()).filter(|other| *other != device) {
+            let bond = if self.drm.related(device, other) {
+                "one stands in for the other"
+            } else if self.graph.requirements(device).contains(&other) {
+                "it is required"
+            } else if self.graph.requirements(other).contains(&device) {
+                "it requires this device"
+            } else {
+                continue;
+            };
+            return Some(format!("{} is in work and {bond}", self.fleet.label(other)));
+        }
+        None
+    }
+
+    /// Somebody serves for the device since an earlier upgrade: go on with that one if it can be relied on.
+    fn start_served(&self, standby: DeviceId) -> Start {
+        let label = self.fleet.label(standby);
+        match self.fleet.devices.get(&standby) {
+            Some(state) if state.order.is_none() && state.online => Start::Served { standby },
+            Some(state) if state.order.is_some() => {
+                Start::Wait(format!("{label} serves for it and has an order that has not ended"))
+            }
+            Some(_) | None => Start::Wait(format!("{label} serves for it and is offline")),
+        }
+    }
+
+    /// Why `standby` cannot take over for `device` now.
+    fn unable(&self, campaign: &Campaign, device: DeviceId, standby: DeviceId) -> Option<String> {
+        let Some(state) = self.fleet.devices.get(&standby) else {
+            return Some("is not enrolled any more".to_owned());
+        };
+        if !state.online {
+            return Some(offline(state));
+        }
+        if let Some(order) = &state.order {
+            return Some(format!("has order {} ({}) in hand", order.position, order.action));
+        }
+        if let Some(other) = state.standing_in_for {
+            return Some(format!("stands in for {} already", self.fleet.label(other)));
+        }
+        if self.in_work.contains(&standby) || self.served_by.contains_key(&standby) {
+            return Some("is being upgraded itself".to_owned());
+        }
+        let taken = campaign.members.iter().filter(|other| other.device != device);
+        for other in taken {
+            if other.device == standby && is_in_element(other) {
+                return Some("is in the same element".to_owned());
+            }
+            if standby_of(other) == Some(standby) {
+                return Some(format!("serves for {}", other.name));
+            }
+        }
+        None
+    }
+}
+
+/// `is offline since …`.
+pub(crate) fn offline(state: &DeviceState) -> String {
+    state
+        .last_seen
+        .map_or_else(|| "has never been heard of".to_owned(), |seen| format!("is offline since {seen}"))
+}
+
+/// Whether the member has reached the release.
+pub(crate) fn is_verified(member: &Member) -> bool {
+    matches!(member.step, DeviceStep::Done { outcome: Outcome::Verified { .. }, .. })
+}
+
+/// Whether an order of the campaign is in hand for the member: on itself or on its standby.
+pub(crate) fn is_in_work(member: &Member) -> bool {
+    !matches!(member.step, DeviceStep::Pending | DeviceStep::Done { .. })
+}
+
+/// Whether its turn has come and it has not ended.
+pub(crate) fn is_in_element(member: &Member) -> bool {
+    is_in_work(member) || (member.step == DeviceStep::Pending && member.element.is_some())
+}
+
+/// Who serves for the member, or is to.
+pub(crate) fn standby_of(member: &Member) -> Option<DeviceId> {
+    match &member.step {
+        DeviceStep::TakingOver { standby, .. }
+        | DeviceStep::HandingBack { standby, .. }
+        | DeviceStep::Upgrading { mode: Mode::Rolling { standby }, .. } => Some(*standby),
+        _ => member.owed.as_ref().map(|owed| owed.standby),
+    }
+}

@@ -1,0 +1,237 @@
+//! A campaign as it is stored: what was asked, where every device is, and why.
+
+use serde::{Deserialize, Serialize};
+use takt_common::api::{
+    CampaignDevice, CampaignEvent, CampaignRequest, CampaignState, CampaignView, DeviceStep,
+};
+use takt_common::digest::Sha256Digest;
+use takt_common::order::Position;
+use takt_common::release::{Manifest, ReleaseId};
+use takt_common::{DeviceId, Name, UnixTime};
+
+/// The format this code writes and reads.
+pub const CAMPAIGN_FORMAT: u32 = 1;
+
+/// How many events are kept: the timeline of a few dozen devices; the oldest go first.
+pub(crate) const EVENTS_MAX: usize = 256;
+
+/// How long a report may be on its way from a device that has just ended an order, in seconds.
+const REPORT_TRAVEL_SECS: u64 = 10;
+
+/// What a campaign must know about its release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseFacts {
+    /// Which.
+    pub id: ReleaseId,
+    /// Its release counter.
+    pub counter: u64,
+    /// Digest of its manifest.
+    pub manifest: Sha256Digest,
+    /// The hardware it fits; empty for any.
+    pub hardware: Vec<Name>,
+    /// Seconds that a switch which began at the deadline may still take: stop, start, probation, and all of it
+    /// again for the way back.
+    pub settle_secs: u64,
+}
+
+impl ReleaseFacts {
+    /// The facts of a verified manifest with this digest.
+    pub fn of(manifest: &Manifest, digest: Sha256Digest) -> Self {
+        let stop = manifest.container.as_ref().map_or(0, |container| u64::from(container.stop_grace_secs));
+        let health = (manifest.health.start() + manifest.health.probation()).as_secs() + 1;
+        Self {
+            id: manifest.release.clone(),
+            counter: manifest.counter,
+            manifest: digest,
+            hardware: manifest.hardware.clone(),
+            settle_secs: 2 * (stop + health) + REPORT_TRAVEL_SECS,
+        }
+    }
+}
+
+/// A campaign. Only this crate changes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Campaign {
+    /// [`CAMPAIGN_FORMAT`].
+    pub(crate) format: u32,
+    pub(crate) request: CampaignRequest,
+    pub(crate) release: ReleaseFacts,
+    pub(crate) state: CampaignState,
+    pub(crate) reason: String,
+    pub(crate) started: UnixTime,
+    pub(crate) ended: Option<UnixTime>,
+    /// Set by the first failure or by an operator; from then on no device begins.
+    pub(crate) brake: Option<Brake>,
+    /// How many elements have begun.
+    pub(crate) elements: u32,
+    /// In upgrade order.
+    pub(crate) members: Vec<Member>,
+    pub(crate) events: Vec<CampaignEvent>,
+}
+
+/// Why no further device begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Brake {
+    pub(crate) reason: String,
+    pub(crate) by: Braking,
+}
+
+/// Who braked, and so what becomes of the devices in work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Braking {
+    /// A failure: orders in hand go on to their end.
+    Failure,
+    /// An operator: orders in hand are withdrawn.
+    Operator,
+}
+
+/// A device of a campaign.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Member {
+    pub(crate) device: DeviceId,
+    pub(crate) name: Name,
+    /// The element it belongs to, from 0, once its turn has come.
+    pub(crate) element: Option<u32>,
+    /// When its turn came; its wait for a standby is counted from here.
+    pub(crate) turn: Option<UnixTime>,
+    pub(crate) step: DeviceStep,
+    /// The withdrawal of its order, once issued.
+    pub(crate) withdrawal: Option<Withdrawal>,
+    /// A standby that serves until it is known how the device ended.
+    pub(crate) owed: Option<Owed>,
+}
+
+/// A withdrawal of a device's own order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Withdrawal {
+    pub(crate) order: Position,
+    pub(crate) at: UnixTime,
+    pub(crate) why: WithdrawalCause,
+}
+
+/// Why an order was withdrawn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "cause", content = "text")]
+pub(crate) enum WithdrawalCause {
+    /// It was not accepted, or its end was not reported, in time.
+    Deadline(String),
+    /// The device refused it.
+    Refused(String),
+    /// The operator aborted the campaign.
+    Abort,
+}
+
+/// A hand-back that waits for the device to be heard of: nobody knows whether it serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Owed {
+    pub(crate) standby: DeviceId,
+    /// The device's own order; its end, or that of a later one, settles it.
+    pub(crate) order: Position,
+}
+
+/// A stored campaign is unreadable.
+#[derive(Debug, thiserror::Error)]
+pub enum CampaignFormatError {
+    /// Not a campaign.
+    #[error("the stored campaign is unreadable")]
+    Unreadable(#[from] serde_json::Error),
+    /// From a later version of Takt.
+    #[error("the stored campaign has format {0}, this version reads {CAMPAIGN_FORMAT}")]
+    Format(u32),
+}
+
+impl Campaign {
+    /// Its name.
+    pub const fn name(&self) -> &Name {
+        &self.request.name
+    }
+
+    /// Its domain.
+    pub const fn domain(&self) -> &Name {
+        &self.request.domain
+    }
+
+    /// Its release.
+    pub const fn release(&self) -> &ReleaseFacts {
+        &self.release
+    }
+
+    /// Its state.
+    pub const fn state(&self) -> CampaignState {
+        self.state
+    }
+
+    /// Whether it has ended. It may still owe a hand-back, see [`Campaign::is_settled`].
+    pub const fn is_over(&self) -> bool {
+        matches!(self.state, CampaignState::Aborted | CampaignState::Finished)
+    }
+
+    /// Whether it has ended and no standby serves for one of its silent devices. Until then it is to be advanced.
+    pub fn is_settled(&self) -> bool {
+        self.is_over() && self.members.iter().all(|member| member.owed.is_none())
+    }
+
+    /// Whether `device` belongs to it.
+    pub fn has_device(&self, device: DeviceId) -> bool {
+        self.members.iter().any(|member| member.device == device)
+    }
+
+    /// As the API shows it.
+    pub fn view(&self) -> CampaignView {
+        let device = |member: &Member| CampaignDevice {
+            device: member.device,
+            name: member.name.clone(),
+            element: member.element,
+            step: member.step.clone(),
+        };
+        CampaignView {
+            request: self.request.clone(),
+            state: self.state,
+            reason: self.reason.clone(),
+            started: self.started,
+            ended: self.ended,
+            devices: self.members.iter().map(device).collect(),
+            events: self.events.clone(),
+        }
+    }
+
+    /// As it is stored.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a campaign has only text keys")
+    }
+
+    /// Reads a stored campaign.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CampaignFormatError> {
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+        }
+        let head: Head = serde_json::from_slice(bytes)?;
+        if head.format != CAMPAIGN_FORMAT {
+            return Err(CampaignFormatError::Format(head.format));
+        }
+        Ok(serde_json::from_slice(bytes)?)
+    }
+
+    /// Whether orders in hand are to be withdrawn.
+    pub(crate) fn withdraws(&self) -> bool {
+        self.brake.as_ref().is_some_and(|brake| brake.by == Braking::Operator)
+    }
+
+    /// Adds a decision to the timeline.
+    pub(crate) fn note(&mut self, at: UnixTime, device: Option<&Name>, text: String) {
+        self.events.push(CampaignEvent { at, device: device.cloned(), text });
+        if self.events.len() > EVENTS_MAX {
+            self.events.remove(0);
+        }
+    }
+
+    /// Stops further devices from beginning; the first cause stays the reason.
+    pub(crate) fn brake(&mut self, at: UnixTime, by: Braking, reason: String) {
+        if self.brake.is_none() {
+            self.note(at, None, format!("no further device begins: {reason}"));
+            self.brake = Some(Brake { reason, by });
+        }
+    }
+}

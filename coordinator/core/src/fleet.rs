@@ -1,0 +1,146 @@
+//! What the coordinator knows about its devices, and the orders it asks for.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use takt_common::api::OpenOrder;
+use takt_common::order::{Action, Mode, Policy, Position};
+use takt_common::release::ReleaseId;
+use takt_common::report::{Installed, Outcome, PhaseName, Refused};
+use takt_common::{DeviceId, Name, UnixTime};
+
+/// All devices that a decision may look at; at least those of the campaign's domain.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FleetView {
+    /// By id.
+    pub devices: BTreeMap<DeviceId, DeviceState>,
+}
+
+/// What is known about one device. It can be stored as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceState {
+    /// Its id.
+    pub id: DeviceId,
+    /// Its name.
+    pub name: Name,
+    /// Its domain.
+    pub domain: Name,
+    /// Its hardware.
+    pub hardware: Name,
+    /// Whether it has a session at the gate now.
+    pub online: bool,
+    /// When it was last heard of.
+    pub last_seen: Option<UnixTime>,
+    /// What it said it runs.
+    pub installed: Vec<Installed>,
+    /// For whom it said it stands in.
+    pub standing_in_for: Option<DeviceId>,
+    /// Where its agent is.
+    pub phase: Option<PhaseName>,
+    /// What its agent waits on.
+    pub waiting_on: Option<Waiting>,
+    /// The order it has in hand: the last one issued, until it has ended.
+    pub order: Option<OpenOrder>,
+    /// The refusal of the order in hand, if its envelope was refused.
+    pub refused: Option<RefusedOrder>,
+    /// How its last orders ended, the newest last; at most [`DeviceState::ENDED_KEPT`].
+    pub ended: Vec<EndedOrder>,
+    /// The position that its next order gets.
+    pub next: Position,
+    /// The sequence number of its last report; devices count from 1, so 0 before the first.
+    pub sequence: u64,
+}
+
+/// What an agent waits on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// In its own words, with numbers.
+    pub on: String,
+    /// Since when it has been waiting without a break, by the coordinator's clock.
+    pub since: UnixTime,
+}
+
+/// An order that has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedOrder {
+    /// Its position.
+    pub position: Position,
+    /// How.
+    pub outcome: Outcome,
+    /// When the report arrived.
+    pub at: UnixTime,
+}
+
+/// An order in hand whose envelope the device refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedOrder {
+    /// The order's position.
+    pub position: Position,
+    /// Which rule and why.
+    pub refused: Refused,
+}
+
+/// An order that a campaign asks for. It is to be signed, and stored in the same batch as the campaign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderRequest {
+    /// For whom.
+    pub device: DeviceId,
+    /// Its position: the device's [`DeviceState::next`].
+    pub position: Position,
+    /// What to do.
+    pub action: Action,
+    /// The release whose members the order carries; absent for hand-back and withdraw.
+    pub release: Option<ReleaseId>,
+    /// Rolling or in place.
+    pub mode: Mode,
+    /// How long the device may wait.
+    pub deadline: UnixTime,
+    /// What is allowed.
+    pub policy: Policy,
+}
+
+impl FleetView {
+    /// The device's name, or its id where it is not known any more.
+    pub(crate) fn label(&self, device: DeviceId) -> String {
+        self.devices.get(&device).map_or_else(|| device.to_string(), |state| state.name.to_string())
+    }
+
+    /// Notes an order as issued, so that the next campaign of the same round sees it. The order of a device that
+    /// is not known is ignored.
+    pub fn record_order(&mut self, order: &OrderRequest, issued: UnixTime) {
+        if let Some(state) = self.devices.get_mut(&order.device) {
+            state.record_order(order, issued);
+        }
+    }
+}
+
+impl DeviceState {
+    /// How many ended orders are remembered: an order, its withdrawal and a takeover with room to spare.
+    pub const ENDED_KEPT: usize = 8;
+
+    /// A device that was enrolled and not heard of yet; its first order gets `next`.
+    pub fn enrolled(id: DeviceId, name: Name, domain: Name, hardware: Name, next: Position) -> Self {
+        Self {
+            id,
+            name,
+            domain,
+            hardware,
+            online: false,
+            last_seen: None,
+            installed: Vec::new(),
+            standing_in_for: None,
+            phase: None,
+            waiting_on: None,
+            order: None,
+            refused: None,
+            ended: Vec::new(),
+            next,
+            sequence: 0,
+        }
+    }
+
+    /// The release of the component `name` that it said it runs.
+    pub fn installed_release(&self, name: &Name) -> Option<&Installed> {
+        self.installed.iter().find(|installed| installed.release.name == *name)
+    }
+}

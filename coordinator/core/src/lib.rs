@@ -1,0 +1,20 @@
+//! The pure heart of the coordinator: what it knows about the fleet, and what follows from it for a campaign.
+//!
+//! Everything here is a function of its arguments: no clock, no randomness, no I/O. The coordinator looks (builds a
+//! [`FleetView`] from its store), asks [`advance`], and stores the campaign with the orders of the [`Step`] in one
+//! batch; so it may be killed between any two of these and does the same again.
+
+mod advance;
+mod campaign;
+mod control;
+mod fleet;
+mod open;
+mod record;
+mod why;
+
+pub use advance::{Step, advance};
+pub use campaign::{CAMPAIGN_FORMAT, Campaign, CampaignFormatError, ReleaseFacts};
+pub use control::{ControlError, abort, pause, resume};
+pub use fleet::{DeviceState, EndedOrder, FleetView, OrderRequest, RefusedOrder, Waiting};
+pub use open::{DEADLINE_SECS_MAX, ELEMENT_SIZE_MAX, OpenError, open};
+pub use why::why;

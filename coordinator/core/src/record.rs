@@ -1,0 +1,85 @@
+//! What an issued order and a verified report change in a device's state.
+
+use takt_common::UnixTime;
+use takt_common::api::OpenOrder;
+use takt_common::digest::Sha256Digest;
+use takt_common::order::Position;
+use takt_common::report::Report;
+
+use crate::fleet::{DeviceState, EndedOrder, OrderRequest, RefusedOrder, Waiting};
+
+impl DeviceState {
+    /// Notes an order as issued: it is the order in hand now, and the next one gets a higher position.
+    pub fn record_order(&mut self, order: &OrderRequest, issued: UnixTime) {
+        self.order = Some(OpenOrder {
+            position: order.position,
+            action: order.action.clone(),
+            release: order.release.clone(),
+            issued,
+            accepted: false,
+        });
+        self.refused = None;
+        self.next = self.next.max(after(order.position));
+    }
+
+    /// Notes a report whose signature and device have been checked. `envelope` is the digest of the envelope of the
+    /// order in hand, to tell whether that one was refused. Returns false, with nothing changed, for a report that
+    /// is not newer than the last one.
+    pub fn record_report(
+        &mut self,
+        report: &Report,
+        envelope: Option<&Sha256Digest>,
+        received: UnixTime,
+    ) -> bool {
+        if report.sequence <= self.sequence {
+            return false;
+        }
+        self.sequence = report.sequence;
+        self.last_seen = Some(received);
+        self.installed.clone_from(&report.installed);
+        self.standing_in_for = report.standing_in_for;
+        self.phase = Some(report.phase);
+        let since = self.waiting_on.as_ref().map_or(received, |waiting| waiting.since);
+        self.waiting_on = report.waiting_on.clone().map(|on| Waiting { on, since });
+        if let Some(shown) = &report.order {
+            self.record_shown(shown.position, report, received);
+        }
+        self.record_refusal(report, envelope);
+        true
+    }
+
+    fn record_shown(&mut self, shown: Position, report: &Report, received: UnixTime) {
+        if let Some(order) = self.order.as_mut().filter(|order| order.position == shown) {
+            order.accepted = true;
+            self.refused = None;
+        }
+        // A device that shows a higher position than any that is known here has acted on orders that this store
+        // lost; it would ignore everything up to there.
+        self.next = self.next.max(after(shown));
+        let Some(outcome) = &report.outcome else { return };
+        if self.order.as_ref().is_some_and(|order| order.position == shown) {
+            self.order = None;
+        }
+        if self.ended.iter().any(|ended| ended.position == shown) {
+            return;
+        }
+        self.ended.push(EndedOrder { position: shown, outcome: outcome.clone(), at: received });
+        if self.ended.len() > Self::ENDED_KEPT {
+            self.ended.remove(0);
+        }
+    }
+
+    fn record_refusal(&mut self, report: &Report, envelope: Option<&Sha256Digest>) {
+        let (Some(refused), Some(order)) = (&report.refused, &self.order) else {
+            return;
+        };
+        // An accepted order is refused when a copy of it arrives; that says nothing.
+        if !order.accepted && envelope == Some(&refused.envelope) {
+            self.refused = Some(RefusedOrder { position: order.position, refused: refused.clone() });
+        }
+    }
+}
+
+fn after(position: Position) -> Position {
+    Position { generation: position.generation.saturating_add(1), ..position }
+}

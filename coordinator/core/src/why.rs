@@ -1,0 +1,209 @@
+//! Why is this device waiting? There is always an answer.
+
+use takt_common::UnixTime;
+use takt_common::api::{CampaignState, DeviceStep, OpenOrder, WhyView};
+use takt_planner::{DomainGraph, RedundancyMatrix};
+
+use crate::advance::finding::{deadlines, not_relieved};
+use crate::advance::scene::{Scene, Start, is_in_element, is_verified, offline};
+use crate::campaign::{Campaign, Member};
+use crate::fleet::{DeviceState, FleetView};
+
+/// Says what holds `device`, the nearest cause first. `campaigns` are all that are stored, `graph` and `drm` those of
+/// its domain.
+pub fn why(
+    device: &DeviceState,
+    campaigns: &[Campaign],
+    fleet: &FleetView,
+    graph: &DomainGraph,
+    drm: &RedundancyMatrix,
+    now: UnixTime,
+) -> WhyView {
+    let scene = Scene::new(fleet, graph, drm, now);
+    let mut answer = Answer::default();
+    answer.of_agent(device);
+    if let Some(order) = &device.order {
+        answer.of_order(device, order);
+    }
+    let own = campaigns.iter().filter_map(|campaign| {
+        let member = campaign.members.iter().find(|member| member.device == device.id)?;
+        Some((campaign, member))
+    });
+    let (over, going): (Vec<_>, Vec<_>) = own.partition(|(campaign, _)| campaign.is_over());
+    for (campaign, member) in going {
+        answer.of_campaign(&scene, campaign, member);
+    }
+    // Of those that have ended, the last one says where the device stands.
+    if let Some((campaign, member)) = over.into_iter().max_by_key(|(campaign, _)| campaign.ended) {
+        answer.of_ended(&scene, campaign, member);
+    }
+    if let Some(other) = device.standing_in_for {
+        answer.reasons.push(format!("it stands in for {}", fleet.label(other)));
+    }
+    if answer.reasons.is_empty() {
+        answer.reasons.push("it is not waiting: it is in no campaign and has no order".to_owned());
+    }
+    WhyView { device: device.name.clone(), waiting: answer.waiting, reasons: answer.reasons }
+}
+
+#[derive(Default)]
+struct Answer {
+    waiting: bool,
+    reasons: Vec<String>,
+}
+
+impl Answer {
+    fn waits(&mut self, reason: String) {
+        self.waiting = true;
+        self.reasons.push(reason);
+    }
+
+    fn of_agent(&mut self, device: &DeviceState) {
+        if let Some(waiting) = &device.waiting_on {
+            self.waits(format!("its agent waits since {}: {}", waiting.since, waiting.on));
+        }
+    }
+
+    fn of_order(&mut self, device: &DeviceState, order: &OpenOrder) {
+        let release = order.release.as_ref().map_or_else(String::new, |release| format!(" {release}"));
+        let what = format!("order {} ({}{release})", order.position, order.action);
+        if let Some(refused) = device.refused.as_ref().filter(|refused| refused.position == order.position) {
+            self.waits(format!(
+                "{what} was refused by rule {}: {}",
+                refused.refused.rule, refused.refused.why
+            ));
+        } else if !order.accepted {
+            let how = if device.online {
+                "the device is online and has not answered yet".to_owned()
+            } else {
+                format!("the device {}; it gets the order when it comes back", offline(device))
+            };
+            self.waits(format!("{what} was issued at {} and is not accepted: {how}", order.issued));
+        } else if !device.online {
+            self.waits(format!("{what} is accepted and has not ended; the device {}", offline(device)));
+        } else {
+            let phase = device.phase.map_or_else(|| "in work".to_owned(), |phase| phase.to_string());
+            self.reasons.push(format!("{what} is accepted, issued at {}; phase {phase}", order.issued));
+        }
+    }
+
+    fn of_campaign(&mut self, scene: &Scene, campaign: &Campaign, member: &Member) {
+        let name = campaign.name();
+        match &member.step {
+            DeviceStep::Pending => self.of_pending(scene, campaign, member),
+            DeviceStep::TakingOver { standby, order, since } => {
+                let label = scene.fleet.label(*standby);
+                let (_, until) = deadlines(campaign, *since);
+                self.waits(format!(
+                    "campaign {name}: it waits since {since} for the standby {label} to serve (order {order}), \
+                     until {until}{}",
+                    standby_state(scene, member, *standby)
+                ));
+            }
+            DeviceStep::Upgrading { order, mode, since } => {
+                let mode = match mode {
+                    takt_common::order::Mode::InPlace => "in place".to_owned(),
+                    takt_common::order::Mode::Rolling { standby } => {
+                        format!("rolling, {} serves", scene.fleet.label(*standby))
+                    }
+                };
+                self.reasons
+                    .push(format!("campaign {name}: in upgrade since {since} ({mode}, order {order})"));
+            }
+            DeviceStep::HandingBack { standby, order, outcome, since } => {
+                let label = scene.fleet.label(*standby);
+                self.waits(format!(
+                    "campaign {name}: it has ended ({outcome}) and waits since {since} for {label} to hand back \
+                     (order {order}){}",
+                    standby_state(scene, member, *standby)
+                ));
+            }
+            DeviceStep::Done { outcome, at } => {
+                self.reasons.push(format!("campaign {name}: it is done since {at}: {outcome}"));
+            }
+        }
+    }
+
+    fn of_pending(&mut self, scene: &Scene, campaign: &Campaign, member: &Member) {
+        let name = campaign.name();
+        if let Some(brake) = &campaign.brake {
+            return self
+                .waits(format!("campaign {name} stops and begins no further device: {}", brake.reason));
+        }
+        let unverified = scene.unverified_requirements(campaign, member);
+        if !unverified.is_empty() {
+            self.waits(format!(
+                "campaign {name}: it waits for {} to be verified (requires)",
+                unverified.join(", ")
+            ));
+        }
+        if campaign.state == CampaignState::Paused {
+            return self.waits(format!("campaign {name} is {}", campaign.reason));
+        }
+        if let (Start::Wait(why), Some(turn)) = (scene.start_of(campaign, member), member.turn) {
+            let (until, _) = deadlines(campaign, turn);
+            return self
+                .waits(format!("campaign {name}: its turn came at {turn}, until {until} it waits: {why}"));
+        }
+        let others = campaign.members.iter().filter(|other| other.device != member.device);
+        let in_work: Vec<_> =
+            others.filter(|other| is_in_element(other)).map(|other| other.name.as_str()).collect();
+        let before = campaign.members.iter().take_while(|other| other.device != member.device);
+        let before =
+            before.filter(|other| other.step == DeviceStep::Pending && !is_in_element(other)).count();
+        if in_work.is_empty() {
+            self.waits(format!("campaign {name}: it waits for its element, {before} devices are before it"));
+        } else {
+            self.waits(format!(
+                "campaign {name}: it waits for its element: {} in work, {before} devices are before it",
+                in_work.join(", ")
+            ));
+        }
+        if let Start::Wait(why) = scene.start_of(campaign, member) {
+            self.waits(format!("campaign {name}: it could not begin now either: {why}"));
+        }
+    }
+
+    fn of_ended(&mut self, scene: &Scene, campaign: &Campaign, member: &Member) {
+        let name = campaign.name();
+        match &member.step {
+            DeviceStep::Done { at, .. } if is_verified(member) => {
+                self.reasons.push(format!(
+                    "campaign {name}: up to date, {} is verified since {at}",
+                    campaign.release.id
+                ));
+            }
+            DeviceStep::Done { outcome, at } => {
+                self.reasons.push(format!("campaign {name}: it is done since {at}: {outcome}"));
+                if let Some(owed) = &member.owed {
+                    let label = scene.fleet.label(owed.standby);
+                    self.waits(format!("{label} keeps serving for it until it is heard of"));
+                }
+            }
+            _ => self.waits(format!(
+                "campaign {name} was aborted before its turn: {}; a new campaign would bring it to {}",
+                campaign.reason, campaign.release.id
+            )),
+        }
+    }
+}
+
+/// What holds the standby, if anything does.
+fn standby_state(scene: &Scene, member: &Member, standby: takt_common::DeviceId) -> String {
+    let Some(state) = scene.fleet.devices.get(&standby) else {
+        return "; it is not enrolled any more".to_owned();
+    };
+    if !state.online {
+        return format!("; it {}", offline(state));
+    }
+    if let Some(waiting) = &state.waiting_on {
+        return format!("; its agent waits since {}: {}", waiting.since, waiting.on);
+    }
+    match &state.order {
+        Some(order) if !order.accepted => "; it has not accepted the order yet".to_owned(),
+        Some(_) => String::new(),
+        None => {
+            not_relieved(scene, member.device, standby).map_or_else(String::new, |why| format!("; {why}"))
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Single facts about campaigns on a small site: a gateway and two cameras that stand in for each other.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod control;
+mod opening;
+mod reasons;
+mod reports;
+mod site;
+mod steps;
+mod stored;

@@ -1,0 +1,309 @@
+//! A small world: devices with agents of differing natures, a link that loses, repeats and delays, and a coordinator
+//! that stores what the pure core decides.
+
+mod device;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use takt_common::api::{CampaignRequest, CampaignView, DrmSpec, EdgeSpec, GraphSpec, StandbySpec, Takeover};
+use takt_common::digest::Sha256Digest;
+use takt_common::order::{Policy, Position};
+use takt_common::release::ReleaseId;
+use takt_common::report::{Installed, Report};
+use takt_common::{DeviceId, Name, UnixTime};
+use takt_coordinator_core::{Campaign, DeviceState, FleetView, OrderRequest, ReleaseFacts, open};
+use takt_planner::{DomainGraph, RedundancyMatrix};
+
+pub(crate) use device::{Device, Install, Takes};
+
+/// Seconds a device may take for its order.
+pub(crate) const DEADLINE_SECS: u64 = 60;
+/// Seconds a switch that began at the deadline may still take.
+pub(crate) const SETTLE_SECS: u64 = 20;
+
+pub(crate) fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+pub(crate) fn id(number: usize) -> DeviceId {
+    format!("{number:032x}").parse().unwrap()
+}
+
+pub(crate) fn device_name(number: usize) -> Name {
+    name(&format!("device-{number}"))
+}
+
+pub(crate) fn release(version: &str) -> ReleaseId {
+    ReleaseId { name: name("counter"), version: name(version) }
+}
+
+pub(crate) fn installed(version: &str, counter: u64) -> Installed {
+    Installed { release: release(version), counter, manifest: Sha256Digest::of(version.as_bytes()) }
+}
+
+pub(crate) fn release_facts() -> ReleaseFacts {
+    let target = installed("2", 2);
+    ReleaseFacts {
+        id: target.release,
+        counter: 2,
+        manifest: target.manifest,
+        hardware: Vec::new(),
+        settle_secs: SETTLE_SECS,
+    }
+}
+
+/// A repeatable source of chance (SplitMix64).
+#[derive(Debug, Clone)]
+pub(crate) struct Chance(pub u64);
+
+impl Chance {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+
+    pub(crate) fn percent(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// What a run is made of.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) devices: Vec<Nature>,
+    /// From a higher number to a lower one; true when hard.
+    pub(crate) edges: BTreeMap<(usize, usize), bool>,
+    pub(crate) standbys: BTreeMap<usize, Vec<usize>>,
+    pub(crate) element_size: u32,
+    /// The campaigns' devices; two campaigns when some are false.
+    pub(crate) in_first: Vec<bool>,
+    /// Chances in percent, each round: a message is lost, one is repeated, a device changes between on- and
+    /// offline, the coordinator dies before it has stored its decision.
+    pub(crate) lost: u64,
+    pub(crate) repeated: u64,
+    pub(crate) flapping: u64,
+    pub(crate) crashing: u64,
+    pub(crate) seed: u64,
+}
+
+/// How a device behaves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Nature {
+    pub(crate) runs: Option<u64>,
+    pub(crate) takes: Takes,
+    pub(crate) install: Install,
+    pub(crate) takeover_fails: bool,
+    pub(crate) slowness: u64,
+}
+
+/// The world.
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    pub(crate) now: UnixTime,
+    pub(crate) chance: Chance,
+    pub(crate) graph: DomainGraph,
+    pub(crate) drm: RedundancyMatrix,
+    /// What the coordinator has stored.
+    pub(crate) fleet: FleetView,
+    pub(crate) campaigns: Vec<Vec<u8>>,
+    orders: BTreeMap<DeviceId, OrderRequest>,
+    pub(crate) issued: Vec<(usize, UnixTime, OrderRequest)>,
+    /// What is so.
+    pub(crate) devices: BTreeMap<DeviceId, Device>,
+    sent: Vec<OrderRequest>,
+    reports: BTreeMap<DeviceId, VecDeque<Report>>,
+    told: Vec<Report>,
+}
+
+fn request(campaign: &str, devices: Vec<Name>, element_size: u32) -> CampaignRequest {
+    CampaignRequest {
+        name: name(campaign),
+        release: release("2"),
+        domain: name("site"),
+        devices,
+        element_size,
+        deadline_secs: DEADLINE_SECS,
+        policy: Policy::default(),
+    }
+}
+
+/// The digest that stands for an order's envelope.
+pub(crate) fn envelope(order: &OrderRequest) -> Sha256Digest {
+    Sha256Digest::of(format!("{} {}", order.device, order.position).as_bytes())
+}
+
+impl World {
+    pub(crate) fn new(plan: Plan) -> Self {
+        let names = (0..plan.devices.len()).map(|number| (device_name(number), id(number))).collect();
+        let edges = plan.edges.iter().map(|((from, to), requires)| EdgeSpec {
+            source: device_name(*from),
+            target: device_name(*to),
+            requires: *requires,
+            weight: None,
+        });
+        let rows = plan.standbys.iter().map(|(device, standbys)| StandbySpec {
+            device: device_name(*device),
+            standbys: standbys.iter().map(|standby| device_name(*standby)).collect(),
+            takeover: Takeover::Launch,
+        });
+        let graph = DomainGraph::new(&GraphSpec { edges: edges.collect() }, &names).unwrap();
+        let drm = RedundancyMatrix::new(&DrmSpec { rows: rows.collect() }, &names).unwrap();
+        let (mut fleet, mut devices) = (FleetView::default(), BTreeMap::new());
+        for (number, nature) in plan.devices.iter().enumerate() {
+            let next = Position { epoch: 1, generation: 1 };
+            let mut state =
+                DeviceState::enrolled(id(number), device_name(number), name("site"), name("pi"), next);
+            let device = Device::new(id(number), *nature);
+            state.installed = device.installed.clone().into_iter().collect();
+            state.online = true;
+            fleet.devices.insert(id(number), state);
+            devices.insert(id(number), device);
+        }
+        let now = UnixTime::from_secs(1_000_000);
+        let (seed, mut campaigns) = (plan.seed, Vec::new());
+        for first in [true, false] {
+            let chosen = (0..plan.devices.len()).filter(|number| plan.in_first[*number] == first);
+            let chosen: Vec<_> = chosen.map(device_name).collect();
+            if chosen.is_empty() {
+                continue;
+            }
+            let request = request(if first { "first" } else { "second" }, chosen, plan.element_size);
+            let others: Vec<_> =
+                campaigns.iter().map(|bytes: &Vec<u8>| Campaign::from_bytes(bytes).unwrap()).collect();
+            let campaign = open(&request, &release_facts(), &fleet, &graph, &drm, &others, now).unwrap();
+            campaigns.push(campaign.to_bytes());
+        }
+        Self {
+            plan,
+            now,
+            chance: Chance(seed),
+            graph,
+            drm,
+            fleet,
+            campaigns,
+            orders: BTreeMap::new(),
+            issued: Vec::new(),
+            devices,
+            sent: Vec::new(),
+            reports: BTreeMap::new(),
+            told: Vec::new(),
+        }
+    }
+
+    /// Opens one more campaign over all devices, as an operator does who tries again.
+    pub(crate) fn open_again(&mut self) {
+        let request = request("again", Vec::new(), self.plan.element_size);
+        let others: Vec<_> = (0..self.campaigns.len()).map(|index| self.campaign(index)).collect();
+        let facts = release_facts();
+        let opened = open(&request, &facts, &self.fleet, &self.graph, &self.drm, &others, self.now).unwrap();
+        self.campaigns.push(opened.to_bytes());
+    }
+
+    pub(crate) fn campaign(&self, index: usize) -> Campaign {
+        Campaign::from_bytes(&self.campaigns[index]).unwrap()
+    }
+
+    pub(crate) fn view(&self, index: usize) -> CampaignView {
+        self.campaign(index).view()
+    }
+
+    /// Stores a decision: campaign and orders in one batch.
+    pub(crate) fn store(&mut self, index: usize, campaign: &Campaign, orders: &[OrderRequest]) {
+        self.campaigns[index] = campaign.to_bytes();
+        for order in orders {
+            self.fleet.record_order(order, self.now);
+            self.orders.insert(order.device, order.clone());
+            self.issued.push((index, self.now, order.clone()));
+        }
+    }
+
+    /// Time passes: devices come and go, orders are sent again, agents work, reports arrive.
+    pub(crate) fn live(&mut self) {
+        self.now = self.now + Duration::from_secs(1 + self.chance.below(8));
+        self.come_and_go();
+        self.deliver_orders();
+        for (device, agent) in &mut self.devices {
+            let made = agent.work(&mut self.chance, self.now);
+            self.reports.entry(*device).or_default().extend(made);
+        }
+        self.deliver_reports();
+    }
+
+    /// From now on everybody answers and nothing is lost.
+    pub(crate) fn revive(&mut self) {
+        (self.plan.lost, self.plan.flapping, self.plan.crashing) = (0, 0, 0);
+        for (device, agent) in &mut self.devices {
+            agent.revive();
+            if let Some(state) = self.fleet.devices.get_mut(device) {
+                state.online = true;
+            }
+        }
+    }
+
+    /// Whether no device has an order in hand as far as the coordinator knows.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.fleet.devices.values().all(|state| state.order.is_none())
+    }
+
+    pub(crate) fn targets(&self, index: usize) -> BTreeSet<DeviceId> {
+        self.view(index).devices.iter().map(|device| device.device).collect()
+    }
+
+    fn come_and_go(&mut self) {
+        for (device, agent) in &mut self.devices {
+            if self.chance.percent(self.plan.flapping) {
+                agent.online = !agent.online;
+            }
+            let online = agent.online && agent.nature.takes != Takes::Dead;
+            if let Some(state) = self.fleet.devices.get_mut(device) {
+                state.online = online;
+            }
+        }
+    }
+
+    fn deliver_orders(&mut self) {
+        let open = self.fleet.devices.values().filter(|state| state.order.is_some());
+        let mut arriving: Vec<OrderRequest> =
+            open.filter_map(|state| self.orders.get(&state.id)).cloned().collect();
+        self.sent.extend(arriving.iter().cloned());
+        // What was sent before may arrive late or twice.
+        if !self.sent.is_empty() && self.chance.percent(self.plan.repeated) {
+            let old = self.chance.below(self.sent.len() as u64);
+            arriving.push(self.sent[usize::try_from(old).unwrap()].clone());
+        }
+        for order in arriving {
+            let device = self.devices.get_mut(&order.device).unwrap();
+            if !self.chance.percent(self.plan.lost) {
+                let made = device.receive(&order, &mut self.chance, self.now);
+                self.reports.entry(order.device).or_default().extend(made);
+            }
+        }
+    }
+
+    fn deliver_reports(&mut self) {
+        let mut arriving = Vec::new();
+        for (device, outbox) in &mut self.reports {
+            // In order and until acknowledged, as an outbox does it.
+            while self.devices[device].online && !outbox.is_empty() && !self.chance.percent(self.plan.lost) {
+                arriving.extend(outbox.pop_front());
+            }
+        }
+        self.told.extend(arriving.iter().cloned());
+        if !self.told.is_empty() && self.chance.percent(self.plan.repeated) {
+            let old = self.chance.below(self.told.len() as u64);
+            arriving.push(self.told[usize::try_from(old).unwrap()].clone());
+        }
+        for report in arriving {
+            let envelope = self.orders.get(&report.device).map(envelope);
+            let state = self.fleet.devices.get_mut(&report.device).unwrap();
+            let before = state.clone();
+            if !state.record_report(&report, envelope.as_ref(), self.now) {
+                assert_eq!(*state, before, "an old report changes nothing");
+            }
+        }
+    }
+}

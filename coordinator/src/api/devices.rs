@@ -1,0 +1,109 @@
+//! `/api/v1/devices`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header};
+use takt_common::DeviceId;
+use takt_common::api::{DeviceView, WhyView};
+use takt_coordinator_core::why;
+
+use super::extract::{Device, Operator};
+use super::problem::Refused;
+use crate::clock;
+use crate::coordinator::Coordinator;
+use crate::registry::{DeviceRecord, blocking};
+
+/// All devices, by name.
+pub(super) async fn list(_: Operator, State(state): State<Arc<Coordinator>>) -> Json<Vec<DeviceView>> {
+    let mut views: Vec<DeviceView> =
+        state.registry.devices().all().iter().map(|record| view(&state, record)).collect();
+    views.sort_by(|a, b| (&a.domain, &a.name).cmp(&(&b.domain, &b.name)));
+    Json(views)
+}
+
+/// One device.
+pub(super) async fn show(
+    _: Operator,
+    State(state): State<Arc<Coordinator>>,
+    Path(device): Path<String>,
+) -> Result<Json<DeviceView>, Refused> {
+    Ok(Json(view(&state, &*find(&state, &device)?)))
+}
+
+/// Why a device waits.
+pub(super) async fn waits(
+    _: Operator,
+    State(state): State<Arc<Coordinator>>,
+    Path(device): Path<String>,
+) -> Result<Json<WhyView>, Refused> {
+    let id = find(&state, &device)?.state.id;
+    let answer = blocking(move || -> Result<WhyView, Refused> {
+        let stored = state.registry.campaigns()?;
+        let campaigns: Vec<_> = stored.into_iter().map(|stored| stored.campaign).collect();
+        let fleet = state.fleet();
+        let Some(device) = fleet.devices.get(&id) else { return Err(Refused::not_found(id.to_string())) };
+        let (graph, drm) = state.registry.planning(&device.domain)?;
+        let mut answer = why(device, &campaigns, &fleet, &graph, &drm, clock::now());
+        for campaign in campaigns.iter().filter(|campaign| !campaign.is_settled() && campaign.has_device(id))
+        {
+            if let Some(trouble) = state.trouble(campaign.name()) {
+                answer.waiting = true;
+                answer.reasons.push(format!("campaign {} is held: {trouble}", campaign.name()));
+            }
+        }
+        Ok(answer)
+    });
+    Ok(Json(answer.await?))
+}
+
+/// The order in hand of the calling device, in the same bytes as over MQTT.
+pub(super) async fn order(
+    Device(caller): Device,
+    State(state): State<Arc<Coordinator>>,
+    Path(device): Path<String>,
+) -> Result<Response, Refused> {
+    let asked = find(&state, &device).ok().filter(|record| record.state.id == caller);
+    let Some(record) = asked else {
+        return Err(Refused::forbidden(format!("device {caller} may only ask for its own order")));
+    };
+    state.heard(caller, clock::now());
+    if record.state.order.is_none() {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let envelope = blocking(move || state.registry.order_envelope(caller)).await?;
+    Ok(envelope.map_or(StatusCode::NO_CONTENT.into_response(), |envelope| {
+        ([(header::CONTENT_TYPE, "application/json")], envelope).into_response()
+    }))
+}
+
+fn view(state: &Coordinator, record: &DeviceRecord) -> DeviceView {
+    record.view(&state.live.of(record.state.id))
+}
+
+/// A device by its id, or by its name where only one domain has it.
+fn find(state: &Coordinator, text: &str) -> Result<Arc<DeviceRecord>, Refused> {
+    let devices = state.registry.devices();
+    let by_id = text.parse::<DeviceId>().ok().and_then(|id| devices.get(id));
+    if let Some(record) = by_id {
+        return Ok(record);
+    }
+    let mut named = devices.all();
+    named.retain(|record| record.state.name.as_str() == text);
+    match named.as_slice() {
+        [] => {
+            let text: String = text.chars().take(80).collect();
+            Err(Refused::not_found(format!("there is no device '{text}'")))
+        }
+        [record] => Ok(record.clone()),
+        several => {
+            let places: Vec<String> = several
+                .iter()
+                .map(|record| format!("{} in {}", record.state.id, record.state.domain))
+                .collect();
+            Err(Refused::conflict(format!("several devices are named '{text}': {}", places.join(", "))))
+        }
+    }
+}

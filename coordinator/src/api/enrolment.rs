@@ -1,0 +1,63 @@
+//! `/api/v1/tokens`, `/api/v1/enrol` and `/api/v1/keys`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use http::StatusCode;
+use takt_common::Sha256Digest;
+use takt_common::api::{CoordinatorKeys, EnrolRequest, EnrolResponse, TokenRequest, TokenResponse};
+
+use super::SMALL_BODY_MAX;
+use super::extract::{JsonBody, Operator};
+use super::problem::Refused;
+use crate::clock;
+use crate::coordinator::Coordinator;
+use crate::enrol::Enrolment;
+use crate::registry::{StoredToken, blocking};
+use crate::token;
+
+/// Tokens for longer than this would be passwords.
+const VALID_SECS_MAX: u64 = 90 * 86_400;
+
+/// The online keys, for the ceremony that makes the roots.
+pub(super) async fn keys(_: Operator, State(state): State<Arc<Coordinator>>) -> Json<CoordinatorKeys> {
+    Json(CoordinatorKeys { order: state.order_key.public(), timestamp: state.repository.timestamp_public() })
+}
+
+/// Makes an enrolment token; only its digest stays here.
+pub(super) async fn token(
+    _: Operator,
+    State(state): State<Arc<Coordinator>>,
+    JsonBody(request): JsonBody<TokenRequest, SMALL_BODY_MAX>,
+) -> Result<(StatusCode, Json<TokenResponse>), Refused> {
+    if request.uses == 0 {
+        return Err(Refused::refused("field 'uses': a token must be good for at least 1 device"));
+    }
+    if !(1..=VALID_SECS_MAX).contains(&request.valid_secs) {
+        let (given, max) = (request.valid_secs, VALID_SECS_MAX);
+        return Err(Refused::refused(format!("field 'valid_secs': {given} is not between 1 and {max}")));
+    }
+    let now = clock::now();
+    let not_after = now + Duration::from_secs(request.valid_secs);
+    let secret = token::make().map_err(|error| Refused::internal(&error))?;
+    let answer = format!("takt1.{secret}.{}", state.ca.fingerprint());
+    let stored = StoredToken { domain: request.domain, uses_left: request.uses, not_after };
+    blocking(move || state.registry.add_token(&Sha256Digest::of(secret.as_bytes()), &stored, now)).await?;
+    Ok((StatusCode::CREATED, Json(TokenResponse { token: answer, not_after })))
+}
+
+/// Enrols a device.
+pub(super) async fn enrol(
+    State(state): State<Arc<Coordinator>>,
+    JsonBody(request): JsonBody<EnrolRequest, SMALL_BODY_MAX>,
+) -> Result<Json<EnrolResponse>, Refused> {
+    let enrolled = blocking(move || {
+        let published = state.repository.published();
+        let (registry, ca) = (&state.registry, &state.ca);
+        let broker = state.broker.get().expect("the gate listens before the HTTPS server does");
+        Enrolment { registry, ca, published: &published, broker }.enrol(&request, clock::now())
+    });
+    Ok(Json(enrolled.await?))
+}

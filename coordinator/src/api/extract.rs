@@ -1,0 +1,93 @@
+//! What handlers take out of a request: who calls, and JSON bodies of a limited size.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts};
+use http::request::Parts;
+use http::{Request, header};
+use serde::de::DeserializeOwned;
+use takt_common::{DeviceId, strict_json};
+
+use super::problem::Refused;
+use crate::caller::Caller;
+use crate::coordinator::Coordinator;
+use crate::token;
+
+/// The caller has the operator's token.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Operator;
+
+/// The caller has the certificate of an enrolled device.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Device(pub(super) DeviceId);
+
+/// The caller is the operator or an enrolled device.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reader;
+
+/// A JSON body of at most `MAX` bytes, without duplicate keys.
+#[derive(Debug)]
+pub(super) struct JsonBody<T, const MAX: usize>(pub(super) T);
+
+impl FromRequestParts<Arc<Coordinator>> for Operator {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<Coordinator>) -> Result<Self, Refused> {
+        let Some(value) = parts.headers.get(header::AUTHORIZATION) else {
+            return Err(Refused::unauthorized(
+                "the operator's token is needed (header Authorization: Bearer ...)",
+            ));
+        };
+        let given = value.to_str().ok().and_then(|value| {
+            let (scheme, given) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then_some(given.trim())
+        });
+        match given {
+            Some(given) if token::is(given, &state.operator) => Ok(Self),
+            _ => Err(Refused::unauthorized("the token is not the operator's")),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Coordinator>> for Device {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<Coordinator>) -> Result<Self, Refused> {
+        let caller = parts.extensions.get::<Caller>().and_then(|caller| caller.device.as_ref());
+        let Some(subject) = caller else {
+            return Err(Refused::unauthorized("a device's certificate is needed"));
+        };
+        match state.registry.devices().get(subject.device) {
+            Some(record) if record.state.domain == subject.domain => Ok(Self(subject.device)),
+            _ => Err(Refused::forbidden(format!("device {} is not enrolled here", subject.device))),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Coordinator>> for Reader {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<Coordinator>) -> Result<Self, Refused> {
+        if Device::from_request_parts(parts, state).await.is_ok() {
+            return Ok(Self);
+        }
+        if parts.headers.contains_key(header::AUTHORIZATION) {
+            return Operator::from_request_parts(parts, state).await.map(|Operator| Self);
+        }
+        Err(Refused::unauthorized("a device's certificate or the operator's token is needed"))
+    }
+}
+
+impl<T: DeserializeOwned, const MAX: usize> FromRequest<Arc<Coordinator>> for JsonBody<T, MAX> {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request<Body>, _: &Arc<Coordinator>) -> Result<Self, Refused> {
+        let bytes = axum::body::to_bytes(request.into_body(), MAX).await.map_err(|error| {
+            // The library says both in one type; a length limit is by far the likelier one.
+            Refused::too_large(format!("the body could not be read up to its limit of {MAX} bytes: {error}"))
+        })?;
+        let body = strict_json::from_slice(&bytes, MAX);
+        body.map(Self).map_err(|error| Refused::malformed(format!("the body is not as expected: {error}")))
+    }
+}

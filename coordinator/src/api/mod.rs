@@ -1,0 +1,101 @@
+//! The HTTPS API (`/api/v1`).
+//!
+//! Everything needs the operator's token, except: `healthz` and the signed repository, which anybody may read; `enrol`,
+//! which has a token of its own; a device's own order, which needs its certificate; and artifacts, which devices read
+//! too. All refusals are problem documents.
+
+mod artifacts;
+mod campaigns;
+mod devices;
+mod domains;
+mod enrolment;
+mod extract;
+mod problem;
+mod range;
+mod repository;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::routing::{get, post, put};
+use http::{Method, Uri};
+
+use crate::coordinator::Coordinator;
+use extract::Operator;
+use problem::Refused;
+
+/// Bodies of plain requests.
+const SMALL_BODY_MAX: usize = 64 * 1024;
+
+/// All paths.
+pub fn router(coordinator: Arc<Coordinator>) -> Router {
+    let v1 = Router::new()
+        .route("/keys", get(enrolment::keys))
+        .route("/tokens", post(enrolment::token))
+        .route("/enrol", post(enrolment::enrol))
+        .route("/repository", put(repository::put))
+        .route("/repository/{file}", get(repository::get))
+        .route("/artifacts/{sha256}", put(artifacts::put).get(artifacts::get))
+        .route("/devices", get(devices::list))
+        .route("/devices/{device}", get(devices::show))
+        .route("/devices/{device}/why", get(devices::waits))
+        .route("/devices/{device}/order", get(devices::order))
+        .route("/domains/{domain}/graph", get(domains::graph).put(domains::set_graph))
+        .route("/domains/{domain}/drm", get(domains::drm).put(domains::set_drm))
+        .route("/campaigns", get(campaigns::list).post(campaigns::start))
+        .route("/campaigns/{campaign}", get(campaigns::show))
+        .route("/campaigns/{campaign}/pause", post(campaigns::hold))
+        .route("/campaigns/{campaign}/resume", post(campaigns::go_on))
+        .route("/campaigns/{campaign}/abort", post(campaigns::stop));
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/metrics", get(metrics))
+        .nest("/api/v1", v1)
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        // Every handler has its own, named limit.
+        .layer(DefaultBodyLimit::disable())
+        .with_state(coordinator)
+}
+
+/// Figures for Prometheus (text format 0.0.4).
+async fn metrics(_: Operator, State(state): State<Arc<Coordinator>>) -> String {
+    let devices = state.registry.devices().count();
+    let open = state.registry.devices().all().iter().filter(|record| record.state.order.is_some()).count();
+    [
+        ("takt_devices", "gauge", "Enrolled devices.", devices as u64),
+        (
+            "takt_devices_online",
+            "gauge",
+            "Devices with a session at the gate.",
+            state.live.online_count() as u64,
+        ),
+        ("takt_orders_open", "gauge", "Orders that have not ended.", open as u64),
+        (
+            "takt_campaigns_open",
+            "gauge",
+            "Campaigns that have not settled.",
+            state.open_campaigns().len() as u64,
+        ),
+        (
+            "takt_messages_refused_total",
+            "counter",
+            "Messages of devices that were ignored.",
+            state.nonsense.count(),
+        ),
+    ]
+    .iter()
+    .map(|(name, kind, help, value)| format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"))
+    .collect()
+}
+
+async fn no_such_path(uri: Uri) -> Refused {
+    let path: String = uri.path().chars().take(120).collect();
+    Refused::not_found(format!("there is no path {path}"))
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> Refused {
+    let path: String = uri.path().chars().take(120).collect();
+    Refused::method(format!("{path} cannot be asked with {method}"))
+}

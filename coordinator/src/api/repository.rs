@@ -1,0 +1,56 @@
+//! `/api/v1/repository`.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header};
+use takt_common::api::RepositoryUpload;
+
+use super::extract::{JsonBody, Operator};
+use super::problem::Refused;
+use crate::clock;
+use crate::coordinator::Coordinator;
+use crate::registry::blocking;
+
+/// Room for the largest targets document, as JSON in JSON, with everything else.
+const UPLOAD_MAX: usize = 8 * 1024 * 1024;
+
+/// Checks and publishes documents.
+pub(super) async fn put(
+    _: Operator,
+    State(state): State<Arc<Coordinator>>,
+    JsonBody(upload): JsonBody<RepositoryUpload, UPLOAD_MAX>,
+) -> Result<StatusCode, Refused> {
+    if upload.documents.is_empty() {
+        return Err(Refused::refused("field 'documents': at least one document is expected"));
+    }
+    let names: Vec<String> = upload.documents.keys().cloned().collect();
+    let publish = state.clone();
+    blocking(move || {
+        let documents = upload.documents.iter().map(|(name, text)| (name.as_str(), text.as_bytes()));
+        publish.repository.publish(documents, clock::now())
+    })
+    .await?;
+    tracing::info!(documents = names.join(", "), "repository published");
+    state.wake.notify_one();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Sends a document; anybody may read what is signed.
+pub(super) async fn get(
+    State(state): State<Arc<Coordinator>>,
+    Path(name): Path<String>,
+) -> Result<Response, Refused> {
+    let asked = name.clone();
+    match blocking(move || state.repository.read(&asked)).await? {
+        Some(bytes) => {
+            let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")];
+            Ok((headers, bytes).into_response())
+        }
+        None => {
+            let name: String = name.chars().take(80).collect();
+            Err(Refused::not_found(format!("document '{name}' is not published")))
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Everything the parts of a running coordinator share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use takt_common::{DeviceId, Name, Sha256Digest, SigningKey, UnixTime};
+use takt_coordinator_core::FleetView;
+use tokio::sync::{Notify, mpsc};
+
+use crate::artifacts::ArtifactStore;
+use crate::ca::FleetCa;
+use crate::dispatch::Outgoing;
+use crate::live::Live;
+use crate::orders::OrderBook;
+use crate::registry::{DeviceRecord, Registry, RegistryError};
+use crate::reports::NonsenseCount;
+use crate::repository::{Published, Repository};
+
+/// A running coordinator.
+pub struct Coordinator {
+    /// The fleet CA.
+    pub ca: FleetCa,
+    /// Signs orders and acknowledgements.
+    pub order_key: SigningKey,
+    /// The operator's token, hashed.
+    pub operator: Sha256Digest,
+    /// What must not be forgotten.
+    pub registry: Registry,
+    /// Signed metadata.
+    pub repository: Repository,
+    /// Files.
+    pub artifacts: ArtifactStore,
+    /// Who is here now.
+    pub live: Live,
+    /// Messages that were not taken.
+    pub nonsense: NonsenseCount,
+    /// `host:port` of the gate, as devices reach it; set once the gate listens.
+    pub broker: OnceLock<String>,
+    /// Wakes the engine.
+    pub wake: Notify,
+    outbox: mpsc::Sender<Outgoing>,
+    campaigns: Mutex<OpenCampaigns>,
+}
+
+/// Campaigns that have not settled.
+#[derive(Debug, Default)]
+struct OpenCampaigns {
+    names: BTreeSet<Name>,
+    /// Why the engine cannot bring a campaign on, as one sentence.
+    troubles: BTreeMap<Name, String>,
+}
+
+/// The parts a coordinator is made of.
+pub struct Parts {
+    /// The fleet CA.
+    pub ca: FleetCa,
+    /// Signs orders and acknowledgements.
+    pub order_key: SigningKey,
+    /// The operator's token, hashed.
+    pub operator: Sha256Digest,
+    /// What must not be forgotten.
+    pub registry: Registry,
+    /// Signed metadata.
+    pub repository: Repository,
+    /// Files.
+    pub artifacts: ArtifactStore,
+    /// Towards devices.
+    pub outbox: mpsc::Sender<Outgoing>,
+}
+
+impl Coordinator {
+    /// Puts the parts together and looks which campaigns go on.
+    pub fn new(parts: Parts) -> Result<Self, RegistryError> {
+        let Parts { ca, order_key, operator, registry, repository, artifacts, outbox } = parts;
+        let unsettled = registry.campaigns()?.into_iter().filter(|stored| !stored.campaign.is_settled());
+        let names = unsettled.map(|stored| stored.campaign.name().clone()).collect();
+        Ok(Self {
+            ca,
+            order_key,
+            operator,
+            registry,
+            repository,
+            artifacts,
+            live: Live::default(),
+            nonsense: NonsenseCount::default(),
+            broker: OnceLock::new(),
+            wake: Notify::new(),
+            outbox,
+            campaigns: Mutex::new(OpenCampaigns { names, troubles: BTreeMap::new() }),
+        })
+    }
+
+    /// Makes orders from what is published now.
+    pub const fn order_book<'a>(&'a self, published: &'a Published) -> OrderBook<'a> {
+        OrderBook { published, artifacts: &self.artifacts, key: &self.order_key }
+    }
+
+    /// All devices as campaigns look at them.
+    pub fn fleet(&self) -> FleetView {
+        let epoch = self.repository.published().director.map_or(0, |director| director.epoch());
+        let state = |record: &DeviceRecord| {
+            let mut state = record.state.clone();
+            state.online = self.live.is_online(state.id);
+            state.last_seen = state.last_seen.max(self.live.last_seen(state.id));
+            // Under a newer director root the epoch grows; the generation goes on, so it never repeats either.
+            state.next.epoch = state.next.epoch.max(epoch);
+            state
+        };
+        let devices = self.registry.devices().all();
+        FleetView { devices: devices.iter().map(|record| (record.state.id, state(record))).collect() }
+    }
+
+    /// Gives a message to the dispatcher. When its queue is full the message is dropped: orders are sent again by the
+    /// clock, and a device that misses an acknowledgement sends its report again.
+    pub fn send(&self, outgoing: Outgoing) {
+        if self.outbox.try_send(outgoing).is_err() {
+            tracing::warn!("dispatcher has too much to do; a message waits for its repetition");
+        }
+    }
+
+    /// The device was heard of.
+    pub fn heard(&self, device: DeviceId, now: UnixTime) {
+        self.live.heard(device, now);
+    }
+
+    /// The campaigns that have not settled.
+    pub fn open_campaigns(&self) -> Vec<Name> {
+        self.lock().names.iter().cloned().collect()
+    }
+
+    /// A campaign goes on.
+    pub fn campaign_opened(&self, name: Name) {
+        self.lock().names.insert(name);
+        self.wake.notify_one();
+    }
+
+    /// A campaign has settled.
+    pub fn campaign_settled(&self, name: &Name) {
+        let mut campaigns = self.lock();
+        campaigns.names.remove(name);
+        campaigns.troubles.remove(name);
+    }
+
+    /// What keeps the engine from bringing a campaign on.
+    pub fn trouble(&self, name: &Name) -> Option<String> {
+        self.lock().troubles.get(name).cloned()
+    }
+
+    /// Notes what keeps the engine from bringing a campaign on; true when that is news.
+    pub fn set_trouble(&self, name: &Name, trouble: Option<String>) -> bool {
+        let mut campaigns = self.lock();
+        let before = match &trouble {
+            Some(trouble) => campaigns.troubles.insert(name.clone(), trouble.clone()),
+            None => campaigns.troubles.remove(name),
+        };
+        before != trouble
+    }
+
+    fn lock(&self) -> MutexGuard<'_, OpenCampaigns> {
+        // Every change is one insertion or removal, so a panic elsewhere leaves nothing half done.
+        self.campaigns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,146 @@
+//! The loop: look at the fleet, ask the core what follows, commit it with the signed orders in one batch, dispatch.
+//!
+//! Killed between any two of these it does the same again: nothing is sent that is not on disk, and what is on disk
+//! is sent until the device shows it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use takt_common::{Name, UnixTime};
+use takt_coordinator_core::{Step, advance};
+use takt_store::Batch;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::coordinator::Coordinator;
+use crate::dispatch::Outgoing;
+use crate::orders::OrderError;
+use crate::registry::{
+    CAMPAIGN_BYTES_MAX, CONFLICT_RETRIES_MAX, CommitTogether, DomainError, RegistryError, StoredCampaign,
+    blocking,
+};
+use crate::sentence::sentence;
+
+/// Deadlines are looked at this often when nothing else happens.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Steps of one campaign in a row, before another one has its turn.
+const STEPS_MAX: usize = 16;
+
+/// A campaign cannot be brought on.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// Graph or DRM.
+    #[error("plan the domain {domain}")]
+    Domain {
+        /// Of the campaign.
+        domain: Name,
+        /// Why.
+        #[source]
+        source: DomainError,
+    },
+    /// An order.
+    #[error("sign the order for {device}")]
+    Order {
+        /// For whom.
+        device: String,
+        /// Why.
+        #[source]
+        source: OrderError,
+    },
+    /// Larger than can be stored.
+    #[error("the campaign would have more than {CAMPAIGN_BYTES_MAX} bytes")]
+    TooLarge,
+    /// The registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+/// Brings all campaigns on until `shutdown`.
+pub async fn run(coordinator: Arc<Coordinator>, shutdown: CancellationToken) {
+    loop {
+        let round = coordinator.clone();
+        blocking(move || bring_on_all(&round)).await;
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = coordinator.wake.notified() => {}
+            () = clock::pause(TICK) => {}
+        }
+    }
+}
+
+fn bring_on_all(coordinator: &Coordinator) {
+    for name in coordinator.open_campaigns() {
+        let trouble = bring_on(coordinator, &name).err().map(|error| sentence(&error));
+        if coordinator.set_trouble(&name, trouble.clone()) {
+            if let Some(trouble) = trouble {
+                tracing::warn!(campaign = %name, %trouble, "campaign held");
+            }
+        }
+    }
+}
+
+/// Brings one campaign on as far as it goes now.
+fn bring_on(coordinator: &Coordinator, name: &Name) -> Result<(), StepError> {
+    let mut conflicts = 0;
+    for _ in 0..STEPS_MAX {
+        let Some(stored) = coordinator.registry.campaign(name)? else {
+            coordinator.campaign_settled(name);
+            return Ok(());
+        };
+        match step(coordinator, &stored, clock::now()) {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            Err(StepError::Registry(error)) if error.is_conflict() && conflicts < CONFLICT_RETRIES_MAX => {
+                conflicts += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    // More follows at once.
+    coordinator.wake.notify_one();
+    Ok(())
+}
+
+/// One look and what follows from it; false when nothing does.
+fn step(coordinator: &Coordinator, stored: &StoredCampaign, now: UnixTime) -> Result<bool, StepError> {
+    let campaign = &stored.campaign;
+    let domain = campaign.domain();
+    let (graph, drm) = coordinator
+        .registry
+        .planning(domain)
+        .map_err(|source| StepError::Domain { domain: domain.clone(), source })?;
+    let fleet = coordinator.fleet();
+    let Step { campaign: next, orders } = advance(campaign, &fleet, &graph, &drm, now);
+    if next == *campaign && orders.is_empty() {
+        if campaign.is_settled() {
+            coordinator.campaign_settled(campaign.name());
+        }
+        return Ok(false);
+    }
+    let published = coordinator.repository.published();
+    let book = coordinator.order_book(&published);
+    let together = CommitTogether::new(Batch::new()).with_campaign(Some(stored), &next);
+    let mut together = together.ok_or(StepError::TooLarge)?;
+    for request in &orders {
+        let Some(record) = coordinator.registry.devices().get(request.device) else { continue };
+        let sealed = book
+            .seal(request, &record, now)
+            .map_err(|source| StepError::Order { device: record.state.name.to_string(), source })?;
+        let mut changed = (*record).clone();
+        changed.state.record_order(request, now);
+        changed.issued = Some(sealed.issued);
+        together = together.with_order(request.device, &sealed.envelope);
+        together = coordinator.registry.stage(together, &record, changed)?;
+    }
+    coordinator.registry.commit(together)?;
+    if next.state() != campaign.state() {
+        tracing::info!(campaign = %next.name(), state = ?next.state(), reason = %next.view().reason, "campaign moved");
+    }
+    for request in &orders {
+        let (device, position) = (request.device, request.position);
+        tracing::info!(campaign = %next.name(), %device, %position, action = %request.action, "order issued");
+        coordinator.send(Outgoing::Order(device));
+    }
+    Ok(true)
+}

@@ -1,0 +1,154 @@
+//! Enrolment: a one-time token and a proof of the key against a certificate.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use takt_common::api::{EnrolRequest, EnrolResponse};
+use takt_common::order::Position;
+use takt_common::{DeviceId, Name, Sha256Digest, UnixTime};
+use takt_coordinator_core::DeviceState;
+use takt_store::Batch;
+
+use crate::ca::{CaError, FleetCa};
+use crate::registry::{CommitTogether, DeviceRecord, Registry, RegistryError, StoredToken, TokenRefusal};
+use crate::repository::Published;
+
+/// A device is not enrolled.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    /// The token.
+    #[error(transparent)]
+    Token(#[from] TokenRefusal),
+    /// The device does not hold the key that it shows.
+    #[error("device {0}: the proof is not a signature of its key over this request")]
+    Proof(Name),
+    /// The name belongs to another device.
+    #[error("the name '{name}' in domain '{domain}' belongs to device {owner} already; choose another name")]
+    NameTaken {
+        /// The name.
+        name: Name,
+        /// The domain.
+        domain: Name,
+        /// Who has it.
+        owner: DeviceId,
+    },
+    /// The key is known in another domain or under another name.
+    #[error("device {device} is enrolled as '{name}' in domain '{domain}' already")]
+    Known {
+        /// The device.
+        device: DeviceId,
+        /// Its name.
+        name: Name,
+        /// Its domain.
+        domain: Name,
+    },
+    /// There is nothing yet that the device could trust.
+    #[error("no {0} is published yet, so no device can be enrolled; run `takt trust init` and publish it")]
+    NoRoot(&'static str),
+    /// The certificate could not be made.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    /// The registry failed.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+/// What enrolment stands on.
+pub struct Enrolment<'a> {
+    /// Knows devices and tokens.
+    pub registry: &'a Registry,
+    /// Signs certificates.
+    pub ca: &'a FleetCa,
+    /// The roots to begin from.
+    pub published: &'a Published,
+    /// Where the gate is.
+    pub broker: &'a str,
+}
+
+impl Enrolment<'_> {
+    /// Enrols a device, or gives a known one a new certificate. Uses up one use of the token. Blocks.
+    pub fn enrol(&self, request: &EnrolRequest, now: UnixTime) -> Result<EnrolResponse, EnrolError> {
+        for _ in 0..crate::registry::CONFLICT_RETRIES_MAX {
+            match self.attempt(request, now) {
+                Err(EnrolError::Registry(error)) if error.is_conflict() => {}
+                done => return done,
+            }
+        }
+        Err(RegistryError::Contended { what: format!("the enrolment of {}", request.name) }.into())
+    }
+
+    fn attempt(&self, request: &EnrolRequest, now: UnixTime) -> Result<EnrolResponse, EnrolError> {
+        let secret = Sha256Digest::of(request.secret.as_bytes());
+        let token = self.registry.usable_token(&secret, now)??;
+        check_proof(request)?;
+        let packages = self.published.packages.as_ref().ok_or(EnrolError::NoRoot("package root"))?;
+        let director = self.published.director.as_ref().ok_or(EnrolError::NoRoot("director root"))?;
+        let device = DeviceId::of_key(&request.public_key);
+        let together = CommitTogether::new(Batch::new()).with_use_of_token(&secret, &token);
+        let together = self.stage(together, device, request, &token, director.epoch(), now)?;
+        let certificate = self.ca.device_certificate(&request.public_key, &token.domain, now)?;
+        self.registry.commit(together)?;
+        tracing::info!(%device, name = %request.name, domain = %token.domain, "device enrolled");
+        Ok(EnrolResponse {
+            device,
+            domain: token.domain,
+            certificate_pem: certificate.pem(),
+            ca_pem: self.ca.certificate_pem().to_owned(),
+            package_root: String::from_utf8_lossy(packages.root_bytes()).into_owned(),
+            director_root: String::from_utf8_lossy(director.root_bytes()).into_owned(),
+            broker: self.broker.to_owned(),
+        })
+    }
+
+    /// A new device, or a known one with its history.
+    fn stage(
+        &self,
+        together: CommitTogether,
+        device: DeviceId,
+        request: &EnrolRequest,
+        token: &StoredToken,
+        epoch: u64,
+        now: UnixTime,
+    ) -> Result<CommitTogether, EnrolError> {
+        let (name, domain) = (request.name.clone(), token.domain.clone());
+        if let Some(known) = self.registry.devices().get(device) {
+            let state = &known.state;
+            if state.name != name || state.domain != domain {
+                return Err(EnrolError::Known {
+                    device,
+                    name: state.name.clone(),
+                    domain: state.domain.clone(),
+                });
+            }
+            let mut changed = (*known).clone();
+            changed.state.hardware = request.hardware.clone();
+            return Ok(self.registry.stage(together, &known, changed)?);
+        }
+        if let Some(owner) = self.registry.id_of_name(&domain, &name)? {
+            return Err(EnrolError::NameTaken { name, domain, owner });
+        }
+        let first = Position { epoch, generation: 1 };
+        let record = DeviceRecord {
+            revision: 0,
+            key: request.public_key,
+            enrolled: now,
+            state: DeviceState::enrolled(device, name, domain, request.hardware.clone(), first),
+            head: None,
+            issued: None,
+            timing: None,
+            warnings: Vec::new(),
+            refused: None,
+        };
+        Ok(self.registry.stage_new(together, record))
+    }
+}
+
+fn check_proof(request: &EnrolRequest) -> Result<(), EnrolError> {
+    let message =
+        EnrolRequest::proof_message(&request.secret, &request.name, &request.hardware, &request.public_key);
+    let proof = STANDARD.decode(&request.proof).unwrap_or_default();
+    if request.public_key.verifies(&message, &proof) {
+        Ok(())
+    } else {
+        Err(EnrolError::Proof(request.name.clone()))
+    }
+}

@@ -1,0 +1,234 @@
+//! Starting a gate, and what its owner can do with it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustls::ServerConfig;
+use takt_common::DeviceId;
+use takt_common::topic::{Topic, Way};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::accept::{self, Security};
+use super::census::Census;
+use super::limits::GateLimits;
+use super::metrics::{Closed, Counters, GateFigures};
+use super::policy::{DevicePolicy, OpenPolicy, Peer, Policy, Sink};
+use super::presence::{Claim, Presence, Reach};
+use super::router::{HandOver, LogSize, RouterGone};
+use super::watch::{Routers, Watch};
+
+/// A gate cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    /// The address cannot be listened on.
+    #[error("listen for devices on {address}")]
+    Listen {
+        /// The address from the configuration.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The router did not start.
+    #[error("start the gate's router: its thread did not answer")]
+    Router,
+}
+
+/// A message cannot be sent to a device now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The topic leads from a device to the coordinator.
+    #[error("publish to '{0}': not a topic towards a device")]
+    NotDown(Topic),
+    /// The message does not fit a packet.
+    #[error("publish {length} bytes: {max} at most")]
+    TooLarge {
+        /// The length of the payload.
+        length: usize,
+        /// The longest payload.
+        max: usize,
+    },
+    /// The device has no connection.
+    #[error("publish to device {0}: not connected")]
+    NotConnected(DeviceId),
+    /// The device is connected but has not subscribed to the topic.
+    #[error("publish to '{0}': the device has not subscribed")]
+    NotSubscribed(Topic),
+    /// More messages wait for the router than may.
+    #[error("publish: {0} messages wait already")]
+    QueueFull(usize),
+    /// The router died; another one is being started and devices will reconnect.
+    #[error("publish: the router is being restarted")]
+    RouterGone,
+}
+
+/// What all connections of a gate share.
+pub(crate) struct Shared {
+    pub(crate) limits: GateLimits,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) census: Census,
+    pub(crate) presence: Arc<Presence>,
+    pub(crate) routers: Routers,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl Shared {
+    pub(crate) async fn claim(&self, id: &str, connection: u64) -> Result<Claim, Closed> {
+        self.presence.claim(id, connection, &self.limits, &self.shutdown).await
+    }
+}
+
+/// A running gate. Clones are the same gate; it runs until the token given at its start is cancelled.
+#[derive(Clone)]
+pub struct GateHandle {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    tls: Option<watch::Sender<Arc<ServerConfig>>>,
+    tasks: TaskTracker,
+}
+
+/// Starts the gate for devices on `listen`: TLS by `tls` (see [`tls::server_config`](super::tls::server_config)),
+/// messages to `sink`.
+pub async fn serve_devices<S: Sink>(
+    listen: SocketAddr,
+    limits: GateLimits,
+    tls: Arc<ServerConfig>,
+    sink: Arc<S>,
+    shutdown: CancellationToken,
+) -> Result<GateHandle, GateError> {
+    let (tls, configs) = watch::channel(tls);
+    let policy = DevicePolicy { sink };
+    let start = Start { listen, limits, log: LogSize::DEVICES, shutdown };
+    let handle = start.serve(policy, Some(configs)).await?;
+    Ok(GateHandle { tls: Some(tls), ..handle })
+}
+
+/// Starts the same engine for anybody on plain TCP, with all topics, retained messages and wills.
+///
+/// For conformance suites and fuzzers; never on a network that devices use.
+pub async fn serve_open(
+    listen: SocketAddr,
+    limits: GateLimits,
+    shutdown: CancellationToken,
+) -> Result<GateHandle, GateError> {
+    Start { listen, limits, log: LogSize::OPEN, shutdown }.serve(OpenPolicy, None).await
+}
+
+struct Start {
+    listen: SocketAddr,
+    limits: GateLimits,
+    log: LogSize,
+    shutdown: CancellationToken,
+}
+
+impl Start {
+    async fn serve<P: Policy>(self, policy: P, security: Security) -> Result<GateHandle, GateError> {
+        let Self { listen, limits, log, shutdown } = self;
+        let listening = |source| GateError::Listen { address: listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(listening)?;
+        let address = listener.local_addr().map_err(listening)?;
+        let counters = Arc::new(Counters::new());
+        let watch = Watch {
+            limits: limits.clone(),
+            log,
+            counters: Arc::clone(&counters),
+            shutdown: shutdown.clone(),
+        };
+        let (routers, watching) = watch.start().await.map_err(|RouterGone| GateError::Router)?;
+        let shared = Arc::new(Shared {
+            limits,
+            counters,
+            census: Census::new(),
+            presence: Arc::default(),
+            routers,
+            shutdown,
+        });
+        let tasks = TaskTracker::new();
+        tasks.spawn(watching);
+        tasks.spawn(accept::run(listener, security, Arc::new(policy), Arc::clone(&shared), tasks.clone()));
+        tracing::info!(%address, "gate opened");
+        Ok(GateHandle { shared, address, tls: None, tasks })
+    }
+}
+
+impl GateHandle {
+    /// The address the gate listens on, with the port that was chosen for port 0.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Sends `payload` to the device of `topic`, with QoS 1 if it subscribed so.
+    ///
+    /// `Ok` means that the device is connected and subscribed, and that the message is with the router; it may
+    /// still be lost with the connection. Nothing is retained. Does not wait.
+    pub fn publish(&self, topic: &Topic, payload: Bytes) -> Result<(), PublishError> {
+        let Way::Down(_) = topic.way else {
+            return Err(PublishError::NotDown(topic.clone()));
+        };
+        let limits = &self.shared.limits;
+        let text = topic.to_string();
+        // Topic, its length, packet id.
+        let max = limits.packet_max.saturating_sub(text.len() + 4);
+        if payload.len() > max {
+            return Err(PublishError::TooLarge { length: payload.len(), max });
+        }
+        match self.shared.presence.reach(topic.device, &text) {
+            Reach::Subscribed => {}
+            Reach::NotSubscribed => return Err(PublishError::NotSubscribed(topic.clone())),
+            Reach::Absent => return Err(PublishError::NotConnected(topic.device)),
+        }
+        let router = self.shared.routers.current().map_err(|RouterGone| PublishError::RouterGone)?;
+        let handed_over = router.publish(Bytes::from(text), payload, false, limits.publish_queue_max);
+        handed_over.map_err(|error| match error {
+            HandOver::QueueFull => PublishError::QueueFull(limits.publish_queue_max),
+            HandOver::Gone => PublishError::RouterGone,
+        })?;
+        Counters::count(&self.shared.counters.published);
+        Ok(())
+    }
+
+    /// Cuts the connection of `device` at once, also one that is being admitted. False when there is none.
+    ///
+    /// For a revocation: first let [`Sink::admit`] refuse the device, then call this.
+    pub fn disconnect(&self, device: DeviceId) -> bool {
+        self.shared.presence.end(device, Closed::Cut)
+    }
+
+    /// The devices that are in, in no order.
+    pub fn connected(&self) -> Vec<Peer> {
+        self.shared.presence.peers()
+    }
+
+    /// Uses another TLS configuration (certificate, fleet CAs) for connections from now on.
+    ///
+    /// Connections that are open stay. The open gate has no TLS and ignores this.
+    pub fn set_tls(&self, tls: Arc<ServerConfig>) {
+        if let Some(sender) = &self.tls {
+            sender.send_replace(tls);
+        }
+    }
+
+    /// The counters as they are now.
+    pub fn figures(&self) -> GateFigures {
+        self.shared.counters.figures(self.shared.census.open())
+    }
+
+    /// Kills the router's thread, as its own defects would, to see the gate recover: a drill.
+    ///
+    /// Every connection ends; devices come back by themselves. False when there was no router to kill.
+    pub async fn kill_router(&self) -> bool {
+        let Ok(router) = self.shared.routers.current() else { return false };
+        router.kill(self.shared.limits.router_deadline).await.is_ok()
+    }
+
+    /// Waits until the gate has shut down: no listener, no connection.
+    pub async fn stopped(&self) {
+        self.shared.shutdown.cancelled().await;
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}

@@ -1,0 +1,39 @@
+//! The coordinator of a Takt fleet: one process that knows the devices, decides what and how fast, and signs orders.
+//!
+//! ```text
+//!  operator ── HTTPS ── api ─┬─ registry ── store            engine: look, ask core::advance, commit, dispatch
+//!  device ──── HTTPS ───┘    ├─ repository, artifacts (files)    │
+//!  device ──── MQTT ─── gate ┴─ reports ── registry          dispatch ── gate ── device
+//! ```
+//!
+//! Decisions are made in `takt-coordinator-core`; here are the effects. Every change of state is one atomic batch of
+//! the store, so the process may be killed at any time and goes on where it was.
+
+pub mod api;
+pub mod artifacts;
+pub mod ca;
+pub mod caller;
+pub mod clock;
+pub mod coordinator;
+pub mod dispatch;
+pub mod engine;
+pub mod enrol;
+pub mod files;
+pub mod first_start;
+pub mod gate;
+pub mod https;
+pub mod identity;
+pub mod live;
+pub mod orders;
+pub mod registry;
+pub mod reports;
+pub mod repository;
+pub mod sentence;
+pub mod serve;
+pub mod settings;
+pub mod sink;
+pub mod tls;
+pub mod token;
+
+pub use serve::{Running, ServeError, serve};
+pub use settings::Settings;

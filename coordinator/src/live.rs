@@ -1,0 +1,104 @@
+//! What is known only while the process runs: who is connected, and the last health samples.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use takt_common::health::HealthSample;
+use takt_common::{DeviceId, UnixTime};
+
+/// The present of one device.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LiveDevice {
+    /// Its connection at the gate.
+    pub connection: Option<u64>,
+    /// When it was last heard of since this process began.
+    pub last_seen: Option<UnixTime>,
+    /// Its last health sample.
+    pub health: Option<HealthSample>,
+}
+
+impl LiveDevice {
+    /// Whether it has a session now.
+    pub const fn online(&self) -> bool {
+        self.connection.is_some()
+    }
+}
+
+/// The present of all devices. Only admitted devices get an entry, so it is as small as the registry.
+#[derive(Debug, Default)]
+pub struct Live {
+    devices: Mutex<HashMap<DeviceId, LiveDevice>>,
+}
+
+impl Live {
+    /// The present of one device.
+    pub fn of(&self, device: DeviceId) -> LiveDevice {
+        self.lock().get(&device).cloned().unwrap_or_default()
+    }
+
+    /// Whether the device has a session now.
+    pub fn is_online(&self, device: DeviceId) -> bool {
+        self.lock().get(&device).is_some_and(LiveDevice::online)
+    }
+
+    /// When the device was last heard of since this process began.
+    pub fn last_seen(&self, device: DeviceId) -> Option<UnixTime> {
+        self.lock().get(&device).and_then(|live| live.last_seen)
+    }
+
+    /// How many have a session now.
+    pub fn online_count(&self) -> usize {
+        self.lock().values().filter(|live| live.online()).count()
+    }
+
+    /// The device has a session.
+    pub fn connected(&self, device: DeviceId, connection: u64, now: UnixTime) {
+        let mut devices = self.lock();
+        let live = devices.entry(device).or_default();
+        live.connection = Some(connection);
+        live.last_seen = Some(now);
+    }
+
+    /// The session has ended; a newer one stays.
+    pub fn disconnected(&self, device: DeviceId, connection: u64) {
+        if let Some(live) = self.lock().get_mut(&device).filter(|live| live.connection == Some(connection)) {
+            live.connection = None;
+        }
+    }
+
+    /// The device was heard of.
+    pub fn heard(&self, device: DeviceId, now: UnixTime) {
+        self.lock().entry(device).or_default().last_seen = Some(now);
+    }
+
+    /// A health sample replaces the last one.
+    pub fn health(&self, sample: HealthSample, now: UnixTime) {
+        let mut devices = self.lock();
+        let live = devices.entry(sample.device).or_default();
+        live.last_seen = Some(now);
+        live.health = Some(sample);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<DeviceId, LiveDevice>> {
+        // Every change is a plain assignment, so a panic elsewhere leaves nothing half done.
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_an_older_session_does_not_end_the_newer_one() {
+        let live = Live::default();
+        let device: DeviceId = "00112233445566778899aabbccddeeff".parse().unwrap();
+        live.connected(device, 1, UnixTime::from_secs(10));
+        live.connected(device, 2, UnixTime::from_secs(11));
+        live.disconnected(device, 1);
+        assert!(live.is_online(device));
+        live.disconnected(device, 2);
+        assert!(!live.is_online(device));
+        assert_eq!(live.last_seen(device), Some(UnixTime::from_secs(11)));
+    }
+}

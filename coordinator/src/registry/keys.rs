@@ -1,0 +1,54 @@
+//! The keys of the store. Ids and names hold no slash, so no key is the beginning of a foreign one.
+
+use takt_common::{DeviceId, Name, Sha256Digest};
+
+/// All devices.
+pub(super) const DEVICES: &str = "device/";
+/// All campaigns.
+pub(super) const CAMPAIGNS: &str = "campaign/";
+/// All enrolment tokens.
+pub(super) const TOKENS: &str = "token/";
+
+pub(super) fn device(id: DeviceId) -> String {
+    format!("{DEVICES}{id}")
+}
+
+/// Who has a name in a domain.
+pub(super) fn name(domain: &Name, name: &Name) -> String {
+    format!("name/{domain}/{name}")
+}
+
+/// The last order issued to a device, as the envelope that travels.
+pub(super) fn order(id: DeviceId) -> String {
+    format!("order/{id}")
+}
+
+pub(super) fn reports(id: DeviceId) -> String {
+    format!("report/{id}/")
+}
+
+/// Wide enough that keys stand in the order of their numbers.
+pub(super) fn report(id: DeviceId, sequence: u64) -> String {
+    format!("{}{sequence:020}", reports(id))
+}
+
+pub(super) fn campaign(name: &Name) -> String {
+    format!("{CAMPAIGNS}{name}")
+}
+
+/// The parts of a stored campaign beyond the first.
+pub(super) fn campaign_part(name: &Name, part: usize) -> String {
+    format!("campaign-part/{name}/{part:04}")
+}
+
+pub(super) fn graph(domain: &Name) -> String {
+    format!("graph/{domain}")
+}
+
+pub(super) fn drm(domain: &Name) -> String {
+    format!("drm/{domain}")
+}
+
+pub(super) fn token(secret: &Sha256Digest) -> String {
+    format!("{TOKENS}{secret}")
+}

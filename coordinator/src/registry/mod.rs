@@ -1,0 +1,89 @@
+//! What the coordinator knows and must not forget, over the durable store.
+//!
+//! Everything here blocks (a commit waits for the disk); asynchronous callers use [`blocking`].
+
+mod campaigns;
+mod devices;
+mod domains;
+mod keys;
+mod record;
+mod tokens;
+
+use std::sync::Arc;
+
+use takt_store::{SledStore, StoreError};
+
+pub use campaigns::{CAMPAIGN_BYTES_MAX, StoredCampaign};
+pub use devices::{Change, CommitTogether, DeviceStore};
+pub use domains::DomainError;
+pub use record::{DeviceRecord, IssuedOrder, ReportHead, WARNINGS_KEPT};
+pub use tokens::{StoredToken, TokenRefusal};
+
+/// How often a change is tried again when something else was changed in between.
+pub const CONFLICT_RETRIES_MAX: usize = 8;
+
+/// How many pairs are read from the store at a time.
+const PAGE: usize = 256;
+
+/// The registry cannot answer.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A stored value is from another version or damaged.
+    #[error("read the stored {what}")]
+    Unreadable {
+        /// What.
+        what: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Something else changed the same thing again and again.
+    #[error("change {what}: it was changed by others {CONFLICT_RETRIES_MAX} times meanwhile")]
+    Contended {
+        /// What.
+        what: String,
+    },
+}
+
+impl RegistryError {
+    /// True when nothing was changed because something else had changed before.
+    pub const fn is_conflict(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Conflict { .. }))
+    }
+}
+
+/// The registry: devices in memory and on disk, the rest on disk.
+pub struct Registry {
+    store: Arc<SledStore>,
+    devices: DeviceStore,
+}
+
+impl Registry {
+    /// Reads all devices.
+    pub fn open(store: Arc<SledStore>) -> Result<Self, RegistryError> {
+        let devices = DeviceStore::load(&store)?;
+        Ok(Self { store, devices })
+    }
+
+    /// The devices.
+    pub const fn devices(&self) -> &DeviceStore {
+        &self.devices
+    }
+
+    /// The store beneath.
+    pub fn store(&self) -> &SledStore {
+        &self.store
+    }
+}
+
+/// Runs `work` on a thread that may block.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        // It cannot have been cancelled: a blocking task that began runs to its end.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

@@ -1,0 +1,126 @@
+//! What is stored about one device.
+
+use serde::{Deserialize, Serialize};
+use takt_common::api::DeviceView;
+use takt_common::order::{Nonce, Position};
+use takt_common::report::{Refused, Report, Timing};
+use takt_common::{PublicKey, Sha256Digest, UnixTime};
+use takt_coordinator_core::DeviceState;
+
+use crate::live::LiveDevice;
+
+/// How many warnings of a device are kept; the oldest go first.
+pub const WARNINGS_KEPT: usize = 16;
+
+/// Longer texts of a device are cut.
+const WARNING_CHARS_MAX: usize = 500;
+
+/// A device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRecord {
+    /// Grows with every change.
+    pub revision: u64,
+    /// Its public key.
+    pub key: PublicKey,
+    /// When it was enrolled first.
+    pub enrolled: UnixTime,
+    /// What campaigns look at.
+    pub state: DeviceState,
+    /// The end of its chain of reports.
+    pub head: Option<ReportHead>,
+    /// The last order issued to it.
+    pub issued: Option<IssuedOrder>,
+    /// Times measured in its last switch.
+    pub timing: Option<Timing>,
+    /// Its last warnings, and those about its chain of reports.
+    pub warnings: Vec<String>,
+    /// Its last refusal.
+    pub refused: Option<Refused>,
+}
+
+/// The last report of a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportHead {
+    /// Its number.
+    pub sequence: u64,
+    /// Digest of its payload.
+    pub digest: Sha256Digest,
+    /// Its nonce.
+    pub nonce: Nonce,
+    /// Digest of the first report of this chain, by which a chain that begins again is known.
+    pub first: Sha256Digest,
+}
+
+/// The last order of a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuedOrder {
+    /// Its position.
+    pub position: Position,
+    /// Digest of its payload, for the next order.
+    pub payload: Sha256Digest,
+    /// Digest of its envelope, by which devices name what they refuse.
+    pub envelope: Sha256Digest,
+}
+
+impl DeviceRecord {
+    /// Notes something that people should know.
+    pub fn warn(&mut self, text: &str) {
+        let text: String = text.chars().take(WARNING_CHARS_MAX).collect();
+        if self.warnings.last() == Some(&text) {
+            return;
+        }
+        self.warnings.push(text);
+        if self.warnings.len() > WARNINGS_KEPT {
+            self.warnings.remove(0);
+        }
+    }
+
+    /// Notes a verified report as the new end of the chain.
+    pub fn record_report(
+        &mut self,
+        report: &Report,
+        digest: Sha256Digest,
+        first: Sha256Digest,
+        now: UnixTime,
+    ) {
+        // The chain was judged before; a chain that forks or begins again may have a lower number.
+        self.state.sequence = report.sequence.saturating_sub(1);
+        let envelope = self.issued.as_ref().map(|issued| issued.envelope);
+        self.state.record_report(report, envelope.as_ref(), now);
+        self.head =
+            Some(ReportHead { sequence: report.sequence, digest, nonce: report.nonce.clone(), first });
+        if report.timing.is_some() {
+            self.timing = report.timing;
+        }
+        if report.refused.is_some() {
+            self.refused.clone_from(&report.refused);
+        }
+        for warning in report.warnings.iter().take(WARNINGS_KEPT) {
+            self.warn(warning);
+        }
+    }
+
+    /// As the API shows it.
+    pub fn view(&self, live: &LiveDevice) -> DeviceView {
+        let state = &self.state;
+        DeviceView {
+            id: state.id,
+            name: state.name.clone(),
+            domain: state.domain.clone(),
+            hardware: state.hardware.clone(),
+            enrolled: self.enrolled,
+            online: live.online(),
+            last_seen: state.last_seen.max(live.last_seen),
+            installed: state.installed.clone(),
+            standing_in_for: state.standing_in_for,
+            phase: state.phase,
+            waiting_on: state.waiting_on.as_ref().map(|waiting| waiting.on.clone()),
+            order: state.order.clone(),
+            last_outcome: state.ended.last().map(|ended| ended.outcome.clone()),
+            timing: self.timing,
+            warnings: self.warnings.clone(),
+            refused: self.refused.clone(),
+            health: live.health.clone(),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Enrolment tokens: hashed, limited by domain, uses and time.
+
+use serde::{Deserialize, Serialize};
+use takt_common::{Name, Sha256Digest, UnixTime};
+use takt_store::{Batch, Store as _, StoreJson as _};
+
+use super::{CommitTogether, PAGE, Registry, RegistryError, keys};
+
+/// A token without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredToken {
+    /// Devices that enrol with it belong here.
+    pub domain: Name,
+    /// How many more devices may use it.
+    pub uses_left: u32,
+    /// Until when.
+    pub not_after: UnixTime,
+}
+
+/// Why a token does not admit a device. One answer for a wrong and an unknown secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenRefusal {
+    /// No such token.
+    #[error("the enrolment token is not known here")]
+    Unknown,
+    /// Its time is over.
+    #[error("the enrolment token was good until {0}")]
+    Expired(UnixTime),
+    /// Its uses are used up.
+    #[error("the enrolment token has been used as often as it may be")]
+    UsedUp,
+}
+
+impl Registry {
+    /// Keeps a new token under the digest of its secret, and forgets those whose time is over.
+    pub fn add_token(
+        &self,
+        secret: &Sha256Digest,
+        token: &StoredToken,
+        now: UnixTime,
+    ) -> Result<(), RegistryError> {
+        let key = keys::token(secret);
+        let mut batch = Batch::new().expect(key.as_str(), None).put_json(key, token)?;
+        for (key, old) in self.store().scan_json::<StoredToken>(keys::TOKENS.as_bytes(), None, PAGE)? {
+            if old.not_after < now {
+                batch = batch.delete(key);
+            }
+        }
+        Ok(self.store().commit(batch)?)
+    }
+
+    /// The token with this secret, if it admits a device now.
+    pub fn usable_token(
+        &self,
+        secret: &Sha256Digest,
+        now: UnixTime,
+    ) -> Result<Result<StoredToken, TokenRefusal>, RegistryError> {
+        let token: Option<StoredToken> = self.store().get_json(keys::token(secret).as_bytes())?;
+        Ok(match token {
+            None => Err(TokenRefusal::Unknown),
+            Some(token) if token.not_after < now => Err(TokenRefusal::Expired(token.not_after)),
+            Some(token) if token.uses_left == 0 => Err(TokenRefusal::UsedUp),
+            Some(token) => Ok(token),
+        })
+    }
+}
+
+impl CommitTogether {
+    /// Takes one use off a token, which must be as it was looked at.
+    #[must_use]
+    pub fn with_use_of_token(self, secret: &Sha256Digest, token: &StoredToken) -> Self {
+        let key = keys::token(secret);
+        let json = |token: &StoredToken| serde_json::to_vec(token).expect("a token has only text keys");
+        let after = StoredToken { uses_left: token.uses_left.saturating_sub(1), ..token.clone() };
+        let (before, after) = (json(token), json(&after));
+        self.with(|batch| batch.expect(key.as_str(), Some(&before)).put(key.as_str(), after))
+    }
+}

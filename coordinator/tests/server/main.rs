@@ -1,0 +1,11 @@
+//! The real server on free ports, as operators, devices and strangers meet it.
+
+#![allow(unreachable_pub, reason = "one crate: nothing is seen from outside")]
+
+mod artifacts;
+mod enrolment;
+mod operator;
+mod order_round_trip;
+mod process;
+mod repository;
+mod support;

@@ -1,0 +1,127 @@
+//! The binary: first start, settings, exit codes, signals.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::support::{client, command, settings_text, spawn_and_listen, terminate};
+
+fn refused(config: &Path) -> (i32, String) {
+    let Output { status, stderr, .. } = command(config).output().unwrap();
+    let said = String::from_utf8(stderr).unwrap();
+    let sentence = said.lines().last().unwrap_or_default().to_owned();
+    assert!(sentence.starts_with("takt-coordinator: "), "{said}");
+    (status.code().unwrap(), sentence)
+}
+
+#[tokio::test]
+async fn a_first_start_makes_everything_and_says_what_to_do_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("coordinator.toml");
+    fs::write(&config, settings_text("")).unwrap();
+    let (child, lines) = spawn_and_listen(&config);
+    let said = lines.join("\n");
+    for expected in [
+        folder.path().to_str().unwrap(),
+        "takt trust init",
+        "release publish",
+        "enrol token",
+        "operator.toml",
+    ] {
+        assert!(said.contains(expected), "{said}");
+    }
+    let profile: toml::Table =
+        toml::from_str(&fs::read_to_string(folder.path().join("operator.toml")).unwrap()).unwrap();
+    let url = profile["url"].as_str().unwrap();
+    let client =
+        client(&folder.path().join(profile["ca"].as_str().unwrap()).parent().unwrap().to_owned(), None);
+    let devices = client.get(format!("{url}/api/v1/devices")).bearer_auth(profile["token"].as_str().unwrap());
+    let devices = devices.send().await.unwrap();
+    assert_eq!((devices.status().as_u16(), devices.text().await.unwrap().as_str()), (200, "[]"));
+    assert_eq!(terminate(child), 0);
+
+    // The second start keeps the keys and says less.
+    let key = fs::read(folder.path().join("order.key")).unwrap();
+    let (child, lines) = spawn_and_listen(&config);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!(fs::read(folder.path().join("order.key")).unwrap(), key);
+    assert_eq!(terminate(child), 0);
+}
+
+#[test]
+fn a_missing_settings_file_is_made_in_a_folder_that_can_be_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("a/b/coordinator.toml");
+    let settings = takt_coordinator::first_start::settings(&config).unwrap();
+    assert_eq!(settings.data_dir, folder.path().join("a/b/."));
+    assert!(fs::read_to_string(&config).unwrap().contains("# data_dir"));
+    fs::write(folder.path().join("file"), "").unwrap();
+    let (code, sentence) = refused(&folder.path().join("file/coordinator.toml"));
+    assert_eq!(code, 2, "{sentence}");
+    assert!(sentence.contains("file/coordinator.toml"), "{sentence}");
+}
+
+#[test]
+fn bad_settings_end_with_exit_code_2_and_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("coordinator.toml");
+    for (text, named) in [
+        ("[api]\nlissten = \"127.0.0.1:0\"\n", "lissten"),
+        ("[api\n", "line 1"),
+        ("[gate]\nlisten = 5\n", "listen"),
+        ("[orders]\nresend_secs = 0\n", "orders.resend_secs"),
+    ] {
+        fs::write(&config, text).unwrap();
+        let (code, sentence) = refused(&config);
+        assert_eq!(code, 2, "{sentence}");
+        assert!(sentence.contains(named) && sentence.contains("coordinator.toml"), "{sentence}");
+    }
+    let (code, sentence) = refused(folder.path());
+    assert_eq!(code, 2, "{sentence}");
+    let usage = Command::new(env!("CARGO_BIN_EXE_takt-coordinator")).output().unwrap();
+    assert_eq!(usage.status.code(), Some(2));
+}
+
+#[test]
+fn unreadable_keys_and_taken_ports_end_with_exit_code_1_and_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("coordinator.toml");
+    fs::write(&config, settings_text("")).unwrap();
+    let (child, _) = spawn_and_listen(&config);
+    assert_eq!(terminate(child), 0);
+
+    let key = fs::read(folder.path().join("order.key")).unwrap();
+    for (break_it, named) in [
+        (Box::new(|path: &Path| fs::write(path, "no key").unwrap()) as Box<dyn Fn(&Path)>, "PRIVATE KEY"),
+        (Box::new(|path: &Path| fs::remove_file(path).unwrap()), "order.key"),
+        (Box::new(|path: &Path| fs::create_dir(path).unwrap()), "order.key"),
+    ] {
+        break_it(&folder.path().join("order.key"));
+        let (code, sentence) = refused(&config);
+        assert_eq!(code, 1, "{sentence}");
+        assert!(sentence.contains(named) && sentence.contains("order.key"), "{sentence}");
+    }
+    fs::remove_dir(folder.path().join("order.key")).unwrap();
+    fs::write(folder.path().join("order.key"), key).unwrap();
+
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    for field in ["api", "gate"] {
+        let other = if field == "api" { "gate" } else { "api" };
+        let text = format!("[{field}]\nlisten = \"{address}\"\n[{other}]\nlisten = \"127.0.0.1:0\"\n");
+        fs::write(&config, text).unwrap();
+        let (code, sentence) = refused(&config);
+        assert_eq!(code, 1, "{sentence}");
+        assert!(sentence.contains(&format!("{field}.listen")), "{sentence}");
+        assert!(sentence.contains(&address.to_string()) && sentence.contains("in use"), "{sentence}");
+    }
+
+    // Two coordinators on one data directory.
+    fs::write(&config, settings_text("")).unwrap();
+    let (child, _) = spawn_and_listen(&config);
+    let (code, sentence) = refused(&config);
+    assert_eq!(terminate(child), 0);
+    assert_eq!(code, 1, "{sentence}");
+    assert!(sentence.contains("has it open"), "{sentence}");
+}
