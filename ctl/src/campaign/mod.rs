@@ -1,0 +1,214 @@
+//! `takt campaign`: bring the devices of a domain to a release, and watch it happen.
+
+use std::fmt;
+use std::str::FromStr;
+
+use clap::{Args, Subcommand, ValueEnum};
+use takt_common::Name;
+use takt_common::api::{CampaignRequest, CampaignState, CampaignView};
+use takt_common::id::IdError;
+use takt_common::order::{AtDeadline, Policy};
+use takt_common::release::ReleaseId;
+
+use crate::api::Api;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::span;
+
+mod live;
+mod news;
+mod view;
+mod watch;
+
+pub use watch::WatchError;
+
+const START_EXAMPLE: &str = "Example:\n  takt campaign start week-47 --release counter@2.0.0 --domain line-7";
+
+/// `takt campaign …`
+#[derive(Debug, Subcommand)]
+pub enum CampaignCommand {
+    /// Starts a campaign
+    #[command(after_help = START_EXAMPLE)]
+    Start(StartArgs),
+    /// Follows a campaign until it ends: exit code 0 when finished, 3 when aborted
+    #[command(after_help = "Example:\n  takt campaign watch week-47")]
+    Watch(NameArgs),
+    /// Lists the campaigns
+    #[command(after_help = "Example:\n  takt campaign list")]
+    List,
+    /// Shows a campaign: state, devices, last decisions
+    #[command(after_help = "Example:\n  takt campaign show week-47")]
+    Show(NameArgs),
+    /// Holds a campaign: devices that have their order go on, no other one gets one
+    #[command(after_help = "Example:\n  takt campaign pause week-47")]
+    Pause(NameArgs),
+    /// Lets a held campaign go on
+    #[command(after_help = "Example:\n  takt campaign resume week-47")]
+    Resume(NameArgs),
+    /// Stops a campaign for good: no other device begins, orders in hand are withdrawn where nothing has been switched
+    #[command(after_help = "Example:\n  takt campaign abort week-47")]
+    Abort(NameArgs),
+}
+
+/// `takt campaign start`
+#[derive(Debug, Args)]
+pub struct StartArgs {
+    /// A new name
+    #[arg(value_name = "NAME")]
+    name: Name,
+    /// Which release
+    #[arg(long, value_name = "COMPONENT@VERSION")]
+    release: ReleaseArg,
+    /// Whose devices
+    #[arg(long)]
+    domain: Name,
+    /// Only these devices of the domain; may be given several times
+    #[arg(long = "device", value_name = "NAME")]
+    devices: Vec<Name>,
+    /// How many devices are upgraded at the same time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    element_size: u32,
+    /// How long a device may take for its order, waiting included: 90s, 10m, 1h
+    #[arg(long, value_name = "SPAN", default_value = "10m", value_parser = span::parse_secs)]
+    deadline: u64,
+    /// What a device does that still waits when its deadline passes
+    #[arg(long, value_enum, default_value_t = DeadlineArg::GiveUp)]
+    at_deadline: DeadlineArg,
+    /// Try the release again on devices where it failed before
+    #[arg(long)]
+    retry: bool,
+    /// How many verified releases keep their images beside the running one
+    #[arg(long, value_name = "N", default_value_t = Policy::default().retain)]
+    retain: u32,
+}
+
+/// A command on one campaign.
+#[derive(Debug, Args)]
+pub struct NameArgs {
+    /// The campaign
+    #[arg(value_name = "NAME")]
+    name: Name,
+}
+
+/// What happens at the deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DeadlineArg {
+    /// Report it; nothing has changed
+    GiveUp,
+    /// Switch in spite of soft blockers (load, window)
+    GoAhead,
+}
+
+/// `component@version`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseArg(pub ReleaseId);
+
+/// A text names no release.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseArgError {
+    /// No `@`.
+    #[error("'{0}' names no release: COMPONENT@VERSION is expected, such as counter@2.0.0")]
+    Form(String),
+    /// One half is no name.
+    #[error(transparent)]
+    Name(#[from] IdError),
+}
+
+impl FromStr for ReleaseArg {
+    type Err = ReleaseArgError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let form = || ReleaseArgError::Form(text.chars().take(160).collect());
+        let (name, version) = text.split_once('@').ok_or_else(form)?;
+        Ok(Self(ReleaseId { name: name.parse()?, version: version.parse()? }))
+    }
+}
+
+impl fmt::Display for ReleaseArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.0.name, self.0.version)
+    }
+}
+
+/// Does what a `takt campaign` command asks for.
+pub async fn run(command: CampaignCommand, api: &Api, output: Output) -> Result<(), Failure> {
+    match command {
+        CampaignCommand::Start(args) => start(args, api, output).await,
+        CampaignCommand::Watch(args) => watch::run(&args.name, api, output).await,
+        CampaignCommand::List => {
+            let campaigns: Vec<CampaignView> = api.get(CAMPAIGNS).await?;
+            Ok(output.give(&campaigns, || view::list(&campaigns))?)
+        }
+        CampaignCommand::Show(args) => {
+            let campaign: CampaignView = api.get(&path(&args.name)).await?;
+            Ok(output.give(&campaign, || view::show(&campaign, output))?)
+        }
+        CampaignCommand::Pause(args) => control(&args.name, "pause", api, output).await,
+        CampaignCommand::Resume(args) => control(&args.name, "resume", api, output).await,
+        CampaignCommand::Abort(args) => control(&args.name, "abort", api, output).await,
+    }
+}
+
+const CAMPAIGNS: &str = "/api/v1/campaigns";
+
+fn path(name: &Name) -> String {
+    format!("{CAMPAIGNS}/{name}")
+}
+
+async fn start(args: StartArgs, api: &Api, output: Output) -> Result<(), Failure> {
+    let request = CampaignRequest {
+        name: args.name,
+        release: args.release.0,
+        domain: args.domain,
+        devices: args.devices,
+        element_size: args.element_size,
+        deadline_secs: args.deadline,
+        policy: Policy {
+            at_deadline: match args.at_deadline {
+                DeadlineArg::GiveUp => AtDeadline::GiveUp,
+                DeadlineArg::GoAhead => AtDeadline::GoAhead,
+            },
+            retry: args.retry,
+            retain: args.retain,
+        },
+    };
+    let campaign: CampaignView = api.post(CAMPAIGNS, &request).await?;
+    Ok(output.give(&campaign, || {
+        let order: Vec<&str> = campaign.devices.iter().map(|device| device.name.as_str()).collect();
+        vec![
+            format!("campaign {} brings {} to {}", request.name, request.domain, request.release),
+            format!("upgrade order: {}", order.join(", ")),
+            format!("follow it with: takt campaign watch {}", request.name),
+        ]
+    })?)
+}
+
+async fn control(name: &Name, verb: &str, api: &Api, output: Output) -> Result<(), Failure> {
+    let campaign: CampaignView = api.command(&format!("{}/{verb}", path(name))).await?;
+    Ok(output.give(&campaign, || {
+        // An abort takes effect at once, but what devices have in hand ends in its own time.
+        let ending = verb == "abort" && campaign.state != CampaignState::Aborted;
+        vec![if ending {
+            format!(
+                "campaign {name} will be aborted: no other device begins, orders in hand are withdrawn where nothing \
+                 has been switched yet"
+            )
+        } else {
+            format!("campaign {name} is {}: {}", view::state(campaign.state), campaign.reason)
+        }]
+    })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_named_by_component_and_version() {
+        let release: ReleaseArg = "counter@2.0.0".parse().unwrap();
+        assert_eq!(release.to_string(), "counter@2.0.0");
+        for text in ["counter", "counter@", "@1", "a@b@c", "Counter@1"] {
+            assert!(text.parse::<ReleaseArg>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Campaigns as lines for people.
+
+use std::collections::BTreeMap;
+
+use takt_common::api::{CampaignDevice, CampaignEvent, CampaignState, CampaignView, DeviceStep, DeviceView};
+use takt_common::order::Mode;
+use takt_common::{DeviceId, UnixTime};
+
+use crate::output::{Output, Tone};
+use crate::span;
+use crate::table::{EMPTY, Table, cell};
+
+/// The state of a campaign in one word.
+pub(super) const fn state(state: CampaignState) -> &'static str {
+    match state {
+        CampaignState::Pending => "pending",
+        CampaignState::Ongoing => "ongoing",
+        CampaignState::Paused => "paused",
+        CampaignState::Aborted => "aborted",
+        CampaignState::Finished => "finished",
+    }
+}
+
+const fn tone(state: CampaignState) -> Tone {
+    match state {
+        CampaignState::Pending | CampaignState::Ongoing | CampaignState::Paused => Tone::Busy,
+        CampaignState::Aborted => Tone::Bad,
+        CampaignState::Finished => Tone::Good,
+    }
+}
+
+/// How many devices of the campaign have ended.
+pub(super) fn done(campaign: &CampaignView) -> usize {
+    campaign.devices.iter().filter(|device| matches!(device.step, DeviceStep::Done { .. })).count()
+}
+
+/// `takt campaign list`.
+pub(super) fn list(campaigns: &[CampaignView]) -> Vec<String> {
+    let mut table = Table::new(&["NAME", "STATE", "RELEASE", "DOMAIN", "DONE", "STARTED", "REASON"]);
+    for campaign in campaigns {
+        let release = &campaign.request.release;
+        table.row(vec![
+            campaign.request.name.to_string(),
+            state(campaign.state).to_owned(),
+            format!("{}@{}", release.name, release.version),
+            campaign.request.domain.to_string(),
+            format!("{}/{}", done(campaign), campaign.devices.len()),
+            campaign.started.to_string(),
+            campaign.reason.clone(),
+        ]);
+    }
+    table.lines()
+}
+
+/// `takt campaign show`.
+pub(super) fn show(campaign: &CampaignView, output: Output) -> Vec<String> {
+    let mut lines = vec![heading(campaign, output)];
+    lines.push(format!("started {}, ended {}", campaign.started, cell(campaign.ended)));
+    lines.push(String::new());
+    lines.extend(devices(campaign, &BTreeMap::new(), campaign.ended));
+    lines.push(String::new());
+    lines.extend(campaign.events.iter().map(event));
+    lines
+}
+
+/// One line that says how a campaign stands.
+pub(super) fn heading(campaign: &CampaignView, output: Output) -> String {
+    let request = &campaign.request;
+    let state = output.toned(tone(campaign.state), state(campaign.state));
+    format!(
+        "campaign {} ({} to {}) is {state}: {}",
+        request.name, request.domain, request.release, campaign.reason
+    )
+}
+
+/// An event as one line.
+pub(super) fn event(event: &CampaignEvent) -> String {
+    match &event.device {
+        Some(device) => format!("{}  {device}: {}", event.at, event.text),
+        None => format!("{}  {}", event.at, event.text),
+    }
+}
+
+/// The devices of a campaign; `reported` adds what their agents say now, `now` how long a step has lasted.
+pub(super) fn devices(
+    campaign: &CampaignView,
+    reported: &BTreeMap<DeviceId, DeviceView>,
+    now: Option<UnixTime>,
+) -> Vec<String> {
+    let names: BTreeMap<DeviceId, &str> =
+        campaign.devices.iter().map(|device| (device.device, device.name.as_str())).collect();
+    let mut table = Table::new(&["DEVICE", "ELEMENT", "STEP", "FOR", "NOTE"]);
+    for device in &campaign.devices {
+        let since = step_since(device);
+        table.row(vec![
+            device.name.to_string(),
+            cell(device.element.map(|element| element + 1)),
+            step(device).to_owned(),
+            cell(since.zip(now).map(|(since, now)| span::short(now.since(since)))),
+            note(device, reported.get(&device.device), &names),
+        ]);
+    }
+    table.lines()
+}
+
+const fn step(device: &CampaignDevice) -> &'static str {
+    match &device.step {
+        DeviceStep::Pending => "pending",
+        DeviceStep::TakingOver { .. } => "taking-over",
+        DeviceStep::Upgrading { .. } => "upgrading",
+        DeviceStep::HandingBack { .. } => "handing-back",
+        DeviceStep::Done { .. } => "done",
+    }
+}
+
+const fn step_since(device: &CampaignDevice) -> Option<UnixTime> {
+    match &device.step {
+        DeviceStep::TakingOver { since, .. }
+        | DeviceStep::Upgrading { since, .. }
+        | DeviceStep::HandingBack { since, .. } => Some(*since),
+        DeviceStep::Pending | DeviceStep::Done { .. } => None,
+    }
+}
+
+fn note(device: &CampaignDevice, reported: Option<&DeviceView>, names: &BTreeMap<DeviceId, &str>) -> String {
+    let name = |id: &DeviceId| names.get(id).map_or_else(|| id.to_string(), |&name| name.to_owned());
+    match &device.step {
+        DeviceStep::Pending => EMPTY.to_owned(),
+        DeviceStep::TakingOver { standby, .. } => format!("{} is taking over", name(standby)),
+        DeviceStep::Upgrading { mode, .. } => {
+            let mut note = match mode {
+                Mode::InPlace => "in place".to_owned(),
+                Mode::Rolling { standby } => format!("{} serves meanwhile", name(standby)),
+            };
+            if let Some(phase) = reported.and_then(|device| device.phase) {
+                note = format!("{phase}, {note}");
+            }
+            if let Some(reason) = reported.and_then(|device| device.waiting_on.as_deref()) {
+                note = format!("{note}; waits on {reason}");
+            }
+            note
+        }
+        DeviceStep::HandingBack { standby, outcome, .. } => {
+            format!("{outcome}; {} hands back", name(standby))
+        }
+        DeviceStep::Done { outcome, .. } => outcome.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,18 @@
+//! The clock adapter: the only place that reads the time or waits.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use takt_common::UnixTime;
+
+/// The wall clock; 1970 when it stands before that.
+#[allow(clippy::disallowed_methods)]
+pub fn now() -> UnixTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixTime::from_secs(since.as_secs())
+}
+
+/// Waits between two looks at something that changes elsewhere.
+#[allow(clippy::disallowed_methods)]
+pub async fn pause(span: Duration) {
+    tokio::time::sleep(span).await;
+}

@@ -1,0 +1,177 @@
+//! `takt device`: the fleet as the coordinator knows it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use clap::{Args, Subcommand};
+use takt_common::api::DeviceView;
+use takt_common::id::IdError;
+use takt_common::report::Installed;
+use takt_common::{Name, UnixTime};
+
+use crate::api::Api;
+use crate::clock;
+use crate::failure::Failure;
+use crate::output::{Output, Tone};
+use crate::span::ago;
+use crate::table::{EMPTY, Table, cell};
+
+/// Bytes in a MiB, for shown figures.
+const MIB: u64 = 1024 * 1024;
+
+/// `takt device …`
+#[derive(Debug, Subcommand)]
+pub enum DeviceCommand {
+    /// Lists the devices
+    #[command(after_help = "Example:\n  takt device list --domain line-7")]
+    List(ListArgs),
+    /// Shows all that is known of one device
+    #[command(after_help = "Example:\n  takt device show camera-1")]
+    Show(ShowArgs),
+}
+
+/// `takt device list`
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Only devices of this domain
+    #[arg(long)]
+    domain: Option<Name>,
+}
+
+/// `takt device show`
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// A device's name or id
+    #[arg(value_name = "DEVICE")]
+    device: DeviceArg,
+}
+
+/// A device by its name or id; an id has the form of a name too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceArg(Name);
+
+impl FromStr for DeviceArg {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+impl fmt::Display for DeviceArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Does what a `takt device` command asks for.
+pub async fn run(command: DeviceCommand, api: &Api, output: Output) -> Result<(), Failure> {
+    match command {
+        DeviceCommand::List(args) => {
+            let mut devices: Vec<DeviceView> = api.get("/api/v1/devices").await?;
+            devices.retain(|device| args.domain.as_ref().is_none_or(|domain| device.domain == *domain));
+            Ok(output.give(&devices, || list(&devices, clock::now()))?)
+        }
+        DeviceCommand::Show(args) => {
+            let device: DeviceView = api.get(&format!("/api/v1/devices/{}", args.device)).await?;
+            Ok(output.give(&device, || show(&device, clock::now(), output))?)
+        }
+    }
+}
+
+fn list(devices: &[DeviceView], now: UnixTime) -> Vec<String> {
+    let mut table = Table::new(&["NAME", "DOMAIN", "ONLINE", "RUNS", "PHASE", "LAST SEEN", "WAITS ON"]);
+    for device in devices {
+        table.row(vec![
+            device.name.to_string(),
+            device.domain.to_string(),
+            if device.online { "yes" } else { "no" }.to_owned(),
+            installed(&device.installed),
+            cell(device.phase),
+            cell(device.last_seen.map(|seen| ago(seen, now))),
+            cell(device.waiting_on.as_deref()),
+        ]);
+    }
+    table.lines()
+}
+
+fn installed(installed: &[Installed]) -> String {
+    if installed.is_empty() {
+        return EMPTY.to_owned();
+    }
+    installed
+        .iter()
+        .map(|one| format!("{}@{}", one.release.name, one.release.version))
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+fn show(device: &DeviceView, now: UnixTime, output: Output) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut say = |what: &str, text: String| lines.push(format!("{what:<16}{text}"));
+    say("name", device.name.to_string());
+    say("id", device.id.to_string());
+    say("domain", device.domain.to_string());
+    say("hardware", device.hardware.to_string());
+    say("enrolled", device.enrolled.to_string());
+    let online = if device.online { output.toned(Tone::Good, "yes") } else { output.toned(Tone::Bad, "no") };
+    say("online", online);
+    say("last seen", cell(device.last_seen.map(|seen| format!("{seen} ({})", ago(seen, now)))));
+    for one in &device.installed {
+        say("runs", format!("{} (counter {})", one.release, one.counter));
+    }
+    if let Some(whom) = device.standing_in_for {
+        say("stands in for", whom.to_string());
+    }
+    say("phase", cell(device.phase));
+    if let Some(reason) = &device.waiting_on {
+        say("waits on", reason.clone());
+    }
+    if let Some(order) = &device.order {
+        let release = order.release.as_ref().map(|release| format!(" {release}")).unwrap_or_default();
+        let accepted = if order.accepted { "accepted" } else { "not accepted yet" };
+        say(
+            "order",
+            format!("{} {}{release}, issued {}, {accepted}", order.position, order.action, order.issued),
+        );
+    }
+    if let Some(outcome) = &device.last_outcome {
+        let tone = if outcome.is_success() { Tone::Good } else { Tone::Bad };
+        say("last outcome", output.toned(tone, &outcome.to_string()));
+    }
+    if let Some(timing) = device.timing {
+        let back = timing.rollback_millis.map(|millis| format!(", back in {millis} ms")).unwrap_or_default();
+        say("last switch", format!("{} ms{back}", timing.switch_millis));
+    }
+    for warning in &device.warnings {
+        say("warning", output.toned(Tone::Busy, warning));
+    }
+    if let Some(refused) = &device.refused {
+        say("refused", format!("rule {}: {}", refused.rule, refused.why));
+    }
+    if let Some(health) = &device.health {
+        let host = &health.host;
+        say("health", format!("of {} ({})", health.made, ago(health.made, now)));
+        say("  agent", health.agent.clone());
+        say("  cpu", format!("{:.0} % of {}, load {:.2}", host.cpu_busy * 100.0, host.cpus, host.load_1m));
+        let (free, total) = (host.memory_available_bytes / MIB, host.memory_total_bytes / MIB);
+        say("  memory", format!("{free} of {total} MiB available"));
+        let (free, total) = (host.storage_free_bytes / MIB, host.storage_total_bytes / MIB);
+        say("  storage", format!("{free} of {total} MiB free"));
+        let checkpoint = match &health.checkpoint {
+            Ok(()) => "able".to_owned(),
+            Err(why) => format!("not able: {why}"),
+        };
+        say("  checkpoint", checkpoint);
+        for workload in &health.workloads {
+            let state = if workload.running { "running" } else { "not running" };
+            let memory =
+                workload.memory_bytes.map(|bytes| format!(", {} MiB", bytes / MIB)).unwrap_or_default();
+            say(
+                "  workload",
+                format!("{} {state}{memory}, {} restarts", workload.component, workload.restarts),
+            );
+        }
+    }
+    lines
+}

@@ -1,0 +1,246 @@
+//! `takt drm`: the Device Redundancy Matrix, who can stand in for whom.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::{Args, Subcommand};
+use takt_common::Name;
+use takt_common::api::{DrmSpec, StandbySpec, Takeover};
+use takt_common::id::IdError;
+
+use crate::cli::Online;
+use crate::failure::Failure;
+use crate::file::{self, FileError, SyntaxError};
+use crate::output::Output;
+use crate::table::Table;
+
+/// `takt drm …`
+#[derive(Debug, Subcommand)]
+pub enum DrmCommand {
+    /// Replaces the redundancy matrix of a domain
+    #[command(
+        after_help = "Example:\n  takt drm set --domain line-7 --row camera-1:camera-2 --row camera-2:camera-1"
+    )]
+    Set(SetArgs),
+    /// Shows the redundancy matrix of a domain
+    #[command(after_help = "Example:\n  takt drm show --domain line-7")]
+    Show(ShowArgs),
+}
+
+/// `takt drm set`
+#[derive(Debug, Args)]
+pub struct SetArgs {
+    /// Whose matrix
+    #[arg(long)]
+    domain: Name,
+    /// Rows as .json or .toml: {"rows": [{"device": …, "standbys": […], "takeover": "launch"}]}
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// DEVICE:STANDBY[,STANDBY…]: who may serve while DEVICE is away; the first that is able is asked
+    #[arg(long = "row", value_name = "ROW", required_unless_present = "file")]
+    rows: Vec<RowArg>,
+}
+
+/// `takt drm show`
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Whose
+    #[arg(long)]
+    domain: Name,
+}
+
+/// A row from the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowArg(StandbySpec);
+
+/// A row is not understood.
+#[derive(Debug, thiserror::Error)]
+pub enum RowError {
+    /// Not a device and its standbys.
+    #[error("DEVICE:STANDBY[,STANDBY...] is expected, such as camera-1:camera-2")]
+    Form,
+    /// A device's name is none.
+    #[error(transparent)]
+    Device(#[from] IdError),
+}
+
+impl FromStr for RowArg {
+    type Err = RowError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (device, standbys) = text.split_once(':').ok_or(RowError::Form)?;
+        let standbys = standbys.split(',').map(str::parse).collect::<Result<Vec<Name>, _>>()?;
+        Ok(Self(StandbySpec { device: device.parse()?, standbys, takeover: Takeover::Launch }))
+    }
+}
+
+/// A matrix file or the rows in it are not usable.
+#[derive(Debug, thiserror::Error)]
+pub enum DrmError {
+    /// Out of reach.
+    #[error("read the redundancy matrix")]
+    File(#[from] FileError),
+    /// Its name does not end with a form that is known.
+    #[error("the redundancy matrix {}: a name ending in .json or .toml is expected", path.display())]
+    Form {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Not JSON as expected.
+    #[error("read the redundancy matrix {}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// Not TOML as expected.
+    #[error("read the redundancy matrix {}", path.display())]
+    Toml {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: SyntaxError,
+    },
+    /// A device that would stand in for itself.
+    #[error("row {device}: a device cannot stand in for itself")]
+    Itself {
+        /// The device.
+        device: Name,
+    },
+    /// Two rows for one device, or a standby twice in a row.
+    #[error("row {device}: '{twice}' is there twice")]
+    Twice {
+        /// The device.
+        device: Name,
+        /// What is there twice.
+        twice: Name,
+    },
+    /// A row that names nobody.
+    #[error("row {device}: no standby is named")]
+    NoStandby {
+        /// The device.
+        device: Name,
+    },
+}
+
+/// Does what a `takt drm` command asks for.
+pub async fn run(command: DrmCommand, online: &Online, output: Output) -> Result<(), Failure> {
+    match command {
+        DrmCommand::Set(args) => {
+            let drm = drm_of(args.file.as_deref(), args.rows)?;
+            online.api()?.put(&path(&args.domain), &drm).await?;
+            Ok(output.give(&drm, || {
+                vec![format!("domain {} has standbys for {} devices now", args.domain, drm.rows.len())]
+            })?)
+        }
+        DrmCommand::Show(args) => {
+            let drm: DrmSpec = online.api()?.get(&path(&args.domain)).await?;
+            Ok(output.give(&drm, || lines(&drm))?)
+        }
+    }
+}
+
+fn path(domain: &Name) -> String {
+    format!("/api/v1/domains/{domain}/drm")
+}
+
+fn lines(drm: &DrmSpec) -> Vec<String> {
+    let mut table = Table::new(&["DEVICE", "STANDBYS", "TAKEOVER"]);
+    for row in &drm.rows {
+        let standbys: Vec<&str> = row.standbys.iter().map(Name::as_str).collect();
+        let takeover = match row.takeover {
+            Takeover::Launch => "launch",
+        };
+        table.row(vec![row.device.to_string(), standbys.join(","), takeover.to_owned()]);
+    }
+    table.lines()
+}
+
+/// The matrix that a file and arguments describe together.
+fn drm_of(file: Option<&Path>, rows: Vec<RowArg>) -> Result<DrmSpec, DrmError> {
+    let mut drm = file.map(read).transpose()?.unwrap_or_default();
+    drm.rows.extend(rows.into_iter().map(|row| row.0));
+    check(&drm)?;
+    Ok(drm)
+}
+
+fn read(path: &Path) -> Result<DrmSpec, DrmError> {
+    let owned = || path.to_owned();
+    let text = file::read_text(path)?;
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("json") => {
+            serde_json::from_str(&text).map_err(|source| DrmError::Json { path: owned(), source })
+        }
+        Some("toml") => file::from_toml(&text).map_err(|source| DrmError::Toml { path: owned(), source }),
+        _ => Err(DrmError::Form { path: owned() }),
+    }
+}
+
+fn check(drm: &DrmSpec) -> Result<(), DrmError> {
+    let mut devices = BTreeSet::new();
+    for row in &drm.rows {
+        let device = row.device.clone();
+        if !devices.insert(&row.device) {
+            return Err(DrmError::Twice { twice: device.clone(), device });
+        }
+        if row.standbys.is_empty() {
+            return Err(DrmError::NoStandby { device });
+        }
+        if row.standbys.contains(&device) {
+            return Err(DrmError::Itself { device });
+        }
+        let mut standbys = BTreeSet::new();
+        if let Some(twice) = row.standbys.iter().find(|standby| !standbys.insert(*standby)) {
+            return Err(DrmError::Twice { device, twice: twice.clone() });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drm(rows: &[&str]) -> Result<DrmSpec, DrmError> {
+        drm_of(None, rows.iter().map(|text| text.parse().unwrap()).collect())
+    }
+
+    #[test]
+    fn rows_keep_the_order_of_their_standbys() {
+        let drm = drm(&["camera-1:camera-3,camera-2", "camera-2:camera-1"]).unwrap();
+        let first: Vec<&str> = drm.rows[0].standbys.iter().map(Name::as_str).collect();
+        assert_eq!(first, ["camera-3", "camera-2"]);
+        assert_eq!(drm.rows.len(), 2);
+    }
+
+    #[test]
+    fn rows_that_cannot_serve_are_refused() {
+        for text in ["", "a", "a:", ":b", "a:b,", "a:B"] {
+            assert!(text.parse::<RowArg>().is_err(), "{text}");
+        }
+        assert!(matches!(drm(&["a:a"]), Err(DrmError::Itself { .. })));
+        assert!(matches!(drm(&["a:b,b"]), Err(DrmError::Twice { .. })));
+        assert!(matches!(drm(&["a:b", "a:c"]), Err(DrmError::Twice { .. })));
+    }
+
+    #[test]
+    fn a_file_is_read_in_both_forms() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            drm_of(Some(&path), Vec::new())
+        };
+        let json =
+            read("m.json", r#"{"rows":[{"device":"a","standbys":["b"],"takeover":"launch"}]}"#).unwrap();
+        let toml = read("m.toml", "[[rows]]\ndevice='a'\nstandbys=['b']\ntakeover='launch'\n").unwrap();
+        assert_eq!(json, toml);
+        assert!(matches!(
+            read("n.json", r#"{"rows":[{"device":"a","standbys":[],"takeover":"launch"}]}"#),
+            Err(DrmError::NoStandby { .. })
+        ));
+        assert!(matches!(read("m.csv", ""), Err(DrmError::Form { .. })));
+    }
+}

@@ -1,0 +1,82 @@
+use super::*;
+
+fn edge(text: &str) -> EdgeSpec {
+    text.parse::<EdgeArg>().unwrap().0
+}
+
+#[test]
+fn edges_from_arguments_take_their_options_in_any_order() {
+    let plain = edge("camera-1:gateway");
+    assert_eq!((plain.source.as_str(), plain.target.as_str()), ("camera-1", "gateway"));
+    assert_eq!((plain.requires, plain.weight), (false, None));
+    assert!(edge("a:b:requires").requires);
+    assert_eq!(edge("a:b:0.25").weight, Some(0.25));
+    let both = edge("a:b:0.5:requires");
+    assert_eq!((both.requires, both.weight), (true, Some(0.5)));
+    assert_eq!(edge("a:b:requires:0.5"), both);
+}
+
+#[test]
+fn malformed_edges_are_refused() {
+    for text in ["", "a", "a:", ":b", "a:B", "a:b:", "a:b:need", "a:b:requires:requires", "a:b:0.1:0.2"] {
+        assert!(text.parse::<EdgeArg>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn the_three_forms_of_a_file_give_the_same_graph() {
+    let folder = tempfile::tempdir().unwrap();
+    let graph = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        graph_of(Some(&path), Vec::new()).unwrap()
+    };
+    let csv =
+        graph("g.csv", "source,target,requests,bytes,requires,weight\n\nb,c,,,yes,0.5\na,b,9,,false,\n");
+    let json = graph(
+        "g.json",
+        r#"{"edges":[{"source":"a","target":"b","requests":9},{"source":"b","target":"c","requires":true,"weight":0.5}]}"#,
+    );
+    let toml = graph(
+        "g.toml",
+        "[[edges]]\nsource='b'\ntarget='c'\nrequires=true\nweight=0.5\n[[edges]]\nsource='a'\ntarget='b'\nrequests=9.0\n",
+    );
+    assert_eq!(csv, json);
+    assert_eq!(csv, toml);
+    assert_eq!(csv.edges[0].weight, Some(1.0));
+    assert!(csv.edges[1].requires);
+}
+
+#[test]
+fn measured_edges_get_the_weight_of_the_design() {
+    let text = "source,target,requests,bytes,requires\na,b,99,0,false\nb,c,9,999,true\nc,d,0,,0\n";
+    let edges = weighed(&csv(text).unwrap().edges).unwrap();
+    let weights: Vec<f64> = edges.iter().map(|edge| edge.weight.unwrap()).collect();
+    let expected = [0.5, f64::midpoint(10_f64.ln() / 100_f64.ln(), 1.0), 0.0];
+    for (weight, expected) in weights.iter().zip(expected) {
+        assert!((weight - expected).abs() < 1e-12, "{weights:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_a_graph_is_refused_with_its_place() {
+    let syntax = |text: &str| csv(text).err().unwrap();
+    assert_eq!(syntax("").line, 1);
+    assert_eq!(syntax("source,goal\n").line, 1);
+    assert_eq!(syntax("source,source\n").line, 1);
+    assert_eq!(syntax("source,target\na,b\na\n").line, 3);
+    assert!(syntax("source,target\na,\n").why.contains("target"));
+    assert!(syntax("source,target\na,B\n").why.contains('B'));
+    assert!(syntax("source,target,requires\na,b,perhaps\n").why.contains("perhaps"));
+    assert!(syntax("source,target,bytes\na,b,many\n").why.contains("many"));
+
+    let error = |edges: &[&str]| {
+        graph_of(None, edges.iter().map(|text| text.parse().unwrap()).collect()).unwrap_err()
+    };
+    assert!(matches!(error(&["a:a"]), GraphError::Loop { .. }));
+    assert!(matches!(error(&["a:b", "a:b:0.5"]), GraphError::Twice { .. }));
+    assert!(matches!(error(&["a:b:1.5"]), GraphError::Weight { .. }));
+    assert!(matches!(error(&["a:b:NaN"]), GraphError::Weight { .. }));
+    let negative = csv("source,target,bytes\na,b,-1\n").unwrap();
+    assert!(matches!(weighed(&negative.edges), Err(GraphError::Metric { metric: "bytes", .. })));
+}

@@ -1,0 +1,181 @@
+//! `takt key`: Ed25519 keys in files.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use ring::rand::SystemRandom;
+use serde::Serialize;
+use takt_common::key::KeyError;
+use takt_common::{PublicKey, SigningKey};
+
+use crate::exit::Exit;
+use crate::file::{self, FileError, Readers};
+use crate::output::{Output, OutputError};
+
+/// A key file is a few hundred bytes; anything longer is another file.
+const KEY_FILE_LENGTH_MAX: u64 = 16 * 1024;
+
+/// `takt key …`
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Makes a new Ed25519 key: FILE (private, 0600) and FILE.pub
+    #[command(after_help = "Example:\n  takt key new --out publisher.key")]
+    New(NewArgs),
+    /// Shows the public key of a private or public key file
+    #[command(after_help = "Example:\n  takt key show publisher.key")]
+    Show(ShowArgs),
+}
+
+/// `takt key new`
+#[derive(Debug, Args)]
+pub struct NewArgs {
+    /// Where the private key goes; the public one goes to FILE.pub. Neither is ever overwritten
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// `takt key show`
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// A private key (PKCS#8 PEM) or a public one (64 hex digits)
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// A key file cannot be used or made.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// Out of reach, or in the way.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Neither a private nor a public key.
+    #[error("{} holds no usable key", path.display())]
+    NoKey {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: KeyError,
+    },
+    /// A public key where one that signs is needed.
+    #[error("{} holds a public key; the private one is needed to sign", path.display())]
+    OnlyPublic {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system gave no random numbers.
+    #[error(transparent)]
+    Generate(KeyError),
+    /// Standard output.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+impl KeyFileError {
+    /// What the shell gets.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::File(FileError::Exists { .. }) => Exit::Refused,
+            Self::File(FileError::Write { .. }) | Self::Generate(_) | Self::Output(_) => Exit::Failed,
+            Self::File(_) | Self::NoKey { .. } | Self::OnlyPublic { .. } => Exit::BadInput,
+        }
+    }
+}
+
+/// What a key file holds.
+#[derive(Debug)]
+pub enum KeyFile {
+    /// Both halves: it signs.
+    Private(SigningKey),
+    /// Only the public half.
+    Public(PublicKey),
+}
+
+impl KeyFile {
+    /// Reads a private key (PEM) or a public one (hex digits).
+    pub fn read(path: &Path) -> Result<Self, KeyFileError> {
+        let bytes = file::read_bytes(path, KEY_FILE_LENGTH_MAX)?;
+        let no_key = |source| KeyFileError::NoKey { path: path.to_owned(), source };
+        let text = String::from_utf8(bytes).map_err(|_| no_key(KeyError::NotPem))?;
+        if text.contains("-----BEGIN") {
+            return SigningKey::from_pem(&text).map(Self::Private).map_err(no_key);
+        }
+        text.trim().parse().map(Self::Public).map_err(no_key)
+    }
+
+    /// The public half.
+    pub fn public(&self) -> PublicKey {
+        match self {
+            Self::Private(key) => key.public(),
+            Self::Public(key) => *key,
+        }
+    }
+
+    /// The half that signs, if it is here, and nothing else.
+    pub fn into_signing(self) -> Option<SigningKey> {
+        match self {
+            Self::Private(key) => Some(key),
+            Self::Public(_) => None,
+        }
+    }
+
+    /// The half that signs, if it is here.
+    pub const fn signing(&self) -> Option<&SigningKey> {
+        match self {
+            Self::Private(key) => Some(key),
+            Self::Public(_) => None,
+        }
+    }
+}
+
+/// Reads a key that must be able to sign.
+pub fn read_signing(path: &Path) -> Result<SigningKey, KeyFileError> {
+    match KeyFile::read(path)? {
+        KeyFile::Private(key) => Ok(key),
+        KeyFile::Public(_) => Err(KeyFileError::OnlyPublic { path: path.to_owned() }),
+    }
+}
+
+#[derive(Serialize)]
+struct KeyResult<'a> {
+    public_key: PublicKey,
+    file: &'a Path,
+    public_file: Option<&'a Path>,
+    holds: &'static str,
+}
+
+/// Does what a `takt key` command asks for.
+pub fn run(command: &KeyCommand, output: Output) -> Result<(), KeyFileError> {
+    match command {
+        KeyCommand::New(args) => new(&args.out, output),
+        KeyCommand::Show(args) => show(&args.file, output),
+    }
+}
+
+fn new(path: &Path, output: Output) -> Result<(), KeyFileError> {
+    let mut public_path = path.as_os_str().to_owned();
+    public_path.push(".pub");
+    let public_path = PathBuf::from(public_path);
+    if public_path.exists() {
+        return Err(FileError::Exists { path: public_path }.into());
+    }
+    let key = SigningKey::generate(&SystemRandom::new()).map_err(KeyFileError::Generate)?;
+    file::create(path, key.to_pem().as_bytes(), Readers::Owner)?;
+    file::create(&public_path, format!("{}\n", key.public()).as_bytes(), Readers::Everyone)?;
+    let public_key = key.public();
+    let result = KeyResult { public_key, file: path, public_file: Some(&public_path), holds: "private" };
+    Ok(output.give(&result, || {
+        vec![
+            format!("public key   {public_key}"),
+            format!("private key  {} (keep it secret; only you can read it)", path.display()),
+            format!("public file  {}", public_path.display()),
+        ]
+    })?)
+}
+
+fn show(path: &Path, output: Output) -> Result<(), KeyFileError> {
+    let key = KeyFile::read(path)?;
+    let holds = if key.signing().is_some() { "private" } else { "public" };
+    let public_key = key.public();
+    let result = KeyResult { public_key, file: path, public_file: None, holds };
+    Ok(output.give(&result, || vec![public_key.to_string()])?)
+}

@@ -1,0 +1,341 @@
+//! A folder of trust documents: `1.root.json`, `1.director.root.json`, `2.targets.json`, `2.snapshot.json`, …
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use takt_common::PublicKey;
+use takt_trust::document::DOCUMENT_LENGTH_MAX;
+use takt_trust::names::{director_file, root_file, snapshot_file, targets_file};
+use takt_trust::{
+    DirectorSpec, Document, DocumentError, RoleSpec, RootRule, RootSpec, TargetsDocument, TargetsError,
+};
+
+use super::sign::snapshot_pins;
+use crate::exit::Exit;
+use crate::file::{self, FileError};
+
+/// What a document in the folder is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Who may publish.
+    Root,
+    /// Who may order.
+    Director,
+    /// What is published.
+    Targets,
+    /// Which targets are the newest.
+    Snapshot,
+}
+
+impl Role {
+    /// The name of the document of `version`.
+    pub fn file(self, version: u64) -> String {
+        match self {
+            Self::Root => root_file(version),
+            Self::Director => director_file(version),
+            Self::Targets => targets_file(version),
+            Self::Snapshot => snapshot_file(version),
+        }
+    }
+
+    /// Who signs it, for people.
+    pub const fn signers(self) -> &'static str {
+        match self {
+            Self::Root | Self::Director => "root keys",
+            Self::Targets => "publisher keys",
+            Self::Snapshot => "snapshot keys",
+        }
+    }
+}
+
+/// A trust folder or a document in it is not usable.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustDirError {
+    /// Out of reach.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The folder cannot be listed.
+    #[error("read the trust folder {}", path.display())]
+    List {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is no document of a kind that is needed.
+    #[error("the trust folder {} has no {example}; make it with: takt trust init", path.display())]
+    Missing {
+        /// The folder.
+        path: PathBuf,
+        /// The first file of the kind.
+        example: String,
+    },
+    /// A document is not what its name says.
+    #[error("read {}", path.display())]
+    Document {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: DocumentError,
+    },
+    /// A document with another version than its name says.
+    #[error("{} holds version {found} of a {kind} document", path.display())]
+    Misnamed {
+        /// The file.
+        path: PathBuf,
+        /// The type in it.
+        kind: String,
+        /// The version in it.
+        found: u64,
+    },
+    /// Too few have signed.
+    #[error(
+        "{} has {valid} of the {threshold} signatures it needs; another holder of the {signers} signs it with: \
+         takt {command}",
+        path.display()
+    )]
+    Unsigned {
+        /// The file.
+        path: PathBuf,
+        /// Valid signatures.
+        valid: usize,
+        /// Needed ones.
+        threshold: usize,
+        /// Who has to sign.
+        signers: &'static str,
+        /// How.
+        command: &'static str,
+    },
+    /// The newest snapshot speaks of other targets.
+    #[error("{} is not in a snapshot yet; sign with the snapshot key: takt trust sign --key FILE", targets.display())]
+    NoSnapshot {
+        /// The newest targets.
+        targets: PathBuf,
+    },
+    /// A key that has no part in what is signed.
+    #[error("{} (public key {public}) has no role in the trust documents", file.display())]
+    Stranger {
+        /// The key's file.
+        file: PathBuf,
+        /// Its public half.
+        public: PublicKey,
+    },
+    /// A key that may sign, but not this.
+    #[error("{} (public key {public}) is not one of the {signers} in {root}", file.display())]
+    WrongRole {
+        /// The key's file.
+        file: PathBuf,
+        /// Its public half.
+        public: PublicKey,
+        /// The role.
+        signers: &'static str,
+        /// The root that says so.
+        root: String,
+    },
+    /// A release would break a promise to devices.
+    #[error(transparent)]
+    Targets(#[from] TargetsError),
+    /// Another change waits for signatures.
+    #[error(
+        "{} waits for signatures ({valid} of {threshold}) and does not hold {release}; \
+         let it be signed and published first, or delete it",
+        path.display()
+    )]
+    OtherPending {
+        /// The file.
+        path: PathBuf,
+        /// Valid signatures.
+        valid: usize,
+        /// Needed ones.
+        threshold: usize,
+        /// What was to be signed.
+        release: String,
+    },
+    /// The roots cannot be made of these keys.
+    #[error("these keys cannot make a root of trust")]
+    Rule(#[from] RootRule),
+}
+
+impl TrustDirError {
+    /// What the shell gets.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::File(FileError::Exists { .. })
+            | Self::Unsigned { .. }
+            | Self::NoSnapshot { .. }
+            | Self::Stranger { .. }
+            | Self::WrongRole { .. }
+            | Self::Targets(_)
+            | Self::OtherPending { .. } => Exit::Refused,
+            Self::File(FileError::Write { .. }) => Exit::Failed,
+            Self::File(_)
+            | Self::List { .. }
+            | Self::Missing { .. }
+            | Self::Document { .. }
+            | Self::Misnamed { .. }
+            | Self::Rule(_) => Exit::BadInput,
+        }
+    }
+}
+
+/// A folder of trust documents. Its newest root is trusted, because the folder is the publisher's own.
+#[derive(Debug, Clone)]
+pub struct TrustDir {
+    folder: PathBuf,
+}
+
+/// A document in the folder.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Its file.
+    pub path: PathBuf,
+    /// Its version.
+    pub version: u64,
+    /// Itself.
+    pub document: Document,
+}
+
+impl TrustDir {
+    /// A folder that holds a root already.
+    pub fn open(folder: &Path) -> Result<Self, TrustDirError> {
+        let dir = Self { folder: folder.to_owned() };
+        dir.root()?;
+        Ok(dir)
+    }
+
+    /// A folder that must not hold a root yet; makes it when it is not there.
+    pub fn create(folder: &Path) -> Result<Self, TrustDirError> {
+        file::create_folder(folder)?;
+        let path = folder.join(Role::Root.file(1));
+        if path.exists() {
+            return Err(FileError::Exists { path }.into());
+        }
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// Where a document of the folder is.
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.folder.join(file)
+    }
+
+    /// Writes a document under its role and version.
+    pub fn write(&self, role: Role, document: &Document) -> Result<(), TrustDirError> {
+        Ok(file::replace(&self.path(&role.file(document.version())), &document.to_bytes())?)
+    }
+
+    /// The newest document of `role`; `None` when there is none.
+    pub fn newest(&self, role: Role) -> Result<Option<Stored>, TrustDirError> {
+        let Some(version) = self.versions(role)?.into_iter().max() else {
+            return Ok(None);
+        };
+        let path = self.path(&role.file(version));
+        let bytes = file::read_bytes(&path, DOCUMENT_LENGTH_MAX as u64)?;
+        let document = Document::from_bytes(&bytes)
+            .map_err(|source| TrustDirError::Document { path: path.clone(), source })?;
+        if document.version() != version {
+            let (kind, found) = (document.kind().to_owned(), document.version());
+            return Err(TrustDirError::Misnamed { path, kind, found });
+        }
+        Ok(Some(Stored { path, version, document }))
+    }
+
+    /// The newest document of `role`, which must be there.
+    pub fn demand(&self, role: Role) -> Result<Stored, TrustDirError> {
+        let missing = || TrustDirError::Missing { path: self.folder.clone(), example: role.file(1) };
+        self.newest(role)?.ok_or_else(missing)
+    }
+
+    /// What the newest root says.
+    pub fn root(&self) -> Result<RootSpec, TrustDirError> {
+        let Stored { path, document, .. } = self.demand(Role::Root)?;
+        RootSpec::from_document(&document).map_err(|source| TrustDirError::Document { path, source })
+    }
+
+    /// What the newest director root says.
+    pub fn director(&self) -> Result<DirectorSpec, TrustDirError> {
+        let Stored { path, document, .. } = self.demand(Role::Director)?;
+        DirectorSpec::from_document(&document).map_err(|source| TrustDirError::Document { path, source })
+    }
+
+    /// What the newest targets say, signed or not.
+    pub fn targets(&self) -> Result<(Stored, TargetsDocument), TrustDirError> {
+        let stored = self.demand(Role::Targets)?;
+        let targets = TargetsDocument::from_document(&stored.document)
+            .map_err(|source| TrustDirError::Document { path: stored.path.clone(), source })?;
+        Ok((stored, targets))
+    }
+
+    /// Who signs documents of `role`.
+    pub fn role(&self, role: Role) -> Result<RoleSpec, TrustDirError> {
+        Ok(match role {
+            Role::Root => self.root()?.roles.root,
+            Role::Director => self.director()?.root,
+            Role::Targets => self.root()?.roles.targets,
+            Role::Snapshot => self.root()?.roles.snapshot,
+        })
+    }
+
+    /// Whether the key has a part in any document of the folder.
+    pub fn holds_role(&self, key: &PublicKey) -> Result<bool, TrustDirError> {
+        for role in [Role::Root, Role::Director, Role::Targets, Role::Snapshot] {
+            if self.role(role)?.keys.contains(key) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The newest documents of `roles` by name, when all have the signatures they need and fit together.
+    pub fn complete(&self, roles: &[Role]) -> Result<BTreeMap<String, String>, TrustDirError> {
+        let mut documents = BTreeMap::new();
+        for &role in roles {
+            if role == Role::Snapshot {
+                self.check_snapshot()?;
+            }
+            let Stored { path, version, document } = self.demand(role)?;
+            let spec = self.role(role)?;
+            if !document.is_signed_by(&spec) {
+                let valid = document.valid_signatures(&spec).len();
+                let (threshold, signers) = (spec.threshold, role.signers());
+                let command = match role {
+                    Role::Targets => "release sign, or takt trust sign",
+                    _ => "trust sign",
+                };
+                return Err(TrustDirError::Unsigned { path, valid, threshold, signers, command });
+            }
+            let text = file::read_text(&path)?;
+            documents.insert(role.file(version), text);
+        }
+        Ok(documents)
+    }
+
+    /// Whether the newest snapshot names the newest targets.
+    fn check_snapshot(&self) -> Result<(), TrustDirError> {
+        let targets = self.demand(Role::Targets)?;
+        let pinned = match self.newest(Role::Snapshot)? {
+            Some(snapshot) => snapshot_pins(
+                &snapshot.document,
+                &file::read_bytes(&targets.path, DOCUMENT_LENGTH_MAX as u64)?,
+            ),
+            None => false,
+        };
+        if pinned { Ok(()) } else { Err(TrustDirError::NoSnapshot { targets: targets.path }) }
+    }
+
+    /// The versions of `role` that are there.
+    fn versions(&self, role: Role) -> Result<Vec<u64>, TrustDirError> {
+        let list = |source| TrustDirError::List { path: self.folder.clone(), source };
+        let mut versions = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(list)? {
+            let name = entry.map_err(list)?.file_name();
+            let version = name
+                .to_str()
+                .and_then(|name| name.split_once('.'))
+                .and_then(|(version, _)| version.parse().ok());
+            // A name such as `01.root.json` is not one of ours.
+            versions.extend(version.filter(|&version| name.to_str() == Some(&role.file(version))));
+        }
+        Ok(versions)
+    }
+}

@@ -1,0 +1,90 @@
+//! Which signatures the newest documents have and miss.
+
+use serde::Serialize;
+use takt_common::PublicKey;
+
+use super::dir::{Role, Stored, TrustDir, TrustDirError};
+use crate::output::{Output, Tone};
+
+/// The newest documents of a trust folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// True when nothing is missing: the folder can be published.
+    pub complete: bool,
+    /// Each document.
+    pub documents: Vec<DocumentStatus>,
+}
+
+/// A document and who has signed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DocumentStatus {
+    /// Its name in the folder.
+    pub file: String,
+    /// Its version.
+    pub version: u64,
+    /// How many holders of its role must sign.
+    pub threshold: usize,
+    /// Those who have.
+    pub signed_by: Vec<PublicKey>,
+    /// Those who could as well.
+    pub may_sign: Vec<PublicKey>,
+}
+
+impl Status {
+    /// Looks at the folder.
+    pub fn of(dir: &TrustDir) -> Result<Self, TrustDirError> {
+        let mut documents = Vec::new();
+        for role in [Role::Root, Role::Director, Role::Targets, Role::Snapshot] {
+            if let Some(stored) = dir.newest(role)? {
+                documents.push(DocumentStatus::of(dir, role, &stored)?);
+            }
+        }
+        let all = [Role::Root, Role::Director, Role::Targets, Role::Snapshot];
+        let complete = match dir.complete(&all) {
+            Ok(_) => true,
+            Err(
+                TrustDirError::Unsigned { .. }
+                | TrustDirError::NoSnapshot { .. }
+                | TrustDirError::Missing { .. },
+            ) => false,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { complete, documents })
+    }
+
+    /// The status for people.
+    pub fn lines(&self, output: Output) -> Vec<String> {
+        let mut lines: Vec<String> = self.documents.iter().map(|document| document.line(output)).collect();
+        if !self.complete && self.documents.iter().all(DocumentStatus::is_complete) {
+            lines.push("the newest targets are in no snapshot yet: sign with the snapshot key".to_owned());
+        }
+        lines
+    }
+}
+
+impl DocumentStatus {
+    /// Looks at one document.
+    pub fn of(dir: &TrustDir, role: Role, stored: &Stored) -> Result<Self, TrustDirError> {
+        let spec = dir.role(role)?;
+        let signed_by = stored.document.valid_signatures(&spec);
+        let may_sign = spec.keys.iter().filter(|key| !signed_by.contains(key)).copied().collect();
+        let (file, threshold) = (role.file(stored.version), spec.threshold);
+        Ok(Self { file, version: stored.version, threshold, signed_by, may_sign })
+    }
+
+    /// True when enough have signed.
+    pub const fn is_complete(&self) -> bool {
+        self.signed_by.len() >= self.threshold
+    }
+
+    /// One line for people: how many signatures of how many are there.
+    pub fn line(&self, output: Output) -> String {
+        let (there, needed) = (self.signed_by.len(), self.threshold);
+        let state = if self.is_complete() {
+            output.toned(Tone::Good, "complete")
+        } else {
+            output.toned(Tone::Busy, &format!("{} more needed", needed - there))
+        };
+        format!("{:<24}{there} of {needed} signatures, {state}", self.file)
+    }
+}
