@@ -1,0 +1,181 @@
+//! Orders come in: every device rule, in its order, before anything is kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use takt_agent_core::rules::{self, Addressed, Refusal, Standing};
+use takt_common::order::Position;
+use takt_common::report::{Outcome, Refused};
+use takt_common::{Sha256Digest, UnixTime};
+use takt_trust::Need;
+
+use super::{Agent, AgentError, REFUSED_MAX};
+use crate::clock;
+use crate::journal::OUTBOX_MAX;
+use crate::trust::KeeperError;
+
+/// The pause after a failed look at the repository; it doubles up to [`PAUSE_MAX`].
+const PAUSE_FIRST: Duration = Duration::from_secs(1);
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// An envelope that waits for the repository's documents. A newer one takes its place.
+pub(super) struct Pending {
+    envelope: Vec<u8>,
+    pause: Duration,
+    not_before: Duration,
+    /// Why it waits.
+    pub(super) why: Option<String>,
+}
+
+impl Agent {
+    /// An order's envelope came in. True when it was accepted.
+    pub(super) async fn on_order(&mut self, envelope: Vec<u8>) -> Result<bool, AgentError> {
+        let digest = Sha256Digest::of(&envelope);
+        let known = self.refused.contains(&digest)
+            || self.pending.as_ref().is_some_and(|pending| pending.envelope == envelope);
+        if known || self.journal.outbox_length() >= OUTBOX_MAX {
+            return Ok(false);
+        }
+        self.pending = Some(Pending { envelope, pause: PAUSE_FIRST, not_before: Duration::ZERO, why: None });
+        self.try_pending().await
+    }
+
+    /// Tries to accept the pending envelope. True when it was accepted.
+    pub(super) async fn try_pending(&mut self) -> Result<bool, AgentError> {
+        let uptime = self.uptime();
+        let Some(pending) = self.pending.take_if(|pending| pending.not_before <= uptime) else {
+            return Ok(false);
+        };
+        match self.judge(&pending.envelope).await {
+            Ok(Judged::Accepted) => Ok(true),
+            Ok(Judged::AcceptedBefore) => Ok(false),
+            Ok(Judged::Refused(refused)) => {
+                tracing::warn!(rule = %refused.rule, why = %refused.why, "order refused");
+                self.refused.push_back(refused.envelope);
+                while self.refused.len() > REFUSED_MAX {
+                    self.refused.pop_front();
+                }
+                let record = self.journal.record().clone();
+                let mut report = self.report_of(&record, None);
+                report.refused = Some(refused);
+                self.commit(record, vec![report]).await?;
+                Ok(false)
+            }
+            Err(AgentError::Trust(KeeperError::Unreachable { document, why })) => {
+                tracing::warn!(%document, %why, "order waits: the repository cannot be reached");
+                let pause = (pending.pause * 2).min(PAUSE_MAX);
+                let why = Some(format!("'{document}' of the package repository: {why}"));
+                self.pending.get_or_insert(Pending {
+                    envelope: pending.envelope,
+                    pause,
+                    not_before: uptime + pending.pause,
+                    why,
+                });
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn judge(&mut self, envelope: &[u8]) -> Result<Judged, AgentError> {
+        let refused = |rule: &str, why: String| {
+            Judged::Refused(Refused { envelope: Sha256Digest::of(envelope), rule: rule.to_owned(), why })
+        };
+        let now = self.now();
+        let addressed = match self.address(envelope, now) {
+            // A newer director root may explain it: look once, then judge again.
+            Err(refusal) if matches!(refusal.rule(), "epoch" | "order-signature") => {
+                let performer = Arc::clone(&self.performer);
+                let fetch = async |need: &Need| performer.document(need).await;
+                match self.keeper.refresh_director(&self.journal, fetch).await {
+                    Ok(()) => self.address(envelope, now),
+                    Err(error @ KeeperError::Refused { .. }) => {
+                        return Ok(refused("director-root", crate::sentence(&error)));
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            other => other,
+        };
+        let addressed = match addressed {
+            Ok(addressed) => addressed,
+            Err(Refusal::NeverOlder { found, last }) if found == last => return Ok(Judged::AcceptedBefore),
+            Err(refusal) => return Ok(refused(refusal.rule(), refusal.to_string())),
+        };
+        let fresh = self.keeper.check_fresh(now).is_ok();
+        if addressed.installs() && !(fresh && self.keeper.knows(addressed.snapshot())) {
+            let performer = Arc::clone(&self.performer);
+            let fetch = async |need: &Need| performer.document(need).await;
+            match self.keeper.refresh_package(&self.journal, now, fetch).await {
+                Ok(()) => {}
+                Err(error @ KeeperError::Refused { .. }) => {
+                    return Ok(refused("package-repository", crate::sentence(&error)));
+                }
+                Err(error) => return Err(error.into()),
+            }
+            if let Err(error) = self.keeper.check_fresh(now) {
+                return Ok(refused("expired-documents", crate::sentence(&error)));
+            }
+        }
+        let record = self.journal.record();
+        let (nonces, signers) = (self.journal.nonces(), self.keeper.director().order_signers());
+        let standing = self.standing(&nonces, &signers, now);
+        let accepted = match addressed.accept(&self.keeper, &standing) {
+            Ok(accepted) => accepted,
+            Err(refusal) => return Ok(refused(refusal.rule(), refusal.to_string())),
+        };
+        let position: Position = accepted.order.position();
+        tracing::info!(%position, action = %accepted.order.action, "order accepted");
+        let mut record = record.clone();
+        let replaced = record.accept(accepted);
+        let mut reports = Vec::new();
+        if let Some(replaced) = replaced {
+            let mut report = self.report_of(&record, Some(Outcome::Withdrawn));
+            report.order = Some(super::reporting::order_ref(&replaced));
+            reports.push(report);
+        }
+        // Says that the order has arrived: its phase may follow much later, after the one in hand.
+        let mut report = self.report_of(&record, None);
+        report.order = record.next.as_ref().map(super::reporting::order_ref);
+        reports.push(report);
+        self.commit(record, reports).await?;
+        Ok(Judged::Accepted)
+    }
+
+    fn address(&self, envelope: &[u8], now: UnixTime) -> Result<Addressed, Refusal> {
+        let (nonces, signers) = (self.journal.nonces(), self.keeper.director().order_signers());
+        rules::address(envelope, &self.standing(&nonces, &signers, now))
+    }
+
+    fn standing<'a>(
+        &'a self,
+        nonces: &'a [String],
+        signers: &'a takt_common::envelope::Signers,
+        now: UnixTime,
+    ) -> Standing<'a> {
+        let record = self.journal.record();
+        Standing {
+            me: self.membership.device,
+            hardware: &self.settings.hardware,
+            signers,
+            epoch: self.keeper.director().epoch(),
+            last: record.last_position,
+            highest: &record.highest,
+            nonces,
+            time_floor: record.time_floor,
+            now,
+        }
+    }
+
+    /// The device's trusted time.
+    pub(super) fn now(&self) -> UnixTime {
+        clock::trusted(self.journal.record().time_floor, clock::wall(), self.uptime())
+    }
+}
+
+enum Judged {
+    Accepted,
+    AcceptedBefore,
+    Refused(Refused),
+}

@@ -1,0 +1,333 @@
+//! The loop: look, decide, then remember or act.
+
+mod intake;
+mod look;
+mod outbox;
+mod reporting;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use takt_agent_core::{Action, ActionFailure, Attempt, BootTime, Decision, Phase, Record, WaitingOn, decide};
+use takt_common::report::Report;
+use takt_common::{Sha256Digest, SigningKey};
+use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::artifacts::ArtifactStore;
+use crate::engine::{Engine, EngineSettings, LatchSettings};
+use crate::fetch::Client;
+use crate::host::Host;
+use crate::identity::{IdentityError, IdentityFolder, Membership};
+use crate::journal::{Journal, JournalError};
+use crate::link::{Link, LinkEvent, LinkSettings};
+use crate::perform::Performer;
+use crate::settings::Settings;
+use crate::trust::{Keeper, KeeperError};
+use crate::variables::{RoleVariables, Variables};
+use intake::Pending;
+use look::{Looking, Watched};
+use outbox::Flow;
+
+/// From one look at clocks, outbox and pending orders to the next.
+const TICK: Duration = Duration::from_secs(1);
+/// How long the loop rests when all is well; an event ends it sooner.
+const REST_IDLE: Duration = Duration::from_secs(5);
+/// How long the loop rests when it waits on something that it must look for.
+const REST_WAITING: Duration = Duration::from_secs(1);
+/// The shortest rest, so that no mistake turns the loop into a busy one.
+const REST_MIN: Duration = Duration::from_millis(20);
+/// How many refused envelopes are remembered, so that each is reported once.
+const REFUSED_MAX: usize = 32;
+
+/// The agent cannot start or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// Identity.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Trust documents.
+    #[error(transparent)]
+    Trust(#[from] KeeperError),
+    /// The broker's address is none.
+    #[error("use the broker's address '{0}': host:port expected")]
+    Broker(String),
+    /// An adapter cannot be set up.
+    #[error("set up {what}: {why}")]
+    Adapter {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        why: String,
+    },
+}
+
+/// One running agent.
+pub struct Agent {
+    settings: Settings,
+    membership: Membership,
+    key: SigningKey,
+    journal: Journal,
+    keeper: Keeper,
+    performer: Arc<Performer>,
+    host: Host,
+    link: Link,
+    events: mpsc::Receiver<LinkEvent>,
+    flow: Flow,
+    pending: Option<Pending>,
+    refused: VecDeque<Sha256Digest>,
+    looking: Looking,
+    watched: Option<Watched>,
+    last: Option<Attempt>,
+    waiting: Option<WaitingOn>,
+    told_waiting: reporting::Told,
+    health_in: Duration,
+}
+
+impl Agent {
+    /// Opens everything the agent keeps and starts its link.
+    pub fn open(settings: Settings) -> Result<Self, AgentError> {
+        let identity = IdentityFolder::open(&settings.state_dir)?;
+        let membership = identity.membership()?;
+        let key = identity.key()?;
+        let tls = identity.tls(&membership, &key)?;
+        let (journal, restored) = Journal::open(&settings.state_dir.join("journal"))?;
+        if let Some(text) = restored {
+            tracing::warn!(%text, "journal was restored");
+        }
+        let keeper = Keeper::load(&journal, &membership)?;
+        let performer = Arc::new(performer(&settings, &membership, &tls)?);
+        let host = Host::new(&settings.state_dir).map_err(|error| AgentError::Adapter {
+            what: "the look at the machine",
+            why: crate::sentence(&error),
+        })?;
+        let (broker_host, port) = membership
+            .broker
+            .rsplit_once(':')
+            .and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)))
+            .ok_or_else(|| AgentError::Broker(membership.broker.clone()))?;
+        let (link, events) = Link::start(LinkSettings {
+            device: membership.device,
+            domain: membership.domain.clone(),
+            host: broker_host,
+            port,
+            tls,
+        });
+        Ok(Self {
+            settings,
+            membership,
+            key,
+            journal,
+            keeper,
+            performer,
+            host,
+            link,
+            events,
+            flow: Flow::default(),
+            pending: None,
+            refused: VecDeque::new(),
+            looking: Looking::default(),
+            watched: None,
+            last: None,
+            waiting: None,
+            told_waiting: reporting::Told::default(),
+            health_in: Duration::ZERO,
+        })
+    }
+
+    /// Runs until `stop`. Returns an error only when the journal can no longer be written: then nothing may be done.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), AgentError> {
+        let phase = self.journal.record().phase.name();
+        tracing::info!(device = %self.membership.device, name = %self.settings.name, %phase, "agent started");
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Said at every start, so that the coordinator knows what runs even when nothing changes.
+        self.say_where_we_are().await?;
+        while !stop.is_cancelled() {
+            let facts = self.look().await;
+            match decide(&self.journal.record().phase, &facts, &self.settings.policy) {
+                Decision::Remember(phase) => self.remember(phase).await?,
+                Decision::Do(action) => self.act(action, &mut tick, &stop).await?,
+                Decision::Wait(waiting) => self.rest(waiting, &mut tick, &stop).await?,
+            }
+        }
+        tracing::info!("agent stopped");
+        Ok(())
+    }
+
+    /// Commits the phase with the report that tells of it.
+    async fn remember(&mut self, phase: Phase) -> Result<(), AgentError> {
+        let mut record = self.journal.record().clone();
+        let before = record.phase.name();
+        record.enter(phase);
+        let (name, outcome) = (record.phase.name(), record.phase.outcome().cloned());
+        self.last = None;
+        self.waiting = None;
+        if name == before {
+            return Ok(self.journal.commit(record, Vec::new(), &self.key).await?);
+        }
+        let strategy = record.phase.swap().map(|swap| swap.strategy);
+        if let Some(outcome) = &outcome {
+            tracing::info!(phase = %name, %outcome, "phase changed");
+        } else {
+            tracing::info!(phase = %name, ?strategy, "phase changed");
+        }
+        let report = self.report_of(&record, outcome);
+        self.commit(record, vec![report]).await
+    }
+
+    /// Takes an action; meanwhile events and ticks are served. An order that comes in ends a fetch, which can resume.
+    async fn act(
+        &mut self,
+        action: Action,
+        tick: &mut Interval,
+        stop: &CancellationToken,
+    ) -> Result<(), AgentError> {
+        tracing::debug!(%action, "action taken");
+        let performer = Arc::clone(&self.performer);
+        let wanted = action.clone();
+        let mut work = Box::pin(async move { performer.perform(&wanted).await });
+        loop {
+            let interrupted = tokio::select! {
+                result = &mut work => {
+                    self.note(action, result);
+                    return Ok(());
+                }
+                event = self.events.recv() => self.on_event(event).await?,
+                _ = tick.tick() => self.on_tick().await?,
+                () = stop.cancelled() => true,
+            };
+            if interrupted && matches!(action, Action::Fetch { .. }) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn note(&mut self, action: Action, result: Result<(), ActionFailure>) {
+        if let Err(failure) = &result {
+            tracing::warn!(%action, nature = ?failure.nature, why = %failure.text, "action failed");
+        }
+        self.last = Some(Attempt { action, result });
+    }
+
+    /// Rests until something happens or it is time to look again.
+    async fn rest(
+        &mut self,
+        waiting: WaitingOn,
+        tick: &mut Interval,
+        stop: &CancellationToken,
+    ) -> Result<(), AgentError> {
+        let span = match &waiting {
+            WaitingOn::Engine | WaitingOn::Blockers(_) => REST_WAITING,
+            WaitingOn::Retry { in_millis, .. } if *in_millis > 0 => {
+                Duration::from_millis(*in_millis).min(REST_IDLE)
+            }
+            WaitingOn::Orders | WaitingOn::Retry { .. } => REST_IDLE,
+            WaitingOn::FirstGoodRound { .. } | WaitingOn::Probation { .. } => self.until_next_round(),
+        };
+        self.last = None;
+        self.tell_waiting(&waiting).await?;
+        self.waiting = Some(waiting);
+        let mut sleep = Box::pin(crate::clock::sleep(span.max(REST_MIN)));
+        loop {
+            let changed = tokio::select! {
+                () = &mut sleep => true,
+                event = self.events.recv() => self.on_event(event).await?,
+                _ = tick.tick() => self.on_tick().await?,
+                () = stop.cancelled() => true,
+            };
+            if changed {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Serves what has a time of its own. True when the loop should look again.
+    async fn on_tick(&mut self) -> Result<bool, AgentError> {
+        self.journal.export_if_due(self.uptime()).await?;
+        self.keep_flowing()?;
+        self.health_in = self.health_in.saturating_sub(TICK);
+        if self.health_in.is_zero() {
+            self.health_in = self.settings.health_interval;
+            self.send_health().await;
+        }
+        self.try_pending().await
+    }
+
+    /// Serves the link. True when the loop should look again.
+    async fn on_event(&mut self, event: Option<LinkEvent>) -> Result<bool, AgentError> {
+        match event {
+            Some(LinkEvent::Up) => {
+                tracing::info!(broker = %self.membership.broker, "link came up");
+                self.flow.up();
+                self.keep_flowing()?;
+                self.health_in = Duration::ZERO;
+                Ok(false)
+            }
+            Some(LinkEvent::Down(why)) => {
+                if self.flow.is_up() {
+                    tracing::warn!(%why, "link was lost");
+                } else {
+                    tracing::debug!(%why, "link did not come up");
+                }
+                self.flow.down();
+                Ok(false)
+            }
+            Some(LinkEvent::Order(envelope)) => self.on_order(envelope).await,
+            Some(LinkEvent::Ack(envelope)) => {
+                self.on_ack(&envelope).await?;
+                Ok(false)
+            }
+            // The link's task cannot end before the agent drops it.
+            None => Ok(false),
+        }
+    }
+
+    fn boot_time(&self) -> BootTime {
+        self.host.boot_time().expect("Linux has had CLOCK_BOOTTIME since 2.6.39")
+    }
+
+    fn uptime(&self) -> Duration {
+        Duration::from_millis(self.boot_time().millis)
+    }
+
+    /// One commit, then the outbox flows.
+    async fn commit(&mut self, record: Record, reports: Vec<Report>) -> Result<(), AgentError> {
+        self.journal.commit(record, reports, &self.key).await?;
+        self.keep_flowing()?;
+        Ok(())
+    }
+}
+
+fn performer(
+    settings: &Settings,
+    membership: &Membership,
+    tls: &Arc<rustls::ClientConfig>,
+) -> Result<Performer, AgentError> {
+    let adapter =
+        |what| move |error: &dyn std::error::Error| AgentError::Adapter { what, why: crate::sentence(error) };
+    let variables = RoleVariables {
+        own: Variables(settings.vars.clone()),
+        stand_in: Variables(settings.stand_in_vars.clone()),
+    };
+    let engine = Engine::new(EngineSettings {
+        socket: settings.docker_socket.clone(),
+        device: membership.device,
+        name: settings.name.clone(),
+        variables,
+        latch: settings
+            .latch
+            .clone()
+            .map(|program| LatchSettings { program, folder: settings.state_dir.join("latch") }),
+    });
+    let artifacts = ArtifactStore::open(&settings.state_dir.join("artifacts"))
+        .map_err(|error| adapter("the artifact folder")(&error))?;
+    let client = Client::new(&settings.coordinator, Arc::clone(tls))
+        .map_err(|error| adapter("the connection to the coordinator")(&error))?;
+    Ok(Performer { engine, artifacts, client })
+}

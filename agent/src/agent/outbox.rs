@@ -1,0 +1,110 @@
+//! The flow of reports: out of the journal, over the link, away on a signed acknowledgement.
+
+use std::time::Duration;
+
+use takt_common::envelope::PayloadType;
+use takt_common::report::Ack;
+use takt_common::{Envelope, strict_json};
+
+use super::{Agent, AgentError};
+
+/// Reports on the way at once.
+const WINDOW: usize = 8;
+/// An up link over which nothing was acknowledged for so long is given up and built anew.
+const STALLED_AFTER: Duration = Duration::from_secs(20);
+/// An acknowledgement moves the time floor on disk when it is so much ahead: a flash chip has a limited number of writes.
+const FLOOR_STEP: Duration = Duration::from_secs(60);
+
+/// What is on the way.
+#[derive(Debug, Default)]
+pub(super) struct Flow {
+    up: bool,
+    /// The last report sent over this link.
+    sent: Option<u64>,
+    /// The last report acknowledged over this link.
+    acknowledged: Option<u64>,
+    /// Uptime at the last sign of life: a send after quiet, or an acknowledgement.
+    moved_at: Duration,
+}
+
+impl Flow {
+    pub(super) fn up(&mut self) {
+        *self = Self { up: true, ..Self::default() };
+    }
+
+    pub(super) fn down(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(super) const fn is_up(&self) -> bool {
+        self.up
+    }
+}
+
+impl Agent {
+    /// Sends what waits, and rebuilds a link that is up but passes nothing on.
+    pub(super) fn keep_flowing(&mut self) -> Result<(), AgentError> {
+        if !self.flow.up {
+            return Ok(());
+        }
+        let uptime = self.uptime();
+        let on_the_way = self.flow.sent.is_some() && self.flow.sent != self.flow.acknowledged;
+        if on_the_way && uptime.saturating_sub(self.flow.moved_at) > STALLED_AFTER {
+            tracing::warn!(
+                "no report was acknowledged for {} s: building the link anew",
+                STALLED_AFTER.as_secs()
+            );
+            self.flow.down();
+            self.link.rebuild();
+            return Ok(());
+        }
+        let waiting = self.journal.waiting(None, WINDOW)?;
+        for report in waiting {
+            if self.flow.sent.is_some_and(|sent| report.sequence <= sent) {
+                continue;
+            }
+            if !self.link.send_report(report.envelope) {
+                break;
+            }
+            if !on_the_way {
+                self.flow.moved_at = uptime;
+            }
+            self.flow.sent = Some(report.sequence);
+        }
+        Ok(())
+    }
+
+    /// Forgets what the coordinator has on disk. An acknowledgement that is not signed by the order keys, or not for this
+    /// device, counts for nothing: a broker alone must not be able to make reports vanish.
+    pub(super) async fn on_ack(&mut self, envelope: &[u8]) -> Result<(), AgentError> {
+        let signers = self.keeper.director().order_signers();
+        let opened =
+            Envelope::from_bytes(envelope).and_then(|envelope| envelope.open(PayloadType::Ack, &signers));
+        let ack: Ack = match opened.map(|payload| strict_json::from_slice(&payload, payload.len())) {
+            Ok(Ok(ack)) => ack,
+            Ok(Err(error)) => {
+                tracing::warn!(error = %crate::sentence(&error), "acknowledgement refused");
+                return Ok(());
+            }
+            Err(error) => {
+                tracing::warn!(error = %crate::sentence(&error), "acknowledgement refused");
+                return Ok(());
+            }
+        };
+        if ack.device != self.membership.device || self.flow.sent.is_none_or(|sent| ack.sequence > sent) {
+            tracing::warn!(device = %ack.device, sequence = ack.sequence, "acknowledgement ignored: not for what was sent");
+            return Ok(());
+        }
+        self.journal.acknowledged(ack.sequence).await?;
+        self.flow.acknowledged = self.flow.acknowledged.max(Some(ack.sequence));
+        self.flow.moved_at = self.uptime();
+        // Only the answer to a nonce of ours is fresh evidence of the time.
+        let floor = self.journal.record().time_floor;
+        if self.journal.nonces().contains(&ack.nonce) && ack.time > floor + FLOOR_STEP {
+            let mut record = self.journal.record().clone();
+            record.time_floor = ack.time;
+            self.journal.commit(record, Vec::new(), &self.key).await?;
+        }
+        self.keep_flowing()
+    }
+}

@@ -1,0 +1,122 @@
+//! What the agent says of itself: reports and health samples.
+
+use std::time::Duration;
+
+use takt_agent_core::{Accepted, Record, WaitingOn};
+use takt_common::Envelope;
+use takt_common::envelope::PayloadType;
+use takt_common::health::{HEALTH_FORMAT, HealthSample};
+use takt_common::report::{OrderRef, Outcome, REPORT_FORMAT, Report, Timing};
+
+use super::{Agent, AgentError};
+
+/// A changed reason to wait is reported at most so often; health samples carry it too.
+const WAITING_EVERY: Duration = Duration::from_secs(10);
+
+/// Which reason to wait was reported last, and when.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    kind: Option<std::mem::Discriminant<WaitingOn>>,
+    text: String,
+    at: Duration,
+}
+
+/// How a report names an order.
+pub(super) fn order_ref(accepted: &Accepted) -> OrderRef {
+    OrderRef { position: accepted.order.position(), digest: accepted.digest }
+}
+
+impl Agent {
+    /// A report of `record` as it will be once committed.
+    pub(super) fn report_of(&self, record: &Record, outcome: Option<Outcome>) -> Report {
+        let swap = record.phase.swap();
+        let order = record.phase.job().map(|job| order_ref(&job.accepted));
+        Report {
+            format: REPORT_FORMAT,
+            device: self.membership.device,
+            sequence: 0,
+            previous_report_digest: None,
+            boot_id: self.boot_time().boot_id,
+            nonce: String::new(),
+            installed: record.installed_list(),
+            standing_in_for: record.stand_in.as_ref().map(|stand_in| stand_in.device),
+            order,
+            phase: record.phase.name(),
+            timing: swap.map(|swap| swap.timing).filter(|timing| *timing != Timing::default()),
+            warnings: swap.map(|swap| swap.warnings.clone()).unwrap_or_default(),
+            outcome,
+            waiting_on: None,
+            refused: None,
+            made: self.now(),
+            time_floor: record.time_floor,
+        }
+    }
+
+    /// A report of where the agent is, when nothing has changed.
+    pub(super) async fn say_where_we_are(&mut self) -> Result<(), AgentError> {
+        let record = self.journal.record().clone();
+        let report = self.report_of(&record, None);
+        self.commit(record, vec![report]).await
+    }
+
+    /// Reports a reason to wait when it is a new one.
+    pub(super) async fn tell_waiting(&mut self, waiting: &WaitingOn) -> Result<(), AgentError> {
+        let kind = Some(std::mem::discriminant(waiting));
+        let worth = matches!(waiting, WaitingOn::Engine | WaitingOn::Blockers(_) | WaitingOn::Retry { .. });
+        let text = waiting.to_string();
+        let uptime = self.uptime();
+        let due = uptime.saturating_sub(self.told_waiting.at) >= WAITING_EVERY;
+        let new = self.told_waiting.kind != kind || (due && self.told_waiting.text != text);
+        if !new {
+            return Ok(());
+        }
+        self.told_waiting = Told { kind, text: text.clone(), at: uptime };
+        if !worth {
+            return Ok(());
+        }
+        tracing::info!(waiting_on = %text, "agent waits");
+        let record = self.journal.record().clone();
+        let mut report = self.report_of(&record, None);
+        report.waiting_on = Some(text);
+        self.commit(record, vec![report]).await
+    }
+
+    /// Sends a health sample; a sample that cannot be sent is not worth keeping.
+    pub(super) async fn send_health(&mut self) {
+        if !self.flow.is_up() {
+            return;
+        }
+        let host = match self.host.facts() {
+            Ok(host) => host,
+            Err(error) => {
+                tracing::warn!(error = %crate::sentence(&error), "health sample left out");
+                return;
+            }
+        };
+        let record = self.journal.record();
+        let mut workloads = Vec::new();
+        for (component, workload) in &record.installed {
+            workloads.push(self.performer.engine.workload_facts(component, &workload.container).await);
+        }
+        let pending = self.pending.as_ref().and_then(|pending| pending.why.as_ref());
+        let waiting = self.waiting.as_ref().filter(|waiting| **waiting != WaitingOn::Orders);
+        let waiting_on = match (waiting, pending) {
+            (Some(waiting), _) => Some(waiting.to_string()),
+            (None, why) => why.cloned(),
+        };
+        let sample = HealthSample {
+            format: HEALTH_FORMAT,
+            device: self.membership.device,
+            made: self.now(),
+            agent: env!("CARGO_PKG_VERSION").to_owned(),
+            phase: record.phase.name(),
+            waiting_on,
+            host,
+            workloads,
+            checkpoint: self.looking.checkpoint_ability(),
+        };
+        let payload = serde_json::to_vec(&sample).expect("a health sample has only text keys");
+        let envelope = Envelope::seal(PayloadType::Health, &payload, &[&self.key]);
+        self.link.send_health(envelope.to_bytes());
+    }
+}

@@ -1,0 +1,236 @@
+//! Looking: what the engine says of itself and of containers.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, RestartPolicyNameEnum};
+use bollard::query_parameters::{InspectContainerOptions, ListContainersOptions, LogsOptions};
+use futures_util::StreamExt;
+use takt_agent_core::{ContainerName, ContainerState, Presence, WorkloadState};
+use takt_common::Sha256Digest;
+use tracing::debug;
+
+use super::error::EngineError;
+use super::spec::{LABEL_DEVICE, LABEL_SPEC};
+use super::{Engine, process::Process};
+
+/// How long the engine may take to answer a question.
+pub(super) const LOOK_LIMIT: Duration = Duration::from_secs(5);
+
+/// How many of a container's last lines are shown, and how much of them.
+const LAST_LINES: &str = "3";
+const LAST_WORDS_LENGTH_MAX: usize = 400;
+
+/// What the engine says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineFacts {
+    /// Its version.
+    pub version: String,
+    /// Whether it was started with its experimental functions, checkpoints among them.
+    pub experimental: bool,
+    /// Where it keeps its data.
+    pub root: String,
+}
+
+/// A container as the engine shows it.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub(super) id: String,
+    pub(super) image: String,
+    pub(super) status: ContainerStateStatusEnum,
+    pub(super) pid: i64,
+    pub(super) exit_code: i64,
+    /// Why the engine could not start it.
+    pub(super) error: String,
+    pub(super) kept_running: bool,
+    pub(super) restarts: u64,
+    pub(super) stop_signal: Option<String>,
+    pub(super) device: Option<String>,
+    pub(super) spec: Option<String>,
+}
+
+impl Seen {
+    fn new(found: ContainerInspectResponse) -> Self {
+        let state = found.state.unwrap_or_default();
+        let config = found.config.unwrap_or_default();
+        let mut labels = config.labels.unwrap_or_default();
+        let policy = found.host_config.and_then(|host| host.restart_policy).and_then(|policy| policy.name);
+        Self {
+            id: found.id.unwrap_or_default(),
+            image: found.image.unwrap_or_default(),
+            status: state.status.unwrap_or(ContainerStateStatusEnum::EMPTY),
+            pid: state.pid.unwrap_or_default(),
+            exit_code: state.exit_code.unwrap_or_default(),
+            error: state.error.unwrap_or_default(),
+            kept_running: matches!(
+                policy,
+                Some(RestartPolicyNameEnum::ALWAYS | RestartPolicyNameEnum::UNLESS_STOPPED)
+            ),
+            restarts: u64::try_from(found.restart_count.unwrap_or_default()).unwrap_or_default(),
+            stop_signal: config.stop_signal.filter(|signal| !signal.is_empty()),
+            device: labels.remove(LABEL_DEVICE),
+            spec: labels.remove(LABEL_SPEC),
+        }
+    }
+
+    /// Whether it has a process. A paused one has; one that the engine will restart has not.
+    pub(super) const fn runs(&self) -> bool {
+        matches!(
+            self.status,
+            ContainerStateStatusEnum::RUNNING
+                | ContainerStateStatusEnum::PAUSED
+                | ContainerStateStatusEnum::STOPPING
+        )
+    }
+
+    pub(super) fn process(&self) -> Option<Process> {
+        (self.pid > 0).then(|| Process::find(self.pid)).flatten()
+    }
+}
+
+impl Engine {
+    /// Whether the engine answers.
+    pub async fn ping(&self) -> Result<(), EngineError> {
+        self.connection
+            .call("ask whether the engine is there", LOOK_LIMIT, |docker| async move { docker.ping().await })
+            .await
+            .map(drop)
+    }
+
+    /// What the engine says of itself.
+    pub async fn info(&self) -> Result<EngineFacts, EngineError> {
+        let ask = |docker: bollard::Docker| async move { docker.info().await };
+        let info = self.connection.call("ask the engine about itself", LOOK_LIMIT, ask).await?;
+        Ok(EngineFacts {
+            version: info.server_version.unwrap_or_default(),
+            experimental: info.experimental_build.unwrap_or_default(),
+            root: info.docker_root_dir.unwrap_or_default(),
+        })
+    }
+
+    /// The names of this device's containers, whatever their state.
+    pub async fn containers(&self) -> Result<Vec<ContainerName>, EngineError> {
+        let label = format!("{LABEL_DEVICE}={}", self.settings.device);
+        let options = ListContainersOptions {
+            all: true,
+            filters: Some(HashMap::from([("label".to_owned(), vec![label])])),
+            ..ListContainersOptions::default()
+        };
+        let list = self
+            .connection
+            .call("list the containers of this device", LOOK_LIMIT, |docker| async move {
+                docker.list_containers(Some(options)).await
+            })
+            .await?;
+        let names = list.into_iter().filter_map(|found| found.names?.into_iter().next());
+        Ok(names.map(|name| ContainerName(name.trim_start_matches('/').to_owned())).collect())
+    }
+
+    /// What the engine says of a container; unknown when it does not answer.
+    pub async fn state(&self, name: &ContainerName) -> ContainerState {
+        self.workload_state_of(name).await.0
+    }
+
+    /// What the engine says of a workload's container and image.
+    pub async fn workload_state(&self, name: &ContainerName, image: &Sha256Digest) -> WorkloadState {
+        let (container, kept_running) = self.workload_state_of(name).await;
+        WorkloadState { container, kept_running, image: self.image_presence(image).await }
+    }
+
+    async fn workload_state_of(&self, name: &ContainerName) -> (ContainerState, bool) {
+        if let Some(code) = self.ended_code(name) {
+            return (ContainerState::Exited(code), false);
+        }
+        match self.inspect(name).await {
+            Ok(None) => (ContainerState::Absent, false),
+            Ok(Some(seen)) => (self.state_of(name, &seen), seen.kept_running),
+            Err(error) => {
+                debug!(%name, error = crate::failure::sentence(&error), "could not look at a container");
+                (ContainerState::Unknown, false)
+            }
+        }
+    }
+
+    /// The state in the words of the decision: what waits at its latch has not been started.
+    pub(super) fn state_of(&self, name: &ContainerName, seen: &Seen) -> ContainerState {
+        if self.latch(name).is_some_and(|latch| latch.is_closed()) {
+            return ContainerState::Created;
+        }
+        match seen.status {
+            ContainerStateStatusEnum::CREATED | ContainerStateStatusEnum::EMPTY => ContainerState::Created,
+            _ if seen.runs() => ContainerState::Running,
+            _ => ContainerState::Exited(seen.exit_code),
+        }
+    }
+
+    /// A container, whoever made it.
+    pub(super) async fn inspect(&self, name: &ContainerName) -> Result<Option<Seen>, EngineError> {
+        let found = self
+            .connection
+            .find(format!("inspect container {name}"), LOOK_LIMIT, |docker| async move {
+                docker.inspect_container(&name.0, None::<InspectContainerOptions>).await
+            })
+            .await?;
+        Ok(found.map(Seen::new))
+    }
+
+    /// A container of this device; an error if it is somebody else's.
+    pub(super) async fn ours(&self, name: &ContainerName) -> Result<Option<Seen>, EngineError> {
+        let Some(seen) = self.inspect(name).await? else { return Ok(None) };
+        if seen.device.as_deref() == Some(self.settings.device.to_string().as_str()) {
+            Ok(Some(seen))
+        } else {
+            Err(EngineError::Foreign { name: name.clone() })
+        }
+    }
+
+    /// As [`Self::ours`]; an error if there is none.
+    pub(super) async fn ours_present(&self, name: &ContainerName) -> Result<Seen, EngineError> {
+        self.ours(name).await?.ok_or_else(|| EngineError::NoContainer { name: name.clone() })
+    }
+
+    /// Whether the engine has an image.
+    pub async fn image_presence(&self, image: &Sha256Digest) -> Presence {
+        match self.inspect_image(image).await {
+            Ok(Some(_)) => Presence::Present,
+            Ok(None) => Presence::Absent,
+            Err(error) => {
+                debug!(%image, error = crate::failure::sentence(&error), "could not look at an image");
+                Presence::Unknown
+            }
+        }
+    }
+
+    pub(super) async fn inspect_image(
+        &self,
+        image: &Sha256Digest,
+    ) -> Result<Option<bollard::models::ImageInspect>, EngineError> {
+        let id = format!("sha256:{image}");
+        self.connection
+            .find(format!("inspect image {id}"), LOOK_LIMIT, |docker| async move {
+                docker.inspect_image(&id).await
+            })
+            .await
+    }
+
+    /// The last lines a container wrote, in one line; never an error, for they only explain another one.
+    pub(super) async fn last_words(&self, name: &ContainerName) -> String {
+        let options =
+            LogsOptions { stdout: true, stderr: true, tail: LAST_LINES.to_owned(), ..LogsOptions::default() };
+        let read = self.connection.call("read a log", LOOK_LIMIT, |docker| async move {
+            let mut lines = docker.logs(&name.0, Some(options));
+            let mut words = String::new();
+            while let Some(line) = lines.next().await {
+                if words.len() > LAST_WORDS_LENGTH_MAX {
+                    break;
+                }
+                words.push_str(line?.to_string().trim());
+                words.push(' ');
+            }
+            Ok(words)
+        });
+        let words = read.await.unwrap_or_default();
+        let words: String = words.trim().chars().take(LAST_WORDS_LENGTH_MAX).collect();
+        if words.is_empty() { "it wrote nothing".to_owned() } else { words }
+    }
+}

@@ -1,0 +1,24 @@
+//! Takt's agent: one for each device. It takes in signed orders, decides for itself when it is safe, and keeps a way back.
+//!
+//! The decisions are in `takt-agent-core`; here are the adapters, one for each outside thing, and the loop.
+
+pub mod agent;
+pub mod artifacts;
+pub mod clock;
+pub mod engine;
+pub mod enrol;
+pub mod failure;
+pub mod fetch;
+pub mod host;
+pub mod identity;
+pub mod journal;
+pub mod link;
+pub mod locks;
+pub mod perform;
+mod pin;
+pub mod probe;
+pub mod settings;
+pub mod trust;
+pub mod variables;
+
+pub use failure::sentence;

@@ -1,0 +1,113 @@
+//! `takt-agent`: one for each device.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use takt_agent::settings::Settings;
+use tokio_util::sync::CancellationToken;
+
+/// Upgrades this device when its coordinator orders it and it is safe, and keeps a way back.
+///
+/// Exit codes: 0 stopped as asked, 1 failed, 2 bad usage or settings.
+#[derive(Parser)]
+#[command(name = "takt-agent", version, about, long_about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the agent until SIGTERM or SIGINT.
+    Run {
+        /// The settings file.
+        #[arg(long, value_name = "FILE", default_value = "/etc/takt/agent.toml")]
+        config: PathBuf,
+    },
+    /// Make this device a member of a fleet: once, with a token from `takt enrol token`.
+    Enrol {
+        /// The settings file.
+        #[arg(long, value_name = "FILE", default_value = "/etc/takt/agent.toml")]
+        config: PathBuf,
+        /// The token.
+        #[arg(long, env = "TAKT_ENROL_TOKEN", hide_env_values = true)]
+        token: String,
+    },
+}
+
+/// What failed, for the exit code.
+enum Failure {
+    Settings(String),
+    Running(String),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("TAKT_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Settings(text)) => {
+            eprintln!("takt-agent: failed to {text}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Running(text)) => {
+            eprintln!("takt-agent: failed to {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    let (Command::Run { config } | Command::Enrol { config, .. }) = &command;
+    let settings = Settings::load(config).map_err(|error| Failure::Settings(takt_agent::sentence(&error)))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build()
+        .map_err(|error| Failure::Running(format!("start the runtime: {error}")))?;
+    runtime.block_on(async {
+        match command {
+            Command::Enrol { token, .. } => takt_agent::enrol::enrol(&settings, &token)
+                .await
+                .map(|membership| {
+                    println!(
+                        "{} is enrolled as {} in {}",
+                        settings.name, membership.device, membership.domain
+                    );
+                })
+                .map_err(|error| Failure::Running(takt_agent::sentence(&error))),
+            Command::Run { .. } => {
+                let stop = stop_on_signals().map_err(Failure::Running)?;
+                let agent = takt_agent::agent::Agent::open(settings)
+                    .map_err(|error| Failure::Running(takt_agent::sentence(&error)))?;
+                Box::pin(agent.run(stop))
+                    .await
+                    .map_err(|error| Failure::Running(takt_agent::sentence(&error)))
+            }
+        }
+    })
+}
+
+fn stop_on_signals() -> Result<CancellationToken, String> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let error = |error: std::io::Error| format!("watch for signals: {error}");
+    let mut term = signal(SignalKind::terminate()).map_err(error)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(error)?;
+    let stop = CancellationToken::new();
+    let on_signal = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        on_signal.cancel();
+    });
+    Ok(stop)
+}

@@ -1,0 +1,199 @@
+//! The agent's settings: one TOML file, unknown names refused, every error naming the file and the field.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use takt_agent_core::Policy;
+use takt_common::Name;
+
+/// Where the state lies when the file does not say.
+pub const STATE_DIR_DEFAULT: &str = "/var/lib/takt-agent";
+/// The container engine's socket when the file does not say.
+pub const DOCKER_SOCKET_DEFAULT: &str = "/var/run/docker.sock";
+/// Where update locks lie when the file does not say.
+pub const LOCKS_DIR_DEFAULT: &str = "/run/takt/locks";
+
+/// The settings of one device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The device's name, for people.
+    pub name: Name,
+    /// Its hardware, as releases name it.
+    pub hardware: Name,
+    /// Base URL of the coordinator's API, `https://host:port`.
+    pub coordinator: String,
+    /// The folder of everything the agent keeps.
+    pub state_dir: PathBuf,
+    /// The container engine's socket.
+    pub docker_socket: PathBuf,
+    /// The folder of update locks.
+    pub locks_dir: PathBuf,
+    /// The program `takt-latch`, with which containers are started ahead of their turn; without it they are started in
+    /// their turn, which takes longer.
+    pub latch: Option<PathBuf>,
+    /// From one health sample to the next.
+    pub health_interval: Duration,
+    /// Variables that releases may use in their texts, for the device's own workloads.
+    pub vars: BTreeMap<String, String>,
+    /// The same for workloads with which the device stands in for another.
+    pub stand_in_vars: BTreeMap<String, String>,
+    /// Limits of the device.
+    pub policy: Policy,
+}
+
+/// The settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("read the settings file '{}'", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not TOML, or a name or type that is not known.
+    #[error("use the settings file '{}': {what}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Line, field and what is wrong.
+        what: String,
+    },
+    /// A value out of its bounds.
+    #[error("use the settings file '{}': '{field}' {why}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    name: Name,
+    hardware: Option<Name>,
+    coordinator: String,
+    state_dir: Option<PathBuf>,
+    docker_socket: Option<PathBuf>,
+    locks_dir: Option<PathBuf>,
+    latch: Option<PathBuf>,
+    health_interval_secs: Option<u64>,
+    #[serde(default)]
+    vars: BTreeMap<String, String>,
+    #[serde(default)]
+    stand_in_vars: BTreeMap<String, String>,
+    #[serde(default)]
+    limits: Limits,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Limits {
+    reserve_disk_mib: Option<u64>,
+    reserve_memory_mib: Option<u64>,
+    load_per_cpu_max: Option<f64>,
+}
+
+impl Settings {
+    /// Reads and checks the file at `path`.
+    pub fn load(path: &Path) -> Result<Self, SettingsError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
+        Self::from_toml(&text, path)
+    }
+
+    /// Checks `text`; `path` is only for error texts.
+    pub fn from_toml(text: &str, path: &Path) -> Result<Self, SettingsError> {
+        let file: File = toml::from_str(text).map_err(|error| SettingsError::Malformed {
+            path: path.to_owned(),
+            what: in_one_line(&error, text),
+        })?;
+        let value = |field, why: String| SettingsError::Value { path: path.to_owned(), field, why };
+        let coordinator = file.coordinator.trim_end_matches('/').to_owned();
+        if !coordinator.starts_with("https://") || coordinator.len() <= "https://".len() {
+            return Err(value("coordinator", format!("must be https://host:port, not '{coordinator}'")));
+        }
+        let interval = file.health_interval_secs.unwrap_or(10);
+        if !(1..=86_400).contains(&interval) {
+            return Err(value("health_interval_secs", format!("must be 1 to 86400, not {interval}")));
+        }
+        let mut policy = Policy::default();
+        if let Some(mib) = file.limits.reserve_disk_mib {
+            policy.reserve_disk_bytes = mib.saturating_mul(1 << 20);
+        }
+        if let Some(mib) = file.limits.reserve_memory_mib {
+            policy.reserve_memory_bytes = mib.saturating_mul(1 << 20);
+        }
+        if let Some(load) = file.limits.load_per_cpu_max {
+            if !(load.is_finite() && load > 0.0) {
+                return Err(value("limits.load_per_cpu_max", format!("must be above 0, not {load}")));
+            }
+            policy.load_per_cpu_max = load;
+        }
+        Ok(Self {
+            name: file.name,
+            hardware: file.hardware.unwrap_or_else(|| "generic".parse().expect("'generic' is a name")),
+            coordinator,
+            state_dir: file.state_dir.unwrap_or_else(|| STATE_DIR_DEFAULT.into()),
+            docker_socket: file.docker_socket.unwrap_or_else(|| DOCKER_SOCKET_DEFAULT.into()),
+            locks_dir: file.locks_dir.unwrap_or_else(|| LOCKS_DIR_DEFAULT.into()),
+            latch: file.latch,
+            health_interval: Duration::from_secs(interval),
+            vars: file.vars,
+            stand_in_vars: file.stand_in_vars,
+            policy,
+        })
+    }
+}
+
+/// A TOML error without its drawing of the source.
+fn in_one_line(error: &toml::de::Error, text: &str) -> String {
+    let line = error.span().map(|span| text[..span.start.min(text.len())].lines().count().max(1));
+    let message = error.message().replace('\n', " ");
+    line.map_or_else(|| message.clone(), |line| format!("line {line}: {message}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "name = 'camera-1'\ncoordinator = 'https://localhost:8443/'\n";
+
+    fn refused(text: &str) -> String {
+        Settings::from_toml(text, Path::new("agent.toml")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_left_out_has_a_default() {
+        let settings = Settings::from_toml(GOOD, Path::new("agent.toml")).unwrap();
+        assert_eq!(settings.coordinator, "https://localhost:8443");
+        assert_eq!(settings.state_dir, Path::new(STATE_DIR_DEFAULT));
+        assert_eq!(settings.health_interval, Duration::from_secs(10));
+    }
+
+    #[test]
+    fn every_bad_setting_names_the_file_and_the_field() {
+        for (text, needles) in [
+            (format!("{GOOD}colour = 'red'\n"), ["agent.toml", "colour"]),
+            ("coordinator = 'https://a:1'".to_owned(), ["agent.toml", "name"]),
+            ("name = 'a'".to_owned(), ["agent.toml", "coordinator"]),
+            ("name = 'A B'\ncoordinator = 'https://a:1'".to_owned(), ["agent.toml", "'A B'"]),
+            ("name = 'a'\ncoordinator = 'http://a:1'".to_owned(), ["agent.toml", "coordinator"]),
+            ("name = 'a\n".to_owned(), ["agent.toml", "line 1"]),
+            (format!("{GOOD}health_interval_secs = 0\n"), ["agent.toml", "health_interval_secs"]),
+            (format!("{GOOD}[limits]\nload_per_cpu_max = nan\n"), ["agent.toml", "load_per_cpu_max"]),
+            (format!("{GOOD}[limits]\nreserve_mib = 1\n"), ["agent.toml", "reserve_mib"]),
+        ] {
+            let error = refused(&text);
+            assert!(needles.iter().all(|needle| error.contains(needle)), "{text}: {error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What this device trusts: the package repository and the director root, verified and kept in the journal.
+
+use takt_agent_core::rules::{Target, TargetContent, Targets};
+use takt_common::order::SnapshotRef;
+use takt_common::{Name, Sha256Digest, UnixTime};
+use takt_trust::{DirectorTrust, Need, PackageTrust, StoredDirector, StoredTrust, TargetCustom, TrustError};
+
+use crate::identity::Membership;
+use crate::journal::{Journal, JournalError};
+
+const PACKAGE_KEY: &str = "trust/package";
+const DIRECTOR_KEY: &str = "trust/director";
+
+/// Trust cannot be loaded, refreshed or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    /// A document was refused.
+    #[error("verify the {of}")]
+    Refused {
+        /// Which set of documents.
+        of: &'static str,
+        /// Which rule, document, role and key.
+        source: TrustError,
+    },
+    /// A document could not be had; nothing is known to be wrong with it.
+    #[error("fetch '{document}': {why}")]
+    Unreachable {
+        /// Its name in the repository.
+        document: String,
+        /// Why.
+        why: String,
+    },
+    /// The journal failed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// Both trusts of a device.
+pub struct Keeper {
+    package: PackageTrust,
+    director: DirectorTrust,
+}
+
+impl Keeper {
+    /// What the journal holds, or the roots of the enrolment.
+    pub fn load(journal: &Journal, membership: &Membership) -> Result<Self, KeeperError> {
+        takt_trust::provider::install();
+        let refused = |of| move |source| KeeperError::Refused { of, source };
+        let package = match journal.document::<StoredTrust>(PACKAGE_KEY)? {
+            Some(stored) => PackageTrust::from_stored(&stored),
+            None => PackageTrust::from_root(membership.package_root.as_bytes()),
+        };
+        let director = match journal.document::<StoredDirector>(DIRECTOR_KEY)? {
+            Some(stored) => DirectorTrust::from_stored(&stored),
+            None => DirectorTrust::from_root(membership.director_root.as_bytes()),
+        };
+        Ok(Self {
+            package: package.map_err(refused("package repository"))?,
+            director: director.map_err(refused("director root"))?,
+        })
+    }
+
+    /// The director root and its order keys.
+    pub const fn director(&self) -> &DirectorTrust {
+        &self.director
+    }
+
+    /// Whether the package metadata on hand is at least what `wanted` names.
+    pub fn knows(&self, wanted: SnapshotRef) -> bool {
+        self.package.snapshot().is_some_and(|pin| pin.version >= wanted.version)
+    }
+
+    /// Whether new installs are allowed at `now`: expired documents stop them, and nothing else.
+    pub fn check_fresh(&self, now: UnixTime) -> Result<(), KeeperError> {
+        self.director
+            .check_fresh(now)
+            .map_err(|source| KeeperError::Refused { of: "director root", source })?;
+        self.package
+            .check_fresh(now)
+            .map_err(|source| KeeperError::Refused { of: "package repository", source })
+    }
+
+    /// Walks to the newest director root that the repository has.
+    pub async fn refresh_director(
+        &mut self,
+        journal: &Journal,
+        fetch: impl AsyncFn(&Need) -> Result<Option<Vec<u8>>, String>,
+    ) -> Result<(), KeeperError> {
+        let refused = |source| KeeperError::Refused { of: "director root", source };
+        let mut refresh = self.director.begin_refresh();
+        while let Some(need) = refresh.need() {
+            refresh.provide(fetched(&need, &fetch).await?).map_err(refused)?;
+        }
+        let director = refresh.finish().map_err(refused)?;
+        if director.epoch() != self.director.epoch() {
+            journal.keep(DIRECTOR_KEY, &director.to_stored()).await?;
+            self.director = director;
+        }
+        Ok(())
+    }
+
+    /// Looks at the package repository anew (TUF client workflow). On failure the trust on hand stays.
+    pub async fn refresh_package(
+        &mut self,
+        journal: &Journal,
+        now: UnixTime,
+        fetch: impl AsyncFn(&Need) -> Result<Option<Vec<u8>>, String>,
+    ) -> Result<(), KeeperError> {
+        let refused = |source| KeeperError::Refused { of: "package repository", source };
+        let mut refresh = self.package.begin_refresh(now);
+        let mut failure = None;
+        while let Some(need) = refresh.need() {
+            if let Err(error) = refresh.provide(fetched(&need, &fetch).await?) {
+                failure = Some(error);
+                break;
+            }
+        }
+        // A newer root counts at once, even when what stands below it is refused.
+        let package = match &failure {
+            None => refresh.finish(),
+            Some(_) => refresh.keep_root(),
+        };
+        let package = package.map_err(refused)?;
+        journal.keep(PACKAGE_KEY, &package.to_stored()).await?;
+        self.package = package;
+        failure.map_or(Ok(()), |error| Err(refused(error)))
+    }
+}
+
+async fn fetched(
+    need: &Need,
+    fetch: impl AsyncFn(&Need) -> Result<Option<Vec<u8>>, String>,
+) -> Result<Option<Vec<u8>>, KeeperError> {
+    fetch(need).await.map_err(|why| KeeperError::Unreachable { document: need.name.clone(), why })
+}
+
+impl Targets for Keeper {
+    fn snapshot(&self) -> SnapshotRef {
+        // Version 0 never stands in a signed snapshot: a device without metadata knows no target either.
+        self.package.snapshot().unwrap_or(SnapshotRef { version: 0, sha256: Sha256Digest::of(b"") })
+    }
+
+    fn target(&self, path: &str) -> Option<Target> {
+        let target = self.package.target(path)?;
+        let content = match target.custom {
+            TargetCustom::Manifest(manifest) => TargetContent::Manifest {
+                component: manifest.component,
+                version: manifest.release,
+                counter: manifest.counter,
+                hardware: manifest.hardware,
+            },
+            TargetCustom::Artifact(artifact) => TargetContent::Artifact { releases: artifact.releases },
+        };
+        Some(Target { length: target.length, sha256: target.sha256, content })
+    }
+
+    fn floor(&self, component: &Name) -> u64 {
+        self.package.floor(component)
+    }
+}
