@@ -1,0 +1,50 @@
+# Targets that people and scripts rely on. Everything installs what it needs and says so.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+JOBS ?= 2
+BINARIES := -p takt-agent -p takt-coordinator -p takt-ctl
+DENY_VERSION := 0.20.2
+
+.PHONY: help demo test check bench bench-swap bench-agent soak docs install build clean-demo
+
+help: ## Show the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+install: ## Install what is missing from Debian's packages.
+	@tests/env/install.sh
+
+build: ## Build the release binaries into target/release.
+	cargo build --release --locked -j $(JOBS) $(BINARIES)
+
+demo: install build ## The whole path once: three devices, a good release, a bad one, and the way back.
+	cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-demo
+	tests/env/with-engine.sh target/release/takt-demo
+
+test: install ## Every test, the Docker, CRIU and broker ones included.
+	cargo build --locked -j $(JOBS) --workspace --all-targets
+	tests/env/with-engine.sh cargo nextest run --locked -j $(JOBS) --workspace --no-fail-fast
+
+check: install ## Formatting, clippy, licences and bans, documentation.
+	cargo fmt --all --check
+	cargo clippy --locked -j $(JOBS) --workspace --all-targets -- -D warnings
+	tests/env/deny.sh $(DENY_VERSION)
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked -j $(JOBS) --workspace --no-deps
+
+bench: bench-swap bench-agent ## All benchmarks; tables on the screen, results in bench/results.
+
+bench-swap: install build ## Downtime of container swaps beside `docker rm -f && docker run`.
+	cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-bench
+	tests/env/with-engine.sh target/release/takt-bench swap
+
+bench-agent: install build ## Size and idle memory of the agent.
+	cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-bench
+	tests/env/with-engine.sh target/release/takt-bench agent
+
+soak: install ## The long versions of the store's proof: 2,000 power cuts and 2,000 kills.
+	TAKT_SOAK=1 cargo nextest run --locked -j $(JOBS) -p takt-store-proof --no-fail-fast
+
+docs: ## The documentation of all crates.
+	cargo doc --locked -j $(JOBS) --workspace --no-deps

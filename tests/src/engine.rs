@@ -1,0 +1,109 @@
+//! A Docker engine for tests: the one `TAKT_TEST_DOCKER_SOCK` names (`tests/env/with-engine.sh` starts one for a
+//! whole test run), else a private one in a folder of its own that ends with its last user.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tempfile::TempDir;
+
+/// The variable that names the socket of an engine that is already there.
+pub const SOCKET_VARIABLE: &str = "TAKT_TEST_DOCKER_SOCK";
+
+/// A running engine.
+#[derive(Debug)]
+pub struct Engine {
+    socket: PathBuf,
+    /// Only where the engine is ours to end.
+    folder: Option<TempDir>,
+}
+
+/// Why there is no engine.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// No folder for its data.
+    #[error("make a folder for an engine")]
+    Folder(#[source] io::Error),
+    /// The script could not be run.
+    #[error("run {script}")]
+    Run {
+        /// The script.
+        script: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The engine did not start.
+    #[error("start an engine: {said}")]
+    Start {
+        /// The script's own words.
+        said: String,
+    },
+}
+
+impl Engine {
+    /// The engine of this test run, shared by all who hold it at one time.
+    pub fn shared() -> Result<Arc<Self>, EngineError> {
+        static SHARED: Mutex<Weak<Engine>> = Mutex::new(Weak::new());
+        // A test that panicked while it held the lock left nothing half done: start anew.
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(engine) = shared.upgrade() {
+            return Ok(engine);
+        }
+        let engine = Arc::new(match std::env::var_os(SOCKET_VARIABLE) {
+            Some(socket) => Self { socket: socket.into(), folder: None },
+            None => Self::start()?,
+        });
+        *shared = Arc::downgrade(&engine);
+        Ok(engine)
+    }
+
+    /// An engine of its own, for tests that stop it or count what it holds.
+    pub fn start() -> Result<Self, EngineError> {
+        let folder =
+            tempfile::Builder::new().prefix("takt-engine.").tempdir().map_err(EngineError::Folder)?;
+        let script = script();
+        let output = Command::new(&script)
+            .arg("start")
+            .arg(folder.path())
+            // The engine also ends when this process does not come to its `drop`.
+            .arg(std::process::id().to_string())
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|source| EngineError::Run { script, source })?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(EngineError::Start { said });
+        }
+        let socket = String::from_utf8_lossy(&output.stdout).trim().into();
+        Ok(Self { socket, folder: Some(folder) })
+    }
+
+    /// Its API's Unix socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// A `docker` command that speaks to this engine.
+    pub fn docker(&self) -> Command {
+        let mut command = Command::new("docker");
+        command.arg("--host").arg(format!("unix://{}", self.socket.display()));
+        command.stdin(Stdio::null());
+        command
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Some(folder) = self.folder.take() {
+            // Should it fail, the engine's guard removes it once this process is gone.
+            let _ended =
+                Command::new(script()).arg("remove").arg(folder.path()).stdin(Stdio::null()).status();
+        }
+    }
+}
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("env/dockerd.sh")
+}

@@ -1,0 +1,103 @@
+//! A coordinator as a process: it can be killed and started again on the same ports with the same data.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::clock::wait_until;
+use super::error::FleetError;
+use super::https;
+use super::ports::Port;
+use super::process::Process;
+
+/// How long a start may take: keys, store, and a loaded machine.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// A coordinator with a folder and ports of its own.
+#[derive(Debug)]
+pub struct Coordinator {
+    program: PathBuf,
+    folder: PathBuf,
+    api: Port,
+    gate: Port,
+    process: Option<Process>,
+}
+
+impl Coordinator {
+    /// Starts a new one with its data in `folder`, and waits until it is ready.
+    pub fn start(program: &Path, folder: &Path) -> Result<Self, FleetError> {
+        fs::create_dir_all(folder).map_err(FleetError::file("make the folder", folder))?;
+        let (api, gate) = (Port::lease()?, Port::lease()?);
+        let mut coordinator =
+            Self { program: program.to_owned(), folder: folder.to_owned(), api, gate, process: None };
+        let settings = format!(
+            "public_hosts = [\"127.0.0.1\"]\n[api]\nlisten = \"127.0.0.1:{}\"\n[gate]\nlisten = \"127.0.0.1:{}\"\n\
+             [orders]\nresend_secs = 2\n",
+            coordinator.api.number(),
+            coordinator.gate.number()
+        );
+        let file = coordinator.settings();
+        fs::write(&file, settings).map_err(FleetError::file("write", file))?;
+        coordinator.begin()?;
+        coordinator.wait_ready()?;
+        Ok(coordinator)
+    }
+
+    /// Kills it at once (SIGKILL).
+    pub fn kill(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn stop(&mut self) -> Result<(), FleetError> {
+        self.process.take().map_or(Ok(()), Process::stop)
+    }
+
+    /// Starts it again, on the same ports and data, and waits until it is ready.
+    pub fn restart(&mut self) -> Result<(), FleetError> {
+        self.kill();
+        self.begin()?;
+        self.wait_ready()
+    }
+
+    /// Where its API is.
+    pub fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.api.number())
+    }
+
+    /// The operator's profile.
+    pub fn profile(&self) -> PathBuf {
+        self.folder.join("operator.toml")
+    }
+
+    /// What it has said.
+    pub fn log(&self) -> PathBuf {
+        self.folder.join("coordinator.log")
+    }
+
+    fn settings(&self) -> PathBuf {
+        self.folder.join("coordinator.toml")
+    }
+
+    fn begin(&mut self) -> Result<(), FleetError> {
+        let settings = self.settings();
+        let arguments = ["serve".as_ref(), "--config".as_ref(), settings.as_os_str()];
+        self.process = Some(Process::start("takt-coordinator", &self.program, &arguments, &self.log())?);
+        Ok(())
+    }
+
+    fn wait_ready(&mut self) -> Result<(), FleetError> {
+        let (ca, api) = (self.folder.join("ca.pem"), self.api.number());
+        wait_until("the coordinator answer /healthz", START_LIMIT, || {
+            if let Some(process) = &mut self.process {
+                process.check()?;
+            }
+            if !ca.exists() {
+                return Ok(Err("its certificate authority is not made yet".to_owned()));
+            }
+            https::answers(api, &ca, "/healthz")
+        })
+    }
+}

@@ -1,0 +1,215 @@
+//! A device of the fleet: an agent with a state folder, a name and ports of its own, and its containers.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use takt_common::DeviceId;
+use toml::{Table, Value};
+
+use super::error::FleetError;
+use super::ports::Port;
+use super::process::Process;
+use crate::engine::Engine;
+
+/// What a device is made from.
+#[derive(Debug, Clone, Default)]
+pub struct DeviceSpec {
+    /// Its name.
+    pub name: String,
+    /// Variables for its own workload.
+    pub vars: BTreeMap<String, String>,
+    /// Variables for workloads with which it stands in for another device.
+    pub stand_in_vars: BTreeMap<String, String>,
+}
+
+/// A device. Its agent is killed and its containers are removed when this is dropped.
+#[derive(Debug)]
+pub struct Device {
+    name: String,
+    program: PathBuf,
+    folder: PathBuf,
+    engine: Arc<Engine>,
+    port: Port,
+    stand_in_port: Port,
+    id: Option<DeviceId>,
+    process: Option<Process>,
+}
+
+impl Device {
+    /// A device with its settings in `folder`; it is not enrolled and does not run yet. To the variables of `spec`
+    /// come `port` and `device`, for its own workload and for stand-ins.
+    pub fn new(
+        agent: &Path,
+        latch: &Path,
+        folder: &Path,
+        coordinator: &str,
+        engine: Arc<Engine>,
+        spec: DeviceSpec,
+    ) -> Result<Self, FleetError> {
+        let DeviceSpec { name, mut vars, mut stand_in_vars } = spec;
+        fs::create_dir_all(folder).map_err(FleetError::file("make the folder", folder))?;
+        let (port, stand_in_port) = (Port::lease()?, Port::lease()?);
+        vars.entry("port".into()).or_insert_with(|| port.number().to_string());
+        vars.entry("device".into()).or_insert_with(|| name.clone());
+        stand_in_vars.entry("port".into()).or_insert_with(|| stand_in_port.number().to_string());
+        stand_in_vars.entry("device".into()).or_insert_with(|| format!("{name}, standing in"));
+        let text = |path: &Path| Value::String(path.display().to_string());
+        let table = |variables: BTreeMap<String, String>| -> Value {
+            Value::Table(variables.into_iter().map(|(name, value)| (name, Value::String(value))).collect())
+        };
+        let settings: Table = [
+            ("name", Value::String(name.clone())),
+            ("coordinator", Value::String(coordinator.to_owned())),
+            ("state_dir", text(&folder.join("state"))),
+            ("docker_socket", text(engine.socket())),
+            ("locks_dir", text(&folder.join("locks"))),
+            ("latch", text(latch)),
+            ("health_interval_secs", Value::Integer(1)),
+            ("vars", table(vars)),
+            ("stand_in_vars", table(stand_in_vars)),
+            // A machine that runs a whole fleet and its build beside it is busier than a device may be.
+            ("limits", Value::Table([("load_per_cpu_max".to_owned(), Value::Float(1_000.0))].into_iter().collect())),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into_iter()
+        .collect();
+        let device = Self {
+            name,
+            program: agent.to_owned(),
+            folder: folder.to_owned(),
+            engine,
+            port,
+            stand_in_port,
+            id: None,
+            process: None,
+        };
+        let file = device.settings();
+        fs::write(&file, settings.to_string()).map_err(FleetError::file("write", file))?;
+        Ok(device)
+    }
+
+    /// Makes it a member of the fleet, once, with a token.
+    pub fn enrol(&mut self, token: &str) -> Result<(), FleetError> {
+        let settings = self.settings();
+        let output = Command::new(&self.program)
+            .args(["enrol", "--token", token, "--config"])
+            .arg(&settings)
+            .output()
+            .map_err(|source| FleetError::Start { program: self.program.clone(), source })?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let id = said.split_whitespace().find_map(|word| word.parse::<DeviceId>().ok());
+        match id.filter(|_| output.status.success()) {
+            Some(id) => {
+                self.id = Some(id);
+                Ok(())
+            }
+            None => Err(FleetError::Command {
+                line: format!("takt-agent enrol --config {}", settings.display()),
+                code: output.status.code().unwrap_or(-1),
+                said: format!("{said}{}", String::from_utf8_lossy(&output.stderr)).trim().to_owned(),
+            }),
+        }
+    }
+
+    /// Starts its agent.
+    pub fn run(&mut self) -> Result<(), FleetError> {
+        self.kill();
+        let settings = self.settings();
+        let arguments = ["run".as_ref(), "--config".as_ref(), settings.as_os_str()];
+        let name = format!("the agent of {}", self.name);
+        self.process = Some(Process::start(&name, &self.program, &arguments, &self.log())?);
+        Ok(())
+    }
+
+    /// Kills its agent at once (SIGKILL); containers go on.
+    pub fn kill(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// An error if its agent has ended by itself.
+    pub fn check(&mut self) -> Result<(), FleetError> {
+        self.process.as_mut().map_or(Ok(()), Process::check)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its id, once it is enrolled.
+    pub const fn id(&self) -> Option<DeviceId> {
+        self.id
+    }
+
+    /// The port of its own workload.
+    pub const fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    /// The port on which it serves for another device.
+    pub const fn stand_in_port(&self) -> u16 {
+        self.stand_in_port.number()
+    }
+
+    /// What its agent has said.
+    pub fn log(&self) -> PathBuf {
+        self.folder.join("agent.log")
+    }
+
+    /// Its folder of update locks.
+    pub fn locks(&self) -> PathBuf {
+        self.folder.join("locks")
+    }
+
+    /// Its settings.
+    pub fn settings(&self) -> PathBuf {
+        self.folder.join("agent.toml")
+    }
+
+    /// The names of its containers with their states.
+    pub fn containers(&self) -> Result<Vec<String>, FleetError> {
+        Ok(self.docker_list("{{.Names}} {{.State}}")?.lines().map(str::to_owned).collect())
+    }
+
+    fn docker_list(&self, format: &str) -> Result<String, FleetError> {
+        let Some(id) = self.id else { return Ok(String::new()) };
+        let filter = format!("label=takt.device={id}");
+        let output = self
+            .engine
+            .docker()
+            .args(["ps", "--all", "--no-trunc", "--filter", &filter, "--format", format])
+            .output()
+            .map_err(|source| FleetError::Start { program: "docker".into(), source })?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(FleetError::Command {
+            line: "docker ps".to_owned(),
+            code: output.status.code().unwrap_or(-1),
+            said: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        })
+    }
+
+    fn remove_containers(&self) -> Result<(), FleetError> {
+        let ids = self.docker_list("{{.ID}}")?;
+        let ids: Vec<&str> = ids.split_whitespace().collect();
+        if !ids.is_empty() {
+            // What cannot be removed goes with the engine.
+            let _output = self.engine.docker().args(["rm", "--force", "--volumes"]).args(ids).output();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.kill();
+        // Where the engine does not answer, they end with it.
+        let _removed = self.remove_containers();
+    }
+}

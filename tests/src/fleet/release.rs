@@ -1,0 +1,101 @@
+//! Releases of the demo's workload: built, signed and published as a publisher would do it.
+
+use std::path::Path;
+
+use takt_workload::Nature;
+
+use super::command::Takt;
+use super::error::FleetError;
+use super::trust::Ceremony;
+use crate::image::{Recipe, workload_binary};
+
+/// The component that all releases are of.
+pub const COMPONENT: &str = "counter";
+
+/// A release to be made.
+#[derive(Debug, Clone)]
+pub struct ReleaseSpec {
+    /// Its version.
+    pub version: String,
+    /// How the workload behaves.
+    pub nature: Nature,
+    /// Allowed swap strategies, best first.
+    pub strategies: String,
+    /// Seconds within which it must have been well once.
+    pub start_secs: u32,
+    /// Seconds during which it must stay well.
+    pub probation_secs: u32,
+    /// Milliseconds from one round of probes to the next.
+    pub interval_millis: u32,
+    /// Bytes that make its image larger.
+    pub ballast_bytes: usize,
+}
+
+impl ReleaseSpec {
+    /// A release that is checked every 200 ms, for three seconds, and keeps its memory when it is rolled back.
+    pub fn new(version: &str, nature: Nature) -> Self {
+        Self {
+            version: version.to_owned(),
+            nature,
+            strategies: "preserve,replace".to_owned(),
+            start_secs: 3,
+            probation_secs: 3,
+            interval_millis: 200,
+            ballast_bytes: 0,
+        }
+    }
+
+    /// The name that campaigns know it by.
+    pub fn name(&self) -> String {
+        format!("{COMPONENT}@{}", self.version)
+    }
+
+    /// Builds the image in `folder`, then makes, signs and publishes the release. `mark` goes into the image, so that
+    /// fleets which share a container engine do not share images.
+    pub(super) fn publish(
+        &self,
+        takt: &Takt,
+        trust: &Ceremony,
+        folder: &Path,
+        mark: &str,
+    ) -> Result<(), FleetError> {
+        std::fs::create_dir_all(folder).map_err(FleetError::file("make the folder", folder))?;
+        let archive = folder.join(format!("{}.tar", self.version));
+        let mut recipe = Recipe::counter(&self.version, self.nature, workload_binary()?);
+        recipe.name = None;
+        recipe.env.push(("FLEET".into(), mark.into()));
+        recipe.ballast_bytes = self.ballast_bytes;
+        recipe.build(&archive)?;
+        let (archive, out) = (archive.display().to_string(), folder.join(&self.version).display().to_string());
+        let (start, probation) = (self.start_secs.to_string(), self.probation_secs.to_string());
+        let (interval, documents) = (self.interval_millis.to_string(), trust.documents());
+        let options = [
+            ["--name", COMPONENT],
+            ["--version", &self.version],
+            ["--trust", &documents],
+            ["--image", &archive],
+            ["--strategy", &self.strategies],
+            ["--env", "PORT=${port}"],
+            ["--env", "DEVICE=${device}"],
+            ["--probe", "http=http://127.0.0.1:${port}/health"],
+            ["--start-secs", &start],
+            ["--probation-secs", &probation],
+            ["--interval-millis", &interval],
+            ["--timeout-millis", "1000"],
+            ["--stop-grace-secs", "2"],
+            ["--out", &out],
+        ];
+        takt.text(&[&["release", "new"], options.as_flattened()].concat())?;
+        let publisher = trust.publisher_key();
+        let snapshot = trust.snapshot_key();
+        let signing = [
+            ["--dir", &out],
+            ["--trust", &documents],
+            ["--publisher-key", &publisher],
+            ["--snapshot-key", &snapshot],
+        ];
+        takt.text(&[&["release", "sign"], signing.as_flattened()].concat())?;
+        takt.text(&["release", "publish", "--dir", &out, "--trust", &documents])?;
+        Ok(())
+    }
+}

@@ -1,0 +1,198 @@
+//! The fleet as a whole: one folder, one coordinator, one publisher, and the devices that are made from it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use takt_common::api::{CampaignState, CampaignView, DeviceView, TokenResponse, WhyView};
+use tempfile::TempDir;
+
+use super::binaries::Binaries;
+use super::clock::{Stopwatch, wait_until};
+use super::command::Takt;
+use super::coordinator::Coordinator;
+use super::device::{Device, DeviceSpec};
+use super::error::FleetError;
+use super::process::last_lines;
+use super::release::ReleaseSpec;
+use super::trust::Ceremony;
+use crate::engine::Engine;
+
+/// The domain of all devices.
+pub const DOMAIN: &str = "line-7";
+
+/// How long a device may take to come online after its agent was started.
+const ONLINE_LIMIT: Duration = Duration::from_secs(20);
+/// Lines of each log that a failed test shows.
+const LOG_LINES: usize = 60;
+
+/// A fleet: everything but its devices, which are made by [`Fleet::device`] and must be dropped before it.
+#[derive(Debug)]
+pub struct Fleet {
+    /// The coordinator.
+    pub coordinator: Coordinator,
+    /// The command with the operator's profile.
+    pub takt: Takt,
+    /// The publisher's keys and documents.
+    pub trust: Ceremony,
+    /// Since the fleet began; all watchers share it.
+    pub stopwatch: Stopwatch,
+    binaries: Binaries,
+    engine: Arc<Engine>,
+    folder: TempDir,
+}
+
+/// A campaign to be started.
+#[derive(Debug, Clone, Copy)]
+pub struct CampaignSpec<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Which release, as [`ReleaseSpec::name`] gives it.
+    pub release: &'a str,
+    /// Devices in an element at the most.
+    pub element_size: u32,
+    /// How long a device may take for its order, such as `60s`.
+    pub deadline: &'a str,
+}
+
+impl Fleet {
+    /// Starts a coordinator in a folder of its own and holds the ceremony.
+    pub fn start() -> Result<Self, FleetError> {
+        let stopwatch = Stopwatch::start();
+        let binaries = Binaries::find()?;
+        let engine = Engine::shared()?;
+        let folder = tempfile::Builder::new()
+            .prefix("takt-fleet.")
+            .tempdir()
+            .map_err(FleetError::file("make a folder in", std::env::temp_dir()))?;
+        let coordinator = Coordinator::start(&binaries.coordinator, &folder.path().join("coordinator"))?;
+        let takt = Takt::new(&binaries.takt, &coordinator.profile());
+        let trust = Ceremony::hold(&takt, &folder.path().join("publisher"))?;
+        Ok(Self { coordinator, takt, trust, stopwatch, binaries, engine, folder })
+    }
+
+    /// Builds, signs and publishes a release.
+    pub fn publish(&self, release: &ReleaseSpec) -> Result<(), FleetError> {
+        let mark = self.folder.path().display().to_string();
+        release.publish(&self.takt, &self.trust, &self.folder.path().join("releases"), &mark)
+    }
+
+    /// Makes devices with these names, enrols them with one token, starts their agents and waits until all are online.
+    pub fn devices(&self, names: &[&str]) -> Result<Vec<Device>, FleetError> {
+        let token: TokenResponse =
+            self.takt.json(&["enrol", "token", "--domain", DOMAIN, "--uses", &names.len().to_string()])?;
+        let mut devices = Vec::with_capacity(names.len());
+        for name in names {
+            let mut device = self.device(DeviceSpec { name: (*name).to_owned(), ..DeviceSpec::default() })?;
+            device.enrol(&token.token)?;
+            device.run()?;
+            devices.push(device);
+        }
+        for device in &mut devices {
+            self.wait_online(device)?;
+        }
+        Ok(devices)
+    }
+
+    /// Makes a device; it is not enrolled and does not run yet.
+    pub fn device(&self, spec: DeviceSpec) -> Result<Device, FleetError> {
+        let folder = self.folder.path().join(&spec.name);
+        let Binaries { agent, latch, .. } = &self.binaries;
+        Device::new(agent, latch, &folder, &self.coordinator.url(), Arc::clone(&self.engine), spec)
+    }
+
+    /// Waits until the coordinator has heard from the device and has a session with it.
+    pub fn wait_online(&self, device: &mut Device) -> Result<DeviceView, FleetError> {
+        wait_until(&format!("{} online", device.name()), ONLINE_LIMIT, || {
+            device.check()?;
+            let view = self.view(device.name())?;
+            let ready = view.online && view.phase.is_some() && view.health.is_some();
+            Ok(if ready { Ok(view) } else { Err(format!("online is {}", view.online)) })
+        })
+    }
+
+    /// What `takt device show` says.
+    pub fn view(&self, device: &str) -> Result<DeviceView, FleetError> {
+        self.takt.json(&["device", "show", device])
+    }
+
+    /// What `takt why` says.
+    pub fn why(&self, device: &str) -> Result<WhyView, FleetError> {
+        self.takt.json(&["why", device])
+    }
+
+    /// What `takt campaign show` says.
+    pub fn campaign(&self, name: &str) -> Result<CampaignView, FleetError> {
+        self.takt.json(&["campaign", "show", name])
+    }
+
+    /// Starts a campaign over the whole domain.
+    pub fn start_campaign(&self, spec: CampaignSpec<'_>) -> Result<CampaignView, FleetError> {
+        let CampaignSpec { name, release, element_size, deadline } = spec;
+        let size = element_size.to_string();
+        let options = [
+            ["--release", release],
+            ["--domain", DOMAIN],
+            ["--element-size", &size],
+            ["--deadline", deadline],
+        ];
+        self.takt.json(&[&["campaign", "start", name], options.as_flattened()].concat())
+    }
+
+    /// Waits until the campaign has ended, and says how.
+    pub fn wait_campaign(&self, name: &str, limit: Duration) -> Result<CampaignView, FleetError> {
+        wait_until(&format!("the end of campaign {name}"), limit, || {
+            let view = self.campaign(name)?;
+            let over = matches!(view.state, CampaignState::Aborted | CampaignState::Finished);
+            Ok(if over { Ok(view) } else { Err(view.reason) })
+        })
+    }
+
+    /// Declares who depends on whom, as `SOURCE:TARGET:requires`.
+    pub fn set_graph(&self, edges: &[&str]) -> Result<(), FleetError> {
+        self.set(&["graph", "set", "--domain", DOMAIN], "--edge", edges)
+    }
+
+    /// Declares who can stand in for whom, as `DEVICE:STANDBY`.
+    pub fn set_drm(&self, rows: &[&str]) -> Result<(), FleetError> {
+        self.set(&["drm", "set", "--domain", DOMAIN], "--row", rows)
+    }
+
+    fn set(&self, command: &[&str], option: &str, values: &[&str]) -> Result<(), FleetError> {
+        let options: Vec<&str> = values.iter().flat_map(|value| [option, value]).collect();
+        self.takt.text(&[command, &options].concat()).map(|_| ())
+    }
+
+    /// The folder of everything.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The ends of all logs, for somebody who looks for the cause of a failure.
+    pub fn last_words(&self) -> String {
+        let mut words = String::new();
+        for log in self.logs() {
+            words.push_str(&format!("--- {}\n", log.display()));
+            for line in last_lines(&log, LOG_LINES) {
+                words.push_str(&line);
+                words.push('\n');
+            }
+        }
+        words
+    }
+
+    fn logs(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.folder.path()).into_iter().flatten().flatten();
+        let names = ["coordinator.log", "agent.log"];
+        let logs = entries.flat_map(|entry| names.map(|name| entry.path().join(name)));
+        logs.filter(|log| log.exists()).collect()
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.last_words());
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! What the tests across crates, the benchmarks and the demo share.
+
+pub mod demo;
+pub mod engine;
+pub mod fleet;
+pub mod image;

@@ -1,0 +1,192 @@
+//! The counter and its HTTP server: a thread per connection, a limit on both.
+
+use std::io::{self, BufReader};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::http::{Request, RequestError, Response};
+use crate::nature::Nature;
+use crate::settings::Settings;
+
+/// Connections at one time; further ones are closed at once. A few clients and a health check need three.
+const CONNECTIONS_MAX: usize = 256;
+/// A silent connection is closed after this: longer than a client pauses between two requests.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// What the workload keeps: only in memory, so that a restart shows.
+#[derive(Debug)]
+pub struct Counter {
+    settings: Settings,
+    count: AtomicU64,
+    connections: AtomicUsize,
+}
+
+/// What is done about a request.
+enum Deed {
+    Answer(Response),
+    /// The connection stays open until the client gives up.
+    StaySilent,
+}
+
+impl Counter {
+    /// A counter at zero.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, count: AtomicU64::new(0), connections: AtomicUsize::new(0) }
+    }
+
+    fn handle(&self, request: &Request) -> Deed {
+        if request.method != "GET" {
+            return Deed::Answer(Response {
+                status: "405 Method Not Allowed",
+                json: r#"{"allowed":"GET"}"#.into(),
+            });
+        }
+        match request.path.as_str() {
+            "/" => {
+                let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
+                Deed::Answer(self.show(count))
+            }
+            "/counter" => Deed::Answer(self.show(self.count.load(Ordering::SeqCst))),
+            "/health" => match self.settings.nature {
+                Nature::Mute => Deed::StaySilent,
+                Nature::Sick => Deed::Answer(Response {
+                    status: "500 Internal Server Error",
+                    json: r#"{"healthy":false}"#.into(),
+                }),
+                Nature::Good | Nature::DiesAfter(_) | Nature::WontStart => {
+                    Deed::Answer(Response { status: "200 OK", json: r#"{"healthy":true}"#.into() })
+                }
+            },
+            _ => Deed::Answer(Response {
+                status: "404 Not Found",
+                json: r#"{"paths":["/","/counter","/health"]}"#.into(),
+            }),
+        }
+    }
+
+    fn show(&self, count: u64) -> Response {
+        let version = json_text(&self.settings.version);
+        let device = json_text(&self.settings.device);
+        Response {
+            status: "200 OK",
+            json: format!(r#"{{"version":{version},"counter":{count},"device":{device}}}"#),
+        }
+    }
+
+    fn converse(&self, mut connection: TcpStream) -> Result<(), RequestError> {
+        let set_up = |connection: &TcpStream| {
+            connection.set_nodelay(true)?;
+            connection.set_read_timeout(Some(SILENCE_MAX))?;
+            connection.set_write_timeout(Some(SILENCE_MAX))?;
+            connection.try_clone()
+        };
+        let mut requests = BufReader::new(set_up(&connection).map_err(RequestError::Read)?);
+        loop {
+            let request = Request::read(&mut requests)?;
+            match self.handle(&request) {
+                Deed::Answer(response) => {
+                    response.write(&mut connection, request.keep_alive).map_err(RequestError::Read)?;
+                    if !request.keep_alive {
+                        return Ok(());
+                    }
+                }
+                // Whatever comes next is read and ignored, until the client leaves.
+                Deed::StaySilent => {
+                    io::copy(&mut requests, &mut io::sink()).map_err(RequestError::Read)?;
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// Serves for ever. Ends only when the listener breaks.
+pub fn serve(counter: &Arc<Counter>, listener: &TcpListener) -> io::Result<()> {
+    loop {
+        let connection = match listener.accept() {
+            Ok((connection, _)) => connection,
+            Err(error) if is_the_clients_fault(&error) => continue,
+            Err(error) => return Err(error),
+        };
+        if counter.connections.fetch_add(1, Ordering::SeqCst) >= CONNECTIONS_MAX {
+            counter.connections.fetch_sub(1, Ordering::SeqCst);
+            continue;
+        }
+        let shared = Arc::clone(counter);
+        let spawned = std::thread::Builder::new().name("connection".into()).spawn(move || {
+            // A client that leaves or talks nonsense harms only itself.
+            let _ended = shared.converse(connection);
+            shared.connections.fetch_sub(1, Ordering::SeqCst);
+        });
+        if spawned.is_err() {
+            counter.connections.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+fn is_the_clients_fault(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}
+
+/// A text as JSON, quotes included.
+fn json_text(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut json = String::from('"');
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => json.extend(['\\', letter]),
+            control if control < ' ' => {
+                write!(json, "\\u{:04x}", u32::from(control)).expect("a String takes any text");
+            }
+            other => json.push(other),
+        }
+    }
+    json.push('"');
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(counter: &Counter, path: &str) -> Option<Response> {
+        let request = Request { method: "GET".into(), path: path.into(), keep_alive: true };
+        match counter.handle(&request) {
+            Deed::Answer(response) => Some(response),
+            Deed::StaySilent => None,
+        }
+    }
+
+    fn counter(nature: Nature) -> Counter {
+        Counter::new(Settings {
+            address: ([127, 0, 0, 1], 1).into(),
+            version: "2.0.0".into(),
+            nature,
+            device: "ca\"m\n".into(),
+        })
+    }
+
+    #[test]
+    fn only_the_front_page_counts() {
+        let counter = counter(Nature::Good);
+        assert_eq!(
+            ask(&counter, "/counter").unwrap().json,
+            r#"{"version":"2.0.0","counter":0,"device":"ca\"m\u000a"}"#
+        );
+        assert!(ask(&counter, "/").unwrap().json.contains(r#""counter":1,"#));
+        ask(&counter, "/health");
+        assert!(ask(&counter, "/counter").unwrap().json.contains(r#""counter":1,"#));
+    }
+
+    #[test]
+    fn health_follows_the_nature() {
+        let status = |nature| ask(&counter(nature), "/health").map(|response| response.status);
+        assert_eq!(status(Nature::Good), Some("200 OK"));
+        assert_eq!(status(Nature::Sick), Some("500 Internal Server Error"));
+        assert_eq!(status(Nature::Mute), None);
+        assert!(ask(&counter(Nature::Mute), "/").is_some(), "a mute workload still counts");
+    }
+}
