@@ -21,10 +21,22 @@ use tracing::{info, warn};
 use crate::failure::Natured;
 use crate::fetch::{Answer, Client, FetchError};
 
-/// A link slower than this on average over the window counts as broken: 1 KiB/s over 30 s.
-pub const RATE_WINDOW: Duration = Duration::from_secs(30);
-/// What must come within a window.
-pub const RATE_WINDOW_BYTES_MIN: u64 = 30 * 1024;
+/// A link that brings less within a window counts as broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateMin {
+    /// The window.
+    pub window: Duration,
+    /// What must come within it.
+    pub bytes: u64,
+}
+
+impl Default for RateMin {
+    /// 1 KiB/s over 30 s: slower than the slowest link that an upgrade over it would ever end on.
+    fn default() -> Self {
+        Self { window: Duration::from_secs(30), bytes: 30 * 1024 }
+    }
+}
+
 /// How much is read at a time when a file on disk is hashed.
 const HASH_PIECE_LENGTH: usize = 128 * 1024;
 /// The name of a file that is not whole.
@@ -56,12 +68,14 @@ pub enum ArtifactError {
     #[error(transparent)]
     Fetch(#[from] FetchError),
     /// Too slow.
-    #[error("fetch artifact {sha256}: only {bytes} bytes came within {} s", RATE_WINDOW.as_secs())]
+    #[error("fetch artifact {sha256}: only {bytes} bytes came within {} s", window.as_secs_f64())]
     Slow {
         /// Which.
         sha256: Sha256Digest,
         /// What came.
         bytes: u64,
+        /// Within what time.
+        window: Duration,
     },
     /// More came than is stated.
     #[error("fetch artifact {sha256}: artifact larger than stated ({length} bytes)")]
@@ -130,6 +144,7 @@ impl Natured for ArtifactError {
 #[derive(Debug)]
 pub struct ArtifactStore {
     folder: PathBuf,
+    rate_min: RateMin,
     /// Verified by this process: a file that was whole when it was renamed may have rotted since, so each is read
     /// once after a start.
     verified: Mutex<BTreeSet<Sha256Digest>>,
@@ -152,7 +167,13 @@ impl ArtifactStore {
     /// The store in `folder`, which is made.
     pub fn open(folder: &Path) -> Result<Self, ArtifactError> {
         fs::create_dir_all(folder).map_err(failed("make folder", folder))?;
-        Ok(Self { folder: folder.to_owned(), verified: Mutex::default() })
+        Ok(Self { folder: folder.to_owned(), rate_min: RateMin::default(), verified: Mutex::default() })
+    }
+
+    /// The same store with another limit for slow links.
+    #[must_use]
+    pub fn with_rate_min(self, rate_min: RateMin) -> Self {
+        Self { rate_min, ..self }
     }
 
     /// Where the file is or will be.
@@ -229,7 +250,7 @@ impl ArtifactStore {
         let path = self.part_path(sha256);
         let mut part = self.part(path, length).await?;
         if part.found < length {
-            let received = receive(client, sha256, length, &mut part).await;
+            let received = receive(client, sha256, length, self.rate_min, &mut part).await;
             if let Err(
                 ArtifactError::Larger { .. }
                 | ArtifactError::Smaller { .. }
@@ -335,6 +356,7 @@ async fn receive(
     client: &Client,
     sha256: &Sha256Digest,
     length: u64,
+    rate_min: RateMin,
     part: &mut Part,
 ) -> Result<(), ArtifactError> {
     let path = format!("/api/v1/artifacts/{sha256}");
@@ -364,18 +386,21 @@ async fn receive(
     }
     loop {
         let before = part.found;
-        let window =
-            timeout(RATE_WINDOW, receive_some(client, &path, &mut answer, sha256, length, part)).await;
-        match window {
+        let enough = before.saturating_add(rate_min.bytes);
+        let some = receive_some(client, &path, &mut answer, sha256, length, enough, part);
+        match timeout(rate_min.window, some).await {
             Ok(Ok(true)) => return Ok(()),
             Ok(Ok(false)) => {}
             Ok(Err(error)) => return Err(error),
-            Err(_elapsed) => return Err(ArtifactError::Slow { sha256: *sha256, bytes: part.found - before }),
+            Err(_elapsed) => {
+                let bytes = part.found - before;
+                return Err(ArtifactError::Slow { sha256: *sha256, bytes, window: rate_min.window });
+            }
         }
     }
 }
 
-/// Receives what a window must bring at least; true when the file is whole.
+/// Receives until `enough` is there, or the file is whole: then true.
 ///
 /// Writes go to the page cache at once: being dropped at the await loses nothing that was counted.
 async fn receive_some(
@@ -384,9 +409,9 @@ async fn receive_some(
     answer: &mut Answer,
     sha256: &Sha256Digest,
     length: u64,
+    enough: u64,
     part: &mut Part,
 ) -> Result<bool, ArtifactError> {
-    let enough = part.found.saturating_add(RATE_WINDOW_BYTES_MIN);
     while part.found < enough {
         match answer.next().await {
             Some(Ok(bytes)) if bytes.len() as u64 > length - part.found => {

@@ -1,11 +1,14 @@
 //! The artifact store against a real TLS server that may misbehave.
 
+#![allow(clippy::unwrap_used)] // A test fails by it.
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use takt_agent::artifacts::ArtifactStore;
+use takt_agent::artifacts::{ArtifactStore, RateMin};
 use takt_agent::failure::failure;
 use takt_agent::fetch::{Client, FetchError};
 use takt_agent_core::{ActionFailure, Nature};
@@ -14,6 +17,9 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+
+/// After an answer that begins so the connection stays open and nothing more comes.
+const SILENT: &[u8] = b"HTTP/1.1 200 Wait\r\n";
 
 /// What the server answers to the next request, given that request.
 type Script = Box<dyn FnMut(&str) -> Vec<u8> + Send>;
@@ -47,7 +53,12 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
-        tokio::spawn(serve(listener, TlsAcceptor::from(Arc::new(server)), Box::new(script), Arc::clone(&requests)));
+        tokio::spawn(serve(
+            listener,
+            TlsAcceptor::from(Arc::new(server)),
+            Box::new(script),
+            Arc::clone(&requests),
+        ));
         Self { address, tls: Arc::new(client), requests }
     }
 
@@ -60,7 +71,13 @@ impl Server {
     }
 }
 
-async fn serve(listener: TcpListener, tls: TlsAcceptor, mut script: Script, requests: Arc<Mutex<Vec<String>>>) {
+async fn serve(
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    mut script: Script,
+    requests: Arc<Mutex<Vec<String>>>,
+) {
+    let mut silent = Vec::new();
     while let Ok((stream, _)) = listener.accept().await {
         let Ok(mut stream) = tls.accept(stream).await else { continue };
         let mut request = Vec::new();
@@ -76,7 +93,12 @@ async fn serve(listener: TcpListener, tls: TlsAcceptor, mut script: Script, requ
         requests.lock().unwrap().push(request);
         // The client may have had enough and gone.
         let _gone = stream.write_all(&answer).await;
-        let _gone = stream.shutdown().await;
+        let _gone = stream.flush().await;
+        if answer.starts_with(SILENT) {
+            silent.push(stream);
+        } else {
+            let _gone = stream.shutdown().await;
+        }
     }
 }
 
@@ -88,7 +110,8 @@ fn answer(head: &str, body: &[u8]) -> Vec<u8> {
 fn honest(bytes: Vec<u8>) -> impl FnMut(&str) -> Vec<u8> + Send {
     move |request| {
         let length = bytes.len();
-        let from = request.split("bytes=").nth(1).and_then(|rest| rest.split('-').next()?.parse::<usize>().ok());
+        let from =
+            request.split("bytes=").nth(1).and_then(|rest| rest.split('-').next()?.parse::<usize>().ok());
         match from {
             Some(from) if from >= length => answer("416 Range Not Satisfiable\r\nContent-Length: 0", b""),
             Some(from) => answer(
@@ -152,7 +175,11 @@ async fn a_whole_file_is_staged_and_not_fetched_again() {
     assert_eq!(disk.files(), [disk.sha256.to_string()]);
     let requests = server.requests();
     assert_eq!(requests.len(), 1);
-    assert!(requests[0].starts_with(&format!("GET /api/v1/artifacts/{} HTTP/1.1\r\n", disk.sha256)), "{}", requests[0]);
+    assert!(
+        requests[0].starts_with(&format!("GET /api/v1/artifacts/{} HTTP/1.1\r\n", disk.sha256)),
+        "{}",
+        requests[0]
+    );
     assert!(requests[0].to_lowercase().contains(&format!("host: {}", server.address)), "{}", requests[0]);
 }
 
@@ -183,7 +210,8 @@ async fn a_broken_fetch_goes_on_where_it_broke_off() {
 
 #[tokio::test]
 async fn a_server_that_knows_no_ranges_sends_all_and_that_is_taken() {
-    let server = Server::new(|_| answer(&format!("200 OK\r\nContent-Length: {}", content().len()), &content())).await;
+    let server =
+        Server::new(|_| answer(&format!("200 OK\r\nContent-Length: {}", content().len()), &content())).await;
     let disk = Disk::new();
     disk.write_part(b"something else entirely");
     disk.fetch(&server).await.unwrap();
@@ -257,20 +285,29 @@ async fn what_the_server_says_decides_whether_to_try_again() {
         let disk = Disk::new();
         let failed = disk.fetch(&server).await.unwrap_err();
         assert_eq!(failed.nature, nature, "{status}");
-        assert!(failed.text.contains(&status[..3]) && failed.text.contains(&server.address.to_string()), "{}", failed.text);
+        assert!(
+            failed.text.contains(&status[..3]) && failed.text.contains(&server.address.to_string()),
+            "{}",
+            failed.text
+        );
         assert_eq!(server.requests().len(), 1, "no redirect is followed");
     }
 }
 
 #[tokio::test]
 async fn a_partial_answer_from_elsewhere_is_not_written() {
-    let head = format!("206 Partial Content\r\nContent-Length: 5\r\nContent-Range: bytes 3-7/{}", content().len());
+    let head =
+        format!("206 Partial Content\r\nContent-Length: 5\r\nContent-Range: bytes 3-7/{}", content().len());
     let server = Server::new(move |_| answer(&head, b"xxxxx")).await;
     let disk = Disk::new();
     disk.write_part(&content()[..1_000]);
     let failed = disk.fetch(&server).await.unwrap_err();
     assert_eq!(failed.nature, Nature::Transient);
-    assert!(failed.text.contains("asked for the bytes from 1000, the server answered 'bytes 3-7/"), "{}", failed.text);
+    assert!(
+        failed.text.contains("asked for the bytes from 1000, the server answered 'bytes 3-7/"),
+        "{}",
+        failed.text
+    );
 }
 
 #[tokio::test]
@@ -307,7 +344,9 @@ async fn a_file_that_rotted_is_noticed_after_a_restart_and_removed() {
 async fn pruning_leaves_what_is_kept_and_what_is_not_ours() {
     let disk = Disk::new();
     let (kept, gone) = (Sha256Digest::of(b"kept"), Sha256Digest::of(b"gone"));
-    for name in [kept.to_string(), format!("{kept}.part"), gone.to_string(), format!("{gone}.part"), "notes".into()] {
+    for name in
+        [kept.to_string(), format!("{kept}.part"), gone.to_string(), format!("{gone}.part"), "notes".into()]
+    {
         std::fs::write(disk.folder.path().join(name), b"x").unwrap();
     }
     disk.store.prune(&[kept]).unwrap();
@@ -335,6 +374,19 @@ async fn small_documents_come_whole_not_at_all_or_as_an_error() {
     assert!(matches!(client.get_small("/long", 4_999).await, Err(FetchError::TooLong { .. })));
     assert!(matches!(client.get_small("/torn", 100).await, Err(FetchError::BrokenOff { .. })));
     assert!(matches!(client.get_small("/a b", 100).await, Err(FetchError::Path { .. })));
+}
+
+#[tokio::test]
+async fn a_link_that_falls_silent_is_given_up_and_what_came_is_kept() {
+    let head = format!("200 Wait\r\nContent-Length: {}", content().len());
+    let server = Server::new(move |_| answer(&head, &content()[..50_000])).await;
+    let mut disk = Disk::new();
+    let rate_min = RateMin { window: Duration::from_millis(300), bytes: 30_000 };
+    disk.store = ArtifactStore::open(disk.folder.path()).unwrap().with_rate_min(rate_min);
+    let failed = disk.fetch(&server).await.unwrap_err();
+    assert_eq!(failed.nature, Nature::Transient);
+    assert!(failed.text.contains("bytes came within 0.3 s"), "{}", failed.text);
+    assert_eq!(disk.store.partial(&disk.sha256), Some(50_000));
 }
 
 #[tokio::test]

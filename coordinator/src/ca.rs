@@ -11,16 +11,16 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use takt_common::{DeviceId, Name, PublicKey, Sha256Digest, UnixTime};
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 /// Long, because devices pin it; its change is a matter of a new enrolment.
-const CA_VALID: Duration = Duration::from_secs(20 * 365 * 86_400);
+const CA_VALID: Duration = Duration::from_hours(20 * 365 * 24);
 
 /// Life of a device certificate (DESIGN: trust, enrolment).
-pub const DEVICE_VALID: Duration = Duration::from_secs(90 * 86_400);
+pub const DEVICE_VALID: Duration = Duration::from_hours(90 * 24);
 
 /// Life of the server certificate, which is made anew at every start and every day.
-pub const SERVER_VALID: Duration = Duration::from_secs(90 * 86_400);
+pub const SERVER_VALID: Duration = Duration::from_hours(90 * 24);
 
 /// Clocks of devices that are this much behind still accept a new certificate.
 const BACKDATED: Duration = DAY;

@@ -147,13 +147,13 @@ impl Coordinator {
     }
 
     /// Notes what keeps the engine from bringing a campaign on; true when that is news.
-    pub fn set_trouble(&self, name: &Name, trouble: Option<String>) -> bool {
+    pub fn set_trouble(&self, name: &Name, trouble: Option<&str>) -> bool {
         let mut campaigns = self.lock();
-        let before = match &trouble {
-            Some(trouble) => campaigns.troubles.insert(name.clone(), trouble.clone()),
+        let before = match trouble {
+            Some(trouble) => campaigns.troubles.insert(name.clone(), trouble.to_owned()),
             None => campaigns.troubles.remove(name),
         };
-        before != trouble
+        before.as_deref() != trouble
     }
 
     fn lock(&self) -> MutexGuard<'_, OpenCampaigns> {

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use crate::coordinator::Coordinator;
 use crate::gate::GateHandle;
 use crate::registry::{DeviceRecord, RegistryError, blocking};
@@ -120,7 +121,7 @@ impl Dispatcher {
                 let topic = Topic::down(&record.state.domain, device, Down::Order);
                 match self.gate.publish(&topic, Bytes::from(envelope)) {
                     Ok(()) => {
-                        self.sent.insert(device, (position, Instant::now()));
+                        self.sent.insert(device, (position, clock::instant()));
                     }
                     // Not connected, or not subscribed yet: the next tick tries again.
                     Err(error) => {

@@ -37,7 +37,7 @@ pub enum StepError {
         domain: Name,
         /// Why.
         #[source]
-        source: DomainError,
+        source: Box<DomainError>,
     },
     /// An order.
     #[error("sign the order for {device}")]
@@ -46,7 +46,7 @@ pub enum StepError {
         device: String,
         /// Why.
         #[source]
-        source: OrderError,
+        source: Box<OrderError>,
     },
     /// Larger than can be stored.
     #[error("the campaign would have more than {CAMPAIGN_BYTES_MAX} bytes")]
@@ -56,11 +56,15 @@ pub enum StepError {
     Registry(#[from] RegistryError),
 }
 
-/// Brings all campaigns on until `shutdown`.
+/// Brings all campaigns on until `shutdown`, or until the store has failed.
 pub async fn run(coordinator: Arc<Coordinator>, shutdown: CancellationToken) {
     loop {
         let round = coordinator.clone();
         blocking(move || bring_on_all(&round)).await;
+        if coordinator.registry.has_failed() {
+            // Only a new start, which opens the store again, can tell what is on disk.
+            return;
+        }
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = coordinator.wake.notified() => {}
@@ -72,10 +76,8 @@ pub async fn run(coordinator: Arc<Coordinator>, shutdown: CancellationToken) {
 fn bring_on_all(coordinator: &Coordinator) {
     for name in coordinator.open_campaigns() {
         let trouble = bring_on(coordinator, &name).err().map(|error| sentence(&error));
-        if coordinator.set_trouble(&name, trouble.clone()) {
-            if let Some(trouble) = trouble {
-                tracing::warn!(campaign = %name, %trouble, "campaign held");
-            }
+        if let (true, Some(trouble)) = (coordinator.set_trouble(&name, trouble.as_deref()), trouble) {
+            tracing::warn!(campaign = %name, %trouble, "campaign held");
         }
     }
 }
@@ -109,7 +111,7 @@ fn step(coordinator: &Coordinator, stored: &StoredCampaign, now: UnixTime) -> Re
     let (graph, drm) = coordinator
         .registry
         .planning(domain)
-        .map_err(|source| StepError::Domain { domain: domain.clone(), source })?;
+        .map_err(|source| StepError::Domain { domain: domain.clone(), source: Box::new(source) })?;
     let fleet = coordinator.fleet();
     let Step { campaign: next, orders } = advance(campaign, &fleet, &graph, &drm, now);
     if next == *campaign && orders.is_empty() {
@@ -124,9 +126,10 @@ fn step(coordinator: &Coordinator, stored: &StoredCampaign, now: UnixTime) -> Re
     let mut together = together.ok_or(StepError::TooLarge)?;
     for request in &orders {
         let Some(record) = coordinator.registry.devices().get(request.device) else { continue };
-        let sealed = book
-            .seal(request, &record, now)
-            .map_err(|source| StepError::Order { device: record.state.name.to_string(), source })?;
+        let sealed = book.seal(request, &record, now).map_err(|source| StepError::Order {
+            device: record.state.name.to_string(),
+            source: Box::new(source),
+        })?;
         let mut changed = (*record).clone();
         changed.state.record_order(request, now);
         changed.issued = Some(sealed.issued);

@@ -14,7 +14,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::caller::Caller;
 use crate::clock;
 use crate::gate::tls::Subject;
+use crate::places::Places;
 
 /// How long answers that have begun may take after a shutdown was asked for.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
@@ -34,6 +34,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct HttpsLimits {
     /// Connections at a time; more are closed at once.
     pub connections_max: usize,
+    /// Connections at a time from one address.
+    pub connections_per_source_max: usize,
     /// For the TLS handshake, and for the head of each request, waiting for it included.
     pub handshake_max: Duration,
 }
@@ -46,7 +48,7 @@ pub async fn serve(
     router: Router,
     shutdown: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(limits.connections_max));
+    let places = Places::new(limits.connections_max, limits.connections_per_source_max);
     let acceptor = TlsAcceptor::from(tls);
     let tasks = TaskTracker::new();
     loop {
@@ -62,8 +64,8 @@ pub async fn serve(
                 continue;
             }
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            tracing::warn!(%address, limit = limits.connections_max, "HTTPS connection closed: too many");
+        let Some(place) = places.take(address.ip()) else {
+            tracing::debug!(%address, "HTTPS connection closed: too many");
             continue;
         };
         let connection = Connection { acceptor: acceptor.clone(), address, limits, router: router.clone() };

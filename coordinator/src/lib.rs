@@ -25,6 +25,7 @@ pub mod https;
 pub mod identity;
 pub mod live;
 pub mod orders;
+pub mod places;
 pub mod registry;
 pub mod reports;
 pub mod repository;

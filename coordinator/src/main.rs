@@ -44,8 +44,12 @@ enum Command {
 
 fn main() -> ExitCode {
     let Command::Serve { config } = Arguments::parse().command;
-    let filter = EnvFilter::try_from_env("TAKT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter = EnvFilter::try_from_env("TAKT_LOG").unwrap_or_else(|_| EnvFilter::new("info,rumqttd=error"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
     let settings = match first_start::settings(&config) {
         Ok(settings) => settings,
         Err(error) => {

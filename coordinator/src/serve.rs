@@ -29,10 +29,10 @@ use crate::tls::{ClientCertificate, ServerIdentity, TlsError, server_config};
 use crate::{api, dispatch, engine};
 
 /// Timestamp and server certificate are renewed this often.
-const RENEW_EVERY: Duration = Duration::from_secs(86_400);
+const RENEW_EVERY: Duration = Duration::from_hours(24);
 
 /// The store is asked this often whether an export is due.
-const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
+const HOUSEKEEPING_EVERY: Duration = Duration::from_mins(1);
 
 /// The coordinator cannot start, or has ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -142,6 +142,7 @@ pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<Ru
     let mut tasks = JoinSet::new();
     let limits = HttpsLimits {
         connections_max: settings.api.connections_max,
+        connections_per_source_max: settings.api.connections_per_source_max,
         handshake_max: settings.handshake_max(),
     };
     let serving = https::serve(listener, optional, limits, api::router(coordinator.clone()), stop.clone());
@@ -151,7 +152,7 @@ pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<Ru
     let housekeeping = Housekeeping { coordinator, server, hosts, store }.run(stop.clone());
     tasks.spawn(named("HTTPS server", serving));
     tasks.spawn(named("dispatcher", dispatching));
-    tasks.spawn(named("engine", engine));
+    tasks.spawn(named("engine (the store has failed, see the log)", engine));
     tasks.spawn(named("housekeeping", housekeeping));
     tracing::info!(api = %api_addr, gate = %gate_addr, "coordinator started");
     Ok(Running { api_addr, gate_addr, gate, tasks, shutdown: stop })

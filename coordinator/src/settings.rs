@@ -38,6 +38,8 @@ pub struct ApiSettings {
     pub listen: SocketAddr,
     /// Connections at a time; more are closed at once.
     pub connections_max: usize,
+    /// Connections at a time from one address.
+    pub connections_per_source_max: usize,
     /// Seconds for a TLS handshake, and for the head of a request.
     pub handshake_secs_max: u64,
 }
@@ -85,7 +87,12 @@ impl Default for Settings {
 
 impl Default for ApiSettings {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([0, 0, 0, 0], 8443)), connections_max: 1024, handshake_secs_max: 10 }
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 8443)),
+            connections_max: 1024,
+            connections_per_source_max: 512,
+            handshake_secs_max: 10,
+        }
     }
 }
 
@@ -200,6 +207,7 @@ impl Settings {
         }
         for (field, value) in [
             ("api.connections_max", self.api.connections_max as u64),
+            ("api.connections_per_source_max", self.api.connections_per_source_max as u64),
             ("api.handshake_secs_max", self.api.handshake_secs_max),
             ("gate.connections_max", self.gate.connections_max as u64),
             ("gate.connections_per_source_max", self.gate.connections_per_source_max as u64),
@@ -257,8 +265,9 @@ pub fn default_file() -> String {
 [api]
 # Where the HTTPS API listens.
 listen = "{}"
-# Connections at a time; more are closed at once.
+# Connections at a time, in all and from one address; more are closed at once.
 # connections_max = {}
+# connections_per_source_max = {}
 # Seconds for a TLS handshake, and for the head of a request.
 # handshake_secs_max = {}
 
@@ -279,6 +288,7 @@ listen = "{}"
 "#,
         api.listen,
         api.connections_max,
+        api.connections_per_source_max,
         api.handshake_secs_max,
         gate.listen,
         gate.connections_max,
@@ -305,8 +315,8 @@ mod tests {
             .lines()
             .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).unwrap_or(line))
             .filter(|line| !line.starts_with("public_hosts"))
-            .map(|line| format!("{line}\n"))
-            .collect();
+            .collect::<Vec<_>>()
+            .join("\n");
         assert_eq!(parse(&uncommented).unwrap(), expected);
     }
 

@@ -19,7 +19,7 @@ use crate::profile::Connection;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A coordinator that says nothing for so long is gone; it covers the slowest single answer, not a whole upload.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
+const READ_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The longest answer that is read: a list of 20,000 devices has about 20 MiB.
 const ANSWER_LENGTH_MAX: usize = 64 * 1024 * 1024;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
 use takt_common::envelope::{EnvelopeError, PayloadType, Signers};
 use takt_common::order::{Action, ORDER_FORMAT, Order, Position, SnapshotRef};
 use takt_common::strict_json;
@@ -310,6 +311,9 @@ pub fn address(envelope: &[u8], standing: &Standing) -> Result<Addressed, Refusa
     let payload = Envelope::from_bytes(envelope)?.open(PayloadType::Order, standing.signers)?;
     let order: Order = strict_json::from_slice(&payload, payload.len())
         .map_err(|error| Refusal::Unreadable(error.to_string()))?;
+    if let Some(field) = not_understood(&payload, &order) {
+        return Err(Refusal::Unreadable(format!("unknown field '{field}'")));
+    }
     if order.format != ORDER_FORMAT {
         return Err(Refusal::Format { found: order.format });
     }
@@ -330,6 +334,30 @@ pub fn address(envelope: &[u8], standing: &Standing) -> Result<Addressed, Refusa
         _ => {}
     }
     Ok(Addressed { digest: Sha256Digest::of(&payload), order })
+}
+
+/// A field of the payload that reading it has passed over. `deny_unknown_fields` does not reach into variants without
+/// fields: serde takes `{"do":"install","force":true}` for a plain install.
+fn not_understood(payload: &[u8], order: &Order) -> Option<String> {
+    let sent: Value = serde_json::from_slice(payload).ok()?;
+    let understood: Value = serde_json::from_slice(&order.to_bytes()).ok()?;
+    extra_field(&sent, &understood)
+}
+
+/// The first field of `sent` that `known` does not have. As deep as [`strict_json`] lets documents be.
+fn extra_field(sent: &Value, known: &Value) -> Option<String> {
+    match (sent, known) {
+        (Value::Object(sent), Value::Object(known)) => {
+            sent.iter().find_map(|(field, value)| match known.get(field) {
+                None => Some(field.clone()),
+                Some(known) => extra_field(value, known),
+            })
+        }
+        (Value::Array(sent), Value::Array(known)) => {
+            sent.iter().zip(known).find_map(|(sent, known)| extra_field(sent, known))
+        }
+        _ => None,
+    }
 }
 
 /// A fixed set of targets, for tests and for planning without a repository.

@@ -89,28 +89,19 @@ pub fn find(command: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, LatchError
     if command.as_encoded_bytes().contains(&b'/') {
         return match named.metadata() {
             Ok(found) if executable(&found) => Ok(named.to_owned()),
-            Ok(_) => Err(LatchError::NotExecutable {
-                command: named.to_owned(),
-            }),
-            Err(_) => Err(LatchError::NotFound {
-                command: named.to_owned(),
-            }),
+            Ok(_) => Err(LatchError::NotExecutable { command: named.to_owned() }),
+            Err(_) => Err(LatchError::NotFound { command: named.to_owned() }),
         };
     }
     std::env::split_paths(path.unwrap_or(OsStr::new(PATH_DEFAULT)))
         .map(|folder| folder.join(named))
         .find(|file| file.metadata().is_ok_and(|found| executable(&found)))
-        .ok_or_else(|| LatchError::NotFound {
-            command: named.to_owned(),
-        })
+        .ok_or_else(|| LatchError::NotFound { command: named.to_owned() })
 }
 
 /// Returns once the latch is open.
 pub fn wait_open(latch: &Path) -> Result<(), LatchError> {
-    let trouble = |source| LatchError::Latch {
-        latch: latch.to_owned(),
-        source,
-    };
+    let trouble = |source| LatchError::Latch { latch: latch.to_owned(), source };
     loop {
         // The open of a closed latch blocks in the kernel until somebody opens it for writing.
         let mut file = File::open(latch).map_err(trouble)?;
@@ -143,24 +134,10 @@ mod tests {
         let path = Some(OsStr::new("/nowhere:/bin:/usr/bin"));
         assert_eq!(find(OsStr::new("sh"), path).unwrap(), Path::new("/bin/sh"));
         assert_eq!(find(OsStr::new("/bin/sh"), None).unwrap(), Path::new("/bin/sh"));
-        assert_eq!(
-            find(OsStr::new("no-such-command"), path).unwrap_err().exit_code(),
-            CODE_NOT_FOUND
-        );
-        assert_eq!(
-            find(OsStr::new("/bin/no-such-command"), path)
-                .unwrap_err()
-                .exit_code(),
-            CODE_NOT_FOUND
-        );
-        assert_eq!(
-            find(OsStr::new("/etc/passwd"), path).unwrap_err().exit_code(),
-            CODE_NOT_EXECUTABLE
-        );
-        assert_eq!(
-            find(OsStr::new("/etc"), path).unwrap_err().exit_code(),
-            CODE_NOT_EXECUTABLE
-        );
+        assert_eq!(find(OsStr::new("no-such-command"), path).unwrap_err().exit_code(), CODE_NOT_FOUND);
+        assert_eq!(find(OsStr::new("/bin/no-such-command"), path).unwrap_err().exit_code(), CODE_NOT_FOUND);
+        assert_eq!(find(OsStr::new("/etc/passwd"), path).unwrap_err().exit_code(), CODE_NOT_EXECUTABLE);
+        assert_eq!(find(OsStr::new("/etc"), path).unwrap_err().exit_code(), CODE_NOT_EXECUTABLE);
     }
 
     #[test]

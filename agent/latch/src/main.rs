@@ -10,10 +10,7 @@ use takt_latch::{LATCH, LatchError, MOUNT, command_of, find, wait_open};
 
 fn main() -> ExitCode {
     let Err(error) = run();
-    let cause = error
-        .source()
-        .map(|cause| format!(": {cause}"))
-        .unwrap_or_default();
+    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
     eprintln!("takt-latch: failed to {error}{cause}");
     ExitCode::from(error.exit_code())
 }
@@ -25,8 +22,5 @@ fn run() -> Result<std::convert::Infallible, LatchError> {
     wait_open(&Path::new(MOUNT).join(LATCH))?;
     // The command keeps the name it was called by; `exec` also gives it back the signals as they were.
     let source = Command::new(&file).arg0(&command).args(arguments).exec();
-    Err(LatchError::Run {
-        command: file,
-        source,
-    })
+    Err(LatchError::Run { command: file, source })
 }

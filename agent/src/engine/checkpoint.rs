@@ -18,9 +18,9 @@ use super::look::LOOK_LIMIT;
 use super::raw;
 
 /// How long a dump may take; the container stands still meanwhile.
-const CHECKPOINT_LIMIT: Duration = Duration::from_secs(120);
+const CHECKPOINT_LIMIT: Duration = Duration::from_mins(2);
 /// How long a restore may take.
-const RESTORE_LIMIT: Duration = Duration::from_secs(120);
+const RESTORE_LIMIT: Duration = Duration::from_mins(2);
 /// How long `criu check` may take; it takes 0.1 s here.
 const CHECK_LIMIT: Duration = Duration::from_secs(10);
 /// A fifth of all restores fail once with "content sha256… already exists" (moby#42900); none failed twice.

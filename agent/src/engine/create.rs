@@ -15,11 +15,11 @@ use super::process::Process;
 use super::spec::{Spec, image_command};
 
 /// How long creating may take: the engine copies what an image has in the place of a volume.
-const CREATE_LIMIT: Duration = Duration::from_secs(60);
+const CREATE_LIMIT: Duration = Duration::from_mins(1);
 /// How long starting may take.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long removing may take: the engine deletes everything that the container wrote.
-const REMOVE_LIMIT: Duration = Duration::from_secs(60);
+const REMOVE_LIMIT: Duration = Duration::from_mins(1);
 /// How long a started container may take to come to its latch.
 const LATCH_LIMIT: Duration = Duration::from_secs(10);
 

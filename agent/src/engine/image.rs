@@ -20,9 +20,9 @@ use super::look::LOOK_LIMIT;
 use super::spec::filter;
 
 /// How long loading may take: a large image on slow storage.
-const LOAD_LIMIT: Duration = Duration::from_secs(30 * 60);
+const LOAD_LIMIT: Duration = Duration::from_mins(30);
 /// How long removing may take.
-const REMOVE_LIMIT: Duration = Duration::from_secs(60);
+const REMOVE_LIMIT: Duration = Duration::from_mins(1);
 /// How much of an archive is in memory at a time.
 const PIECE_LENGTH: usize = 64 * 1024;
 /// What the engine says before the id or the name of what it has loaded.

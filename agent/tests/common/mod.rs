@@ -27,9 +27,9 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// The engine's socket. These tests cannot run without one.
 pub(crate) fn socket() -> PathBuf {
     let socket = std::env::var_os(SOCKET_VARIABLE);
-    socket.map(PathBuf::from).unwrap_or_else(|| {
-        panic!("this test needs a container engine: run it as 'tests/env/with-engine.sh cargo test -p takt-agent'")
-    })
+    socket
+        .expect("this test needs a container engine: run it as 'tests/env/with-engine.sh cargo test -p takt-agent'")
+        .into()
 }
 
 /// The static latch, built once.
@@ -176,17 +176,19 @@ impl Device {
         let body = self.get("/counter").unwrap();
         body.split("\"counter\":").nth(1).unwrap().split(',').next().unwrap().parse().unwrap()
     }
+}
 
-    pub(crate) fn docker(&self, arguments: &[&str]) -> String {
-        let socket = format!("unix://{}", socket().display());
-        let output = Command::new("docker").arg("--host").arg(socket).args(arguments).output().unwrap();
-        assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    }
+/// What a `docker` command says; the test fails when it does.
+pub(crate) fn docker(arguments: &[&str]) -> String {
+    let socket = format!("unix://{}", socket().display());
+    let output = Command::new("docker").arg("--host").arg(socket).args(arguments).output().unwrap();
+    assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 impl Drop for Device {
     fn drop(&mut self) {
+        // A clean-up that fails must not hide why the test did.
         let docker = |arguments: &[&str]| {
             let socket = format!("unix://{}", socket().display());
             let output = Command::new("docker").arg("--host").arg(socket).args(arguments).output();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use takt_store::{Batch, Opened, Options, Origin, SledStore, Store, StoreError, VALUE_BYTES_MAX};
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 fn open(path: &Path) -> Opened {
     SledStore::open(path, &Options::default()).unwrap()

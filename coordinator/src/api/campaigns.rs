@@ -42,12 +42,12 @@ fn start_now(state: &Coordinator, request: &CampaignRequest, now: UnixTime) -> R
     let bytes = campaign.to_bytes().len();
     if bytes + GROWTH_BYTES > CAMPAIGN_BYTES_MAX {
         let devices = campaign.view().devices.len();
-        return Err(Refused::refused(format!(
+        return Err(Refused::rule(format!(
             "field 'devices': {devices} devices are too many for one campaign ({bytes} bytes); start several"
         )));
     }
     let together = CommitTogether::new(Batch::new()).with_campaign(None, &campaign);
-    let Some(together) = together else { return Err(Refused::refused("the campaign is too large")) };
+    let Some(together) = together else { return Err(Refused::rule("the campaign is too large")) };
     match state.registry.commit(together) {
         Ok(()) => {}
         Err(error) if error.is_conflict() => {
@@ -126,7 +126,7 @@ fn control_now(state: &Coordinator, name: &Name, control: Control) -> Result<Cam
         let stored = stored.ok_or_else(|| Refused::not_found(format!("there is no campaign '{name}'")))?;
         let changed = control(&stored.campaign, clock::now())?;
         let together = CommitTogether::new(Batch::new()).with_campaign(Some(&stored), &changed);
-        let Some(together) = together else { return Err(Refused::refused("the campaign is too large")) };
+        let Some(together) = together else { return Err(Refused::rule("the campaign is too large")) };
         match state.registry.commit(together) {
             Ok(()) => return Ok(view(state, &changed)),
             // The engine has brought it on meanwhile: look again.

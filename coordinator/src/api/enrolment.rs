@@ -33,11 +33,11 @@ pub(super) async fn token(
     JsonBody(request): JsonBody<TokenRequest, SMALL_BODY_MAX>,
 ) -> Result<(StatusCode, Json<TokenResponse>), Refused> {
     if request.uses == 0 {
-        return Err(Refused::refused("field 'uses': a token must be good for at least 1 device"));
+        return Err(Refused::rule("field 'uses': a token must be good for at least 1 device"));
     }
     if !(1..=VALID_SECS_MAX).contains(&request.valid_secs) {
         let (given, max) = (request.valid_secs, VALID_SECS_MAX);
-        return Err(Refused::refused(format!("field 'valid_secs': {given} is not between 1 and {max}")));
+        return Err(Refused::rule(format!("field 'valid_secs': {given} is not between 1 and {max}")));
     }
     let now = clock::now();
     let not_after = now + Duration::from_secs(request.valid_secs);

@@ -1,6 +1,7 @@
 //! What handlers take out of a request: who calls, and JSON bodies of a limited size.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts};
@@ -13,6 +14,9 @@ use super::problem::Refused;
 use crate::caller::Caller;
 use crate::coordinator::Coordinator;
 use crate::token;
+
+/// The time for a JSON body: 8 MiB at 1 Mbit/s, rounded up.
+const BODY_TIME_MAX: Duration = Duration::from_secs(90);
 
 /// The caller has the operator's token.
 #[derive(Debug, Clone, Copy)]
@@ -83,7 +87,14 @@ impl<T: DeserializeOwned, const MAX: usize> FromRequest<Arc<Coordinator>> for Js
     type Rejection = Refused;
 
     async fn from_request(request: Request<Body>, _: &Arc<Coordinator>) -> Result<Self, Refused> {
-        let bytes = axum::body::to_bytes(request.into_body(), MAX).await.map_err(|error| {
+        let read = tokio::time::timeout(BODY_TIME_MAX, axum::body::to_bytes(request.into_body(), MAX));
+        let Ok(read) = read.await else {
+            return Err(Refused::too_slow(format!(
+                "the body did not come within {} seconds",
+                BODY_TIME_MAX.as_secs()
+            )));
+        };
+        let bytes = read.map_err(|error| {
             // The library says both in one type; a length limit is by far the likelier one.
             Refused::too_large(format!("the body could not be read up to its limit of {MAX} bytes: {error}"))
         })?;

@@ -87,7 +87,8 @@ async fn metrics(_: Operator, State(state): State<Arc<Coordinator>>) -> String {
     ]
     .iter()
     .map(|(name, kind, help, value)| format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"))
-    .collect()
+    .collect::<Vec<_>>()
+    .concat()
 }
 
 async fn no_such_path(uri: Uri) -> Refused {

@@ -47,7 +47,7 @@ impl Refused {
     }
 
     /// Readable, but refused by a rule.
-    pub(super) fn refused(detail: impl Into<String>) -> Self {
+    pub(super) fn rule(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "refused", "A rule refuses the request", detail)
     }
 
@@ -59,6 +59,11 @@ impl Refused {
     /// A body larger than is taken.
     pub(super) fn too_large(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request is too large", detail)
+    }
+
+    /// A body that does not come.
+    pub(super) fn too_slow(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "too-slow", "The request took too long", detail)
     }
 
     /// `Content-Length` is missing.
@@ -144,7 +149,7 @@ impl From<DomainError> for Refused {
     fn from(error: DomainError) -> Self {
         match error {
             DomainError::Registry(error) => error.into(),
-            DomainError::Graph(_) | DomainError::Drm(_) => Self::refused(sentence(&error)),
+            DomainError::Graph(_) | DomainError::Drm(_) => Self::rule(sentence(&error)),
         }
     }
 }
@@ -154,7 +159,7 @@ impl From<RepositoryError> for Refused {
         match error {
             RepositoryError::File(error) => error.into(),
             RepositoryError::Published(_) => Self::conflict(sentence(&error)),
-            error => Self::refused(sentence(&error)),
+            error => Self::rule(sentence(&error)),
         }
     }
 }
@@ -178,7 +183,7 @@ impl From<UploadError> for Refused {
         match error {
             UploadError::TooLarge { .. } => Self::too_large(sentence(&error)),
             UploadError::Interrupted { .. } => Self::malformed(sentence(&error)),
-            UploadError::Digest { .. } => Self::refused(sentence(&error)),
+            UploadError::Digest { .. } => Self::rule(sentence(&error)),
             UploadError::Full { .. } => Self::storage_full(sentence(&error)),
             UploadError::File(error) => error.into(),
         }
@@ -189,7 +194,7 @@ impl From<OrderError> for Refused {
     fn from(error: OrderError) -> Self {
         match error {
             OrderError::ManifestFile { .. } => Self::internal(&error),
-            error => Self::refused(sentence(&error)),
+            error => Self::rule(sentence(&error)),
         }
     }
 }
@@ -198,7 +203,7 @@ impl From<OpenError> for Refused {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::NameTaken(_) | OpenError::Busy { .. } => Self::conflict(sentence(&error)),
-            error => Self::refused(sentence(&error)),
+            error => Self::rule(sentence(&error)),
         }
     }
 }

@@ -23,7 +23,7 @@ pub(super) async fn put(
     JsonBody(upload): JsonBody<RepositoryUpload, UPLOAD_MAX>,
 ) -> Result<StatusCode, Refused> {
     if upload.documents.is_empty() {
-        return Err(Refused::refused("field 'documents': at least one document is expected"));
+        return Err(Refused::rule("field 'documents': at least one document is expected"));
     }
     let names: Vec<String> = upload.documents.keys().cloned().collect();
     let publish = state.clone();
@@ -43,14 +43,10 @@ pub(super) async fn get(
     Path(name): Path<String>,
 ) -> Result<Response, Refused> {
     let asked = name.clone();
-    match blocking(move || state.repository.read(&asked)).await? {
-        Some(bytes) => {
-            let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")];
-            Ok((headers, bytes).into_response())
-        }
-        None => {
-            let name: String = name.chars().take(80).collect();
-            Err(Refused::not_found(format!("document '{name}' is not published")))
-        }
+    if let Some(bytes) = blocking(move || state.repository.read(&asked)).await? {
+        let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")];
+        return Ok((headers, bytes).into_response());
     }
+    let name: String = name.chars().take(80).collect();
+    Err(Refused::not_found(format!("document '{name}' is not published")))
 }

@@ -68,7 +68,7 @@ impl Default for GateLimits {
             in_flight_max: 16,
             sink_deadline: Duration::from_secs(30),
             write_deadline: Duration::from_secs(20),
-            idle_max: Duration::from_secs(30 * 60),
+            idle_max: Duration::from_mins(30),
             subscriptions_max: 8,
             takeovers_burst: 5,
             takeover_interval: Duration::from_secs(15),

@@ -128,3 +128,52 @@ impl Ends {
         timeout(PATIENCE, forgotten).await.map_err(|_| RouterGone)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::limits::GateLimits;
+    use super::super::policy::SessionKind;
+    use super::super::router::LogSize;
+    use super::*;
+
+    async fn router() -> Arc<Router> {
+        let start = || Router::start(&GateLimits::default(), LogSize::DEVICES);
+        Arc::new(tokio::task::spawn_blocking(start).await.unwrap().unwrap().0)
+    }
+
+    async fn link(router: &Arc<Router>) -> Link {
+        router.link("", SessionKind::Clean, PATIENCE).await.unwrap().0
+    }
+
+    #[tokio::test]
+    async fn the_router_forgets_a_link_that_said_goodbye() {
+        let router = router().await;
+        let mut link = link(&router).await;
+        let ends = link.ends_mut().unwrap();
+        ends.end().await.unwrap();
+        let next = timeout(PATIENCE, ends.rx.next()).await;
+        assert!(next.expect("nothing more comes, and that at once").is_err());
+        link.ends.take();
+        router.ping().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_link_that_is_dropped_gives_its_name_back() {
+        let router = router().await;
+        let name = |link: &Link| link.ends.as_ref().unwrap().name.to_string();
+        let (first, second) = (link(&router).await, link(&router).await);
+        assert_eq!((name(&first), name(&second)), ("link-0".to_owned(), "link-1".to_owned()));
+        drop(first);
+        let mut tick = tokio::time::interval(Duration::from_millis(5));
+        let mut kept = Vec::new();
+        let again = async {
+            // The others keep their names, so only the one that was dropped can come again.
+            while kept.last().is_none_or(|last| name(last) != "link-0") {
+                tick.tick().await;
+                kept.push(link(&router).await);
+            }
+        };
+        timeout(PATIENCE, again).await.expect("the name comes back");
+        second.close().await;
+    }
+}

@@ -196,7 +196,7 @@ mod tests {
     fn limits() -> GateLimits {
         GateLimits {
             takeovers_burst: 2,
-            takeover_interval: Duration::from_secs(60),
+            takeover_interval: Duration::from_mins(1),
             takeover_deadline: Duration::from_millis(200),
             ..GateLimits::default()
         }

@@ -148,10 +148,12 @@ impl Registry {
     /// Commits the whole of it, or nothing.
     pub fn commit(&self, together: CommitTogether) -> Result<(), RegistryError> {
         let CommitTogether { batch, changed } = together;
-        let committed = self.store.commit(batch);
+        let committed = self.commit_batch(batch);
         match &committed {
             Ok(()) => {
-                changed.into_iter().for_each(|after| self.devices.settle(after));
+                for after in changed {
+                    self.devices.settle(after);
+                }
             }
             Err(StoreError::Conflict { .. }) => {
                 for after in changed {

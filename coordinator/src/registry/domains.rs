@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use takt_common::Name;
 use takt_common::api::{DrmSpec, GraphSpec};
 use takt_planner::{DomainGraph, GraphError, RedundancyError, RedundancyMatrix};
-use takt_store::{Batch, Store as _, StoreJson as _};
+use takt_store::{Batch, StoreJson as _};
 
 use super::{Registry, RegistryError, keys};
 
@@ -59,6 +59,6 @@ impl Registry {
     }
 
     fn set_document<T: Serialize>(&self, key: String, document: &T) -> Result<(), RegistryError> {
-        Ok(self.store().commit(Batch::new().put_json(key, document)?)?)
+        Ok(self.commit_batch(Batch::new().put_json(key, document)?)?)
     }
 }

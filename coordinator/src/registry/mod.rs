@@ -10,8 +10,9 @@ mod record;
 mod tokens;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use takt_store::{SledStore, StoreError};
+use takt_store::{Batch, SledStore, Store as _, StoreError};
 
 pub use campaigns::{CAMPAIGN_BYTES_MAX, StoredCampaign};
 pub use devices::{Change, CommitTogether, DeviceStore};
@@ -59,13 +60,14 @@ impl RegistryError {
 pub struct Registry {
     store: Arc<SledStore>,
     devices: DeviceStore,
+    failed: AtomicBool,
 }
 
 impl Registry {
     /// Reads all devices.
     pub fn open(store: Arc<SledStore>) -> Result<Self, RegistryError> {
         let devices = DeviceStore::load(&store)?;
-        Ok(Self { store, devices })
+        Ok(Self { store, devices, failed: AtomicBool::new(false) })
     }
 
     /// The devices.
@@ -73,9 +75,25 @@ impl Registry {
         &self.devices
     }
 
-    /// The store beneath.
+    /// The store beneath, for reading.
     pub fn store(&self) -> &SledStore {
         &self.store
+    }
+
+    /// True when a commit has failed, so that what is on disk is unknown until the store is opened again.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Commits a batch, or nothing.
+    fn commit_batch(&self, batch: Batch) -> Result<(), StoreError> {
+        let committed = self.store.commit(batch);
+        if let Err(StoreError::Commit { .. } | StoreError::Panicked { .. } | StoreError::Poisoned { .. }) =
+            &committed
+        {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        committed
     }
 }
 

@@ -46,7 +46,7 @@ impl Registry {
                 batch = batch.delete(key);
             }
         }
-        Ok(self.store().commit(batch)?)
+        Ok(self.commit_batch(batch)?)
     }
 
     /// The token with this secret, if it admits a device now.

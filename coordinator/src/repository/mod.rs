@@ -199,13 +199,10 @@ impl Repository {
     /// Verifies what is in `overlay` and adds the new timestamp to it.
     fn check(&self, overlay: &mut Overlay, now: UnixTime) -> Result<Published, RepositoryError> {
         let mut packages = self.roots(overlay)?;
-        if let Some(roots) = &packages {
-            if let Some((version, snapshot)) = self.snapshot(overlay)? {
-                let timestamp = self.timestamp(&snapshot_file(version), &snapshot, now)?;
-                overlay.set_timestamp(timestamp);
-                let fetch = |name: &str| overlay.get(name);
-                packages = Some(Arc::new(roots.refreshed(now, |need| fetch(&need.name))?));
-            }
+        if let (Some(roots), Some((version, snapshot))) = (&packages, self.snapshot(overlay)?) {
+            let timestamp = self.timestamp(&snapshot_file(version), &snapshot, now)?;
+            overlay.set_timestamp(timestamp);
+            packages = Some(Arc::new(roots.refreshed(now, |need| overlay.get(&need.name))?));
         }
         let director = self.director(overlay)?;
         if let Some(unused) = overlay.unused() {

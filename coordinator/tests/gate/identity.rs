@@ -145,7 +145,7 @@ async fn a_device_is_cut_also_while_it_is_stuck() {
 async fn of_two_clients_with_one_id_the_newer_stays_and_clones_are_reported() {
     let world = World::new(GateLimits {
         takeovers_burst: 3,
-        takeover_interval: Duration::from_secs(3_600),
+        takeover_interval: Duration::from_hours(1),
         ..GateLimits::default()
     })
     .await;

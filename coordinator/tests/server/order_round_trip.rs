@@ -233,7 +233,7 @@ async fn a_release_that_is_not_whole_or_not_published_starts_no_campaign() {
 
 /// Plays a whole campaign of three devices; the coordinator is killed wherever `kill` says so, by the number of the step.
 async fn campaign_with_kills(kill: impl Fn(usize) -> bool) {
-    let mut world = World::start_process("[orders]\nresend_secs = 1\n").await;
+    let mut world = World::start_process("[orders]\nresend_secs = 1\n");
     world.init_trust().await;
     let release = world.publish_release("1.0.0", 1).await;
     let order_key = order_key(&world).await;
@@ -249,7 +249,7 @@ async fn campaign_with_kills(kill: impl Fn(usize) -> bool) {
         for part in 0..3 {
             step += 1;
             if kill(step) {
-                world.kill_and_go_on().await;
+                world.kill_and_go_on();
             }
             device.enrolled.broker = format!("localhost:{}", world.gate.port());
             let mut online = device.connect().await;
@@ -273,7 +273,7 @@ async fn campaign_with_kills(kill: impl Fn(usize) -> bool) {
         }
     }
     if kill(0) {
-        world.kill_and_go_on().await;
+        world.kill_and_go_on();
     }
     let view = until_state(&world, "killed", CampaignState::Finished).await;
     assert_eq!(view.devices.len(), 3);

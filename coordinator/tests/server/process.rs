@@ -5,7 +5,9 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::support::{client, command, settings_text, spawn_and_listen, terminate};
+use takt_common::Sha256Digest;
+
+use crate::support::{client, command, listen, problem, settings_text, spawn_and_listen, terminate};
 
 fn refused(config: &Path) -> (i32, String) {
     let Output { status, stderr, .. } = command(config).output().unwrap();
@@ -34,8 +36,8 @@ async fn a_first_start_makes_everything_and_says_what_to_do_next() {
     let profile: toml::Table =
         toml::from_str(&fs::read_to_string(folder.path().join("operator.toml")).unwrap()).unwrap();
     let url = profile["url"].as_str().unwrap();
-    let client =
-        client(&folder.path().join(profile["ca"].as_str().unwrap()).parent().unwrap().to_owned(), None);
+    assert_eq!(profile["ca"].as_str(), Some("ca.pem"));
+    let client = client(folder.path(), None);
     let devices = client.get(format!("{url}/api/v1/devices")).bearer_auth(profile["token"].as_str().unwrap());
     let devices = devices.send().await.unwrap();
     assert_eq!((devices.status().as_u16(), devices.text().await.unwrap().as_str()), (200, "[]"));
@@ -46,6 +48,44 @@ async fn a_first_start_makes_everything_and_says_what_to_do_next() {
     let (child, lines) = spawn_and_listen(&config);
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert_eq!(fs::read(folder.path().join("order.key")).unwrap(), key);
+    assert_eq!(terminate(child), 0);
+}
+
+/// In a mount namespace of its own, with an artifact store of one megabyte. `unshare` and `mount` need a user namespace
+/// or root; this fails where neither is allowed.
+#[tokio::test]
+async fn a_full_disk_refuses_the_upload_with_507_and_keeps_nothing_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("coordinator.toml");
+    fs::write(&config, settings_text("")).unwrap();
+    let small = folder.path().join("artifacts");
+    fs::create_dir(&small).unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size=1m small '{}' && exec \"$0\" serve --config '{}'",
+        small.display(),
+        config.display()
+    );
+    let mut unshare = std::process::Command::new("unshare");
+    unshare
+        .args(["--mount", "--map-root-user", "sh", "-c", &script])
+        .arg(env!("CARGO_BIN_EXE_takt-coordinator"));
+    let (child, _) = listen(unshare.env("TAKT_LOG", "warn"));
+    let profile: toml::Table =
+        toml::from_str(&fs::read_to_string(folder.path().join("operator.toml")).unwrap()).unwrap();
+    let url = profile["url"].as_str().unwrap();
+    let token = profile["token"].as_str().unwrap();
+    let client = client(folder.path(), None);
+    let put = |bytes: Vec<u8>| {
+        let path = format!("{url}/api/v1/artifacts/{}", Sha256Digest::of(&bytes));
+        client.put(path).bearer_auth(token).body(bytes).send()
+    };
+    for _ in 0..2 {
+        let answer = problem(put(vec![1; 3 << 20]).await.unwrap()).await;
+        assert_eq!(answer.status, 507);
+        assert!(answer.detail.contains("full") && answer.kind.ends_with("storage-full"), "{answer:?}");
+    }
+    // Nothing of them is left: what fits still fits.
+    assert_eq!(put(vec![2; 900 << 10]).await.unwrap().status(), 201);
     assert_eq!(terminate(child), 0);
 }
 

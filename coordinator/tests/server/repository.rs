@@ -80,7 +80,7 @@ async fn every_bad_document_is_refused_by_name_and_leaves_no_trace() {
     let keys: CoordinatorKeys = world.get("/api/v1/keys").await;
     let foreign_order = DirectorSpec {
         epoch: 2,
-        expires: now + std::time::Duration::from_secs(86_400),
+        expires: now + std::time::Duration::from_hours(24),
         root: role(&[&world.publisher.key]),
         order: role(&[&stranger]),
     };

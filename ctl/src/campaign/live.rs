@@ -23,10 +23,10 @@ impl Live {
 
     /// Draws the table and the bar.
     pub(super) fn draw(&self, table: &[String], done: usize, all: usize, note: &str) {
-        self.bar.set_length(all as u64);
-        self.bar.set_position(done as u64);
         self.bar.set_prefix(table.join("\n"));
         self.bar.set_message(note.to_owned());
+        self.bar.set_length(all as u64);
+        self.bar.set_position(done as u64);
         self.bar.tick();
     }
 

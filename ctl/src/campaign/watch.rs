@@ -109,14 +109,15 @@ async fn follow(name: &Name, api: &Api, output: Output, screen: &Screen) -> Resu
         match api.get::<CampaignView>(&path(name)).await {
             Ok(mut campaign) => {
                 failed_looks = 0;
+                // The picture comes first: events push it down, and there is none to push before it was drawn.
+                if let Screen::Live(live) = screen {
+                    draw(live, &campaign, &reported(&campaign, api).await, "", output);
+                }
                 for event in news::since(&seen, &campaign.events) {
                     tell(event, output, screen)?;
                 }
                 if matches!(campaign.state, CampaignState::Aborted | CampaignState::Finished) {
                     return Ok(campaign);
-                }
-                if let Screen::Live(live) = screen {
-                    draw(live, &campaign, &reported(&campaign, api).await, "", output);
                 }
                 seen = std::mem::take(&mut campaign.events);
                 last = Some(campaign);

@@ -1,7 +1,5 @@
 //! Bringing a trust folder up to what is published, verified from its own root on.
 
-use std::path::PathBuf;
-
 use takt_common::UnixTime;
 use takt_trust::document::DOCUMENT_LENGTH_MAX;
 use takt_trust::names::TIMESTAMP_FILE;
@@ -51,12 +49,11 @@ pub enum FetchError {
     },
     /// Somebody else published first.
     #[error(
-        "{} differs from the published one: another publisher was first; delete it and sign again",
-        path.display()
+        "not as published: {paths}; another publisher was first, so delete what is named here and sign again"
     )]
     Overtaken {
-        /// The local file.
-        path: PathBuf,
+        /// The local files.
+        paths: String,
     },
 }
 
@@ -90,27 +87,30 @@ pub async fn fetch(dir: &TrustDir, api: &Api, now: UnixTime) -> Result<Fetched, 
         refresh.provide(bytes).map_err(refused)?;
     }
     refresh.finish().map_err(refused)?;
+    let mut overtaken = Vec::new();
     for (name, bytes) in &came {
-        take(dir, name, bytes)?;
+        if !is_ours(dir, name, bytes)? {
+            overtaken.push(dir.path(name).display().to_string());
+        }
+    }
+    if !overtaken.is_empty() {
+        return Err(FetchError::Overtaken { paths: overtaken.join(", ") });
+    }
+    for (name, bytes) in &came {
+        file::replace(&dir.path(name), bytes)?;
     }
     Ok(Fetched::UpToDate)
 }
 
-/// Stores a verified document; a local one may only differ from it in its signatures.
-fn take(dir: &TrustDir, name: &str, bytes: &[u8]) -> Result<(), FetchError> {
+/// Whether a verified document may take the place of the local one, which may only differ from it in its signatures.
+fn is_ours(dir: &TrustDir, name: &str, bytes: &[u8]) -> Result<bool, FetchError> {
     let path = dir.path(name);
-    if path.exists() {
-        let local = file::read_bytes(&path, DOCUMENT_LENGTH_MAX as u64)?;
-        if local == bytes {
-            return Ok(());
-        }
-        let document = |bytes: &[u8]| {
-            Document::from_bytes(bytes)
-                .map_err(|source| FetchError::Document { file: name.to_owned(), source })
-        };
-        if document(bytes)?.join(&document(&local)?).is_err() {
-            return Err(FetchError::Overtaken { path });
-        }
+    if !path.exists() {
+        return Ok(true);
     }
-    Ok(file::replace(&path, bytes)?)
+    let document = |bytes: &[u8]| {
+        Document::from_bytes(bytes).map_err(|source| FetchError::Document { file: name.to_owned(), source })
+    };
+    let local = file::read_bytes(&path, DOCUMENT_LENGTH_MAX as u64)?;
+    Ok(local == bytes || document(bytes)?.join(&document(&local)?).is_ok())
 }

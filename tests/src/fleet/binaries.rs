@@ -45,7 +45,8 @@ fn folder() -> Result<PathBuf, FleetError> {
     if let Some(folder) = std::env::var_os(FOLDER_VARIABLE) {
         return Ok(folder.into());
     }
-    let own = std::env::current_exe().map_err(FleetError::file("find the running program", "/proc/self/exe"))?;
+    let own =
+        std::env::current_exe().map_err(FleetError::file("find the running program", "/proc/self/exe"))?;
     let folder = own.parent().unwrap_or(Path::new("/"));
     // Tests lie in a folder below that of the programs.
     Ok(if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder }.to_owned())

@@ -71,7 +71,10 @@ impl Device {
             ("vars", table(vars)),
             ("stand_in_vars", table(stand_in_vars)),
             // A machine that runs a whole fleet and its build beside it is busier than a device may be.
-            ("limits", Value::Table([("load_per_cpu_max".to_owned(), Value::Float(1_000.0))].into_iter().collect())),
+            (
+                "limits",
+                Value::Table([("load_per_cpu_max".to_owned(), Value::Float(1_000.0))].into_iter().collect()),
+            ),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into_iter()

@@ -66,7 +66,8 @@ impl ReleaseSpec {
         recipe.env.push(("FLEET".into(), mark.into()));
         recipe.ballast_bytes = self.ballast_bytes;
         recipe.build(&archive)?;
-        let (archive, out) = (archive.display().to_string(), folder.join(&self.version).display().to_string());
+        let (archive, out) =
+            (archive.display().to_string(), folder.join(&self.version).display().to_string());
         let (start, probation) = (self.start_secs.to_string(), self.probation_secs.to_string());
         let (interval, documents) = (self.interval_millis.to_string(), trust.documents());
         let options = [

@@ -58,7 +58,10 @@ impl Seen {
     fn answered(&mut self, answer: Answer, at: Duration) {
         let Answer { version, counter, device } = answer;
         let going = self.spells.last_mut().filter(|spell| {
-            !self.broken && spell.version == version && spell.device == device && spell.counter_last <= counter
+            !self.broken
+                && spell.version == version
+                && spell.device == device
+                && spell.counter_last <= counter
         });
         self.broken = false;
         if let Some(spell) = going {
@@ -67,7 +70,15 @@ impl Seen {
             spell.answers += 1;
         } else {
             let (counter_first, counter_last) = (counter, counter);
-            self.spells.push(Spell { version, device, counter_first, counter_last, from: at, to: at, answers: 1 });
+            self.spells.push(Spell {
+                version,
+                device,
+                counter_first,
+                counter_last,
+                from: at,
+                to: at,
+                answers: 1,
+            });
         }
     }
 }
@@ -166,7 +177,8 @@ mod tests {
         seen.answered(answer("1", 7), at(102));
         seen.answered(answer("2", 7), at(104));
         seen.answered(answer("2", 0), at(105));
-        let told: Vec<_> = seen.spells.iter().map(|s| (s.version.as_str(), s.counter_first, s.counter_last)).collect();
+        let told: Vec<_> =
+            seen.spells.iter().map(|s| (s.version.as_str(), s.counter_first, s.counter_last)).collect();
         assert_eq!(told, [("1", 5, 7), ("1", 7, 7), ("2", 7, 7), ("2", 0, 0)]);
         let gap = Gap { before: seen.spells[0].clone(), after: seen.spells[1].clone() };
         assert_eq!(gap.downtime(), at(100));

@@ -107,7 +107,7 @@ impl Fleet {
             device.check()?;
             let view = self.view(device.name())?;
             let ready = view.online && view.phase.is_some() && view.health.is_some();
-            Ok(if ready { Ok(view) } else { Err(format!("online is {}", view.online)) })
+            Ok(if ready { Ok(view) } else { Err(format!("online {}, phase {:?}, health sample {}", view.online, view.phase, view.health.is_some())) })
         })
     }
 

@@ -89,7 +89,7 @@ fn an_export_that_finds_no_room_leaves_the_store_and_the_last_export_alone() {
     store.export_if_due(Duration::ZERO).unwrap().unwrap();
     store.commit(Batch::new().put("a", "2")).unwrap();
     disk.set_trouble(Trouble::Full);
-    let day = Duration::from_secs(24 * 3600);
+    let day = Duration::from_hours(24);
     let error = store.export_if_due(day).unwrap_err();
     assert!(error.to_string().contains("export.new"), "{error}");
     disk.set_trouble(Trouble::None);

@@ -14,9 +14,9 @@ use takt_store_proof::trial::{Ended, Kind, Record, Run, Trial, Violation};
 /// Cuts on one image before the next begins: enough for its log to be cleaned and used again.
 const CUTS_PER_IMAGE: u64 = 50;
 /// Opening, examining and closing a store changes the disk about so often.
-const START_CHANGES: u64 = 45;
+const START_CHANGES: u64 = 14;
 /// A cut comes at the latest after so many changes.
-const LOAD_CHANGES: u64 = 700;
+const LOAD_CHANGES: u64 = 250;
 /// Images that are tried at once.
 const THREADS: u64 = 2;
 

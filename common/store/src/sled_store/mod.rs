@@ -35,7 +35,7 @@ pub const CACHE_BYTES_DEFAULT: u64 = 2 * 1024 * 1024;
 /// Above this a page cache brings nothing to stores of our size.
 pub const CACHE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// How much a damaged database may lose at most, when exports are asked for in time.
-pub const EXPORT_EVERY_DEFAULT: Duration = Duration::from_secs(60 * 60);
+pub const EXPORT_EVERY_DEFAULT: Duration = Duration::from_hours(1);
 
 /// Settings of a [`SledStore`].
 #[derive(Debug, Clone, PartialEq, Eq)]

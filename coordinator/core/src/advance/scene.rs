@@ -104,7 +104,7 @@ impl<'a> Scene<'a> {
 
     /// Why the device cannot take an order of its own now.
     pub(crate) fn not_free(&self, state: &DeviceState) -> Option<String> {
-        if let Some(order) = state.order.as_ref().filter(|_| false) {
+        if let Some(order) = &state.order {
             return Some(format!("its order {} ({}) has not ended", order.position, order.action));
         }
         let device = state.standing_in_for?;

@@ -165,10 +165,11 @@ impl Online {
         let heard = async {
             loop {
                 let event = self.events.poll().await.expect("the connection stands");
-                if let Event::Incoming(Packet::Publish(publish)) = event {
-                    if publish.topic == topic {
+                match event {
+                    Event::Incoming(Packet::Publish(publish)) if publish.topic == topic => {
                         return publish.payload.to_vec();
                     }
+                    _ => {}
                 }
             }
         };

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 /// Longer than anything here takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-const YEAR: Duration = Duration::from_secs(365 * 86_400);
+const YEAR: Duration = Duration::from_hours(365 * 24);
 
 pub struct World {
     pub folder: TempDir,
@@ -120,7 +120,7 @@ impl World {
     }
 
     /// As a process of its own, which can be killed.
-    pub async fn start_process(tables: &str) -> Self {
+    pub fn start_process(tables: &str) -> Self {
         let mut world = Self::new(&settings_text(tables));
         std::fs::write(world.data().join("coordinator.toml"), &world.settings).unwrap();
         world.spawn();
@@ -128,7 +128,7 @@ impl World {
     }
 
     /// SIGKILL, and a new start.
-    pub async fn kill_and_go_on(&mut self) {
+    pub fn kill_and_go_on(&mut self) {
         let Some(Runs::Process(mut child)) = self.running.take() else { panic!("it is not a process") };
         child.kill().unwrap();
         child.wait().unwrap();
@@ -350,7 +350,11 @@ pub fn command(config: &Path) -> Command {
 
 /// Starts the binary and reads what it says until it says where it listens.
 pub fn spawn_and_listen(config: &Path) -> (Child, Vec<String>) {
-    let mut child = command(config).stdout(Stdio::piped()).spawn().unwrap();
+    listen(&mut command(config))
+}
+
+pub fn listen(command: &mut Command) -> (Child, Vec<String>) {
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = Vec::new();
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         lines.push(line.unwrap());

@@ -16,6 +16,10 @@ use super::mount::Power;
 /// Nothing changes behind the kernel's back while a disk is mounted.
 const TTL: Duration = Duration::from_secs(3600);
 
+/// Every read and write is asked of us as the program made it, whole and at once; a program that maps a file for
+/// writing is refused, so nothing can reach a file unseen.
+const OPENED: FopenFlags = FopenFlags::FOPEN_DIRECT_IO;
+
 #[derive(Debug)]
 pub(super) struct Service(pub(super) Arc<Power>);
 
@@ -130,7 +134,7 @@ impl Filesystem for Service {
         });
         match answer {
             Ok(attributes) => {
-                reply.created(&TTL, &attributes, Generation(0), FileHandle(0), FopenFlags::empty());
+                reply.created(&TTL, &attributes, Generation(0), FileHandle(0), OPENED);
             }
             Err(error) => reply.error(error),
         }
@@ -164,7 +168,7 @@ impl Filesystem for Service {
 
     fn open(&self, _: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         match self.0.look(|image| image.file(ino.0).map(|_| ())) {
-            Ok(()) => reply.opened(FileHandle(0), FopenFlags::empty()),
+            Ok(()) => reply.opened(FileHandle(0), OPENED),
             Err(error) => reply.error(error),
         }
     }
