@@ -101,7 +101,7 @@ impl CommitTogether {
         self
     }
 
-    /// Keeps a report's envelope; of the older ones enough go that at most [`REPORTS_KEPT`] stay, and those of a fork
+    /// Keeps a report's envelope; of the older ones enough go that at most 64 stay, and those of a fork
     /// that has been left go too.
     #[must_use]
     pub fn with_report(self, device: DeviceId, sequence: u64, abandoned: &[u64], envelope: &[u8]) -> Self {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use takt_common::{Name, Sha256Digest, UnixTime};
-use takt_store::{Batch, Store as _, StoreJson as _};
+use takt_store::{Batch, StoreJson as _};
 
 use super::{CommitTogether, PAGE, Registry, RegistryError, keys};
 

@@ -44,7 +44,7 @@ pub struct World {
 /// How the coordinator runs.
 enum Runs {
     Here(Running, CancellationToken),
-    Process(Child),
+    Process(Process),
 }
 
 /// The people who sign what may run and who may order.
@@ -129,9 +129,8 @@ impl World {
 
     /// SIGKILL, and a new start.
     pub fn kill_and_go_on(&mut self) {
-        let Some(Runs::Process(mut child)) = self.running.take() else { panic!("it is not a process") };
-        child.kill().unwrap();
-        child.wait().unwrap();
+        let Some(Runs::Process(child)) = self.running.take() else { panic!("it is not a process") };
+        drop(child);
         self.spawn();
     }
 
@@ -349,45 +348,43 @@ pub fn command(config: &Path) -> Command {
 }
 
 /// Starts the binary and reads what it says until it says where it listens.
-pub fn spawn_and_listen(config: &Path) -> (Child, Vec<String>) {
+pub fn spawn_and_listen(config: &Path) -> (Process, Vec<String>) {
     listen(&mut command(config))
 }
 
-pub fn listen(command: &mut Command) -> (Child, Vec<String>) {
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+/// A process that does not outlive a failed test.
+pub struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has ended already, unless the test failed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub fn listen(command: &mut Command) -> (Process, Vec<String>) {
+    let mut child = Process(command.stdout(Stdio::piped()).spawn().unwrap());
     let mut lines = Vec::new();
-    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+    for line in BufReader::new(child.0.stdout.take().unwrap()).lines() {
         lines.push(line.unwrap());
         if lines.last().unwrap().starts_with("HTTPS API on ") {
             return (child, lines);
         }
     }
-    panic!("it ended early: {:?}", child.wait());
+    panic!("it ended early: {:?}", child.0.wait());
 }
 
 /// SIGTERM; gives the exit code.
-pub fn terminate(mut child: Child) -> i32 {
-    let kill = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+pub fn terminate(mut child: Process) -> i32 {
+    let kill = Command::new("kill").args(["-TERM", &child.0.id().to_string()]).status().unwrap();
     assert!(kill.success());
     let begin = Instant::now();
     loop {
-        if let Some(status) = child.try_wait().unwrap() {
+        if let Some(status) = child.0.try_wait().unwrap() {
             return status.code().unwrap();
         }
-        if begin.elapsed() > PATIENCE {
-            child.kill().unwrap();
-            panic!("it did not end in time");
-        }
+        assert!(begin.elapsed() < PATIENCE, "it did not end in time");
         std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        if let Some(Runs::Process(mut child)) = self.running.take() {
-            // Only after a failed test: nothing may stay behind.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
     }
 }
