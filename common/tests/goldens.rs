@@ -1,5 +1,7 @@
 //! The formats on the wire and on disk, held against files that are read in review. `TAKT_BLESS=1` writes them anew.
 
+#![allow(clippy::unwrap_used)] // In tests.
+
 use std::path::PathBuf;
 
 use serde::Serialize;

@@ -10,11 +10,11 @@ use crate::document::{Document, DocumentError};
 use crate::rules::SPEC_VERSION;
 
 /// How long a snapshot is good for: signed by a person, so a quarter.
-pub const SNAPSHOT_LIFE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+pub const SNAPSHOT_LIFE: Duration = Duration::from_hours(90 * 24);
 
 /// How long a timestamp is good for: signed by a machine that is always there, so a week. A device that is shown an old
 /// state of the repository notices after at most this long.
-pub const TIMESTAMP_LIFE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub const TIMESTAMP_LIFE: Duration = Duration::from_hours(7 * 24);
 
 /// The signed field of a timestamp with the second of its signing.
 pub(crate) const ISSUED_FIELD: &str = "x-takt-issued";

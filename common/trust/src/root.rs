@@ -11,7 +11,7 @@ use crate::document::{Document, DocumentError};
 use crate::rules::{Purpose, RoleSpec, RootFacts, RootRule, SPEC_VERSION, key_id, key_object};
 
 /// How long a root is good for unless something else is wished: a year.
-pub const ROOT_LIFE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+pub const ROOT_LIFE: Duration = Duration::from_hours(365 * 24);
 
 /// The root of a package repository.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use crate::root::faithful;
 use crate::rules::{SPEC_VERSION, instant_of};
 
 /// How long a targets document is good for unless something else is wished: a year.
-pub const TARGETS_LIFE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+pub const TARGETS_LIFE: Duration = Duration::from_hours(365 * 24);
 
 /// One published file.
 #[derive(Debug, Clone, PartialEq, Eq)]

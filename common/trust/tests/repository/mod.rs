@@ -13,7 +13,7 @@ use takt_trust::{
     TrustError, names, snapshot_for, timestamp_for,
 };
 
-pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const DAY: Duration = Duration::from_hours(24);
 
 pub(crate) fn key() -> SigningKey {
     SigningKey::generate(&SystemRandom::new()).unwrap()
