@@ -44,7 +44,7 @@ bench-agent: install build ## Size and idle memory of the agent.
 	tests/env/with-engine.sh target/release/takt-bench agent
 
 soak: install ## The long versions of the store's proof: 2,000 power cuts and 2,000 kills.
-	TAKT_SOAK=1 cargo nextest run --locked -j $(JOBS) -p takt-store-proof --no-fail-fast
+	TAKT_SOAK=1 cargo nextest run --locked --profile soak -j $(JOBS) -p takt-store-proof
 
 docs: ## The documentation of all crates.
 	cargo doc --locked -j $(JOBS) --workspace --no-deps

@@ -13,7 +13,7 @@ use crate::model::LANES;
 #[expect(clippy::cast_possible_truncation, reason = "three")]
 const LANE_COUNT: usize = LANES as usize;
 /// Opening, examining and reaching a cut takes well under a second; sled waits for ever on some errors.
-const HANG_LIMIT: Duration = Duration::from_secs(60);
+const HANG_LIMIT: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Which store the writer opens.

@@ -98,3 +98,10 @@ fn an_export_that_finds_no_room_leaves_the_store_and_the_last_export_alone() {
     drop(store);
     disk.take_out().unwrap();
 }
+
+#[test]
+fn a_disk_that_cannot_be_mounted_is_told_and_proves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = Disk::mount(Image::new(), &folder.path().join("missing"), None).unwrap_err();
+    assert!(error.to_string().contains("so nothing was proved"), "{error}");
+}

@@ -4,12 +4,12 @@
 //!
 //! | sled | here |
 //! |---|---|
-//! | `flush()` starts the write but is no fsync: a power cut loses what was acknowledged | `fdatasync` on its `db` file after every flush ([`database`]) |
-//! | its files' names are never synced | a new database is built aside, synced and renamed ([`recover`]); the folder is synced after every open |
+//! | `flush()` starts the write but is no fsync: a power cut loses what was acknowledged | `fdatasync` on its `db` file after every flush (`database`) |
+//! | its files' names are never synced | a new database is built aside, synced and renamed (`recover`); the folder is synced after every open |
 //! | a kill during start leaves `snap.*.generating`, which the next start takes for corruption | removed before every open |
-//! | large pages go to files of their own, which are never synced | values are cut into chunks that never make a large page ([`database`]) |
-//! | its corruption checks return errors or panic, and a torn tail is dropped without a word | everything is read at open, panics are caught, commits are numbered, and an hourly export is there to restore from ([`export`]) |
-//! | after a failed write its memory and its file differ | no commit is taken until the store is opened again ([`group`]) |
+//! | large pages go to files of their own, which are never synced | values are cut into chunks that never make a large page (`database`) |
+//! | its corruption checks return errors or panic, and a torn tail is dropped without a word | everything is read at open, panics are caught, commits are numbered, and an hourly export is there to restore from (`export`) |
+//! | after a failed write its memory and its file differ | no commit is taken until the store is opened again (`group`) |
 
 mod database;
 mod export;

@@ -1,7 +1,7 @@
 //! A disk that forgets what was not fsynced.
 //!
-//! [`image`] holds two states of every file and folder, what a program sees and what is durable, and the changes
-//! between them; [`cut`] decides which of those changes survive a power cut; [`mount`] shows an image to programs
+//! `image` holds two states of every file and folder, what a program sees and what is durable, and the changes
+//! between them; `cut` decides which of those changes survive a power cut; `mount` shows an image to programs
 //! through FUSE.
 //!
 //! It is stricter than real file systems are: a new or renamed file is durable only after its *folder* was

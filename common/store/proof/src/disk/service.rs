@@ -14,7 +14,7 @@ use super::image::{Answer, FileNode, Image, Names, Node, ROOT};
 use super::mount::Power;
 
 /// Nothing changes behind the kernel's back while a disk is mounted.
-const TTL: Duration = Duration::from_secs(3600);
+const TTL: Duration = Duration::from_hours(1);
 
 /// Every read and write is asked of us as the program made it, whole and at once; a program that maps a file for
 /// writing is refused, so nothing can reach a file unseen.
