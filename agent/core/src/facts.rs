@@ -85,7 +85,7 @@ pub struct Wellness {
     pub last_failure: Option<String>,
 }
 
-/// Everything [`crate::decide`] may know.
+/// Everything [`crate::decide()`] may know.
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// The device's trusted time.

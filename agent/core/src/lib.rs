@@ -1,6 +1,6 @@
 //! The decisions of Takt's agent.
 //!
-//! The agent looks at the world ([`Facts`]), asks [`decide`], and then either remembers a new [`Phase`] in its journal
+//! The agent looks at the world ([`Facts`]), asks [`decide()`], and then either remembers a new [`Phase`] in its journal
 //! or takes one [`Action`], never both. So an action is only ever taken from a phase that is on disk, and a restart
 //! needs no code of its own: look again, decide again.
 //!

@@ -107,10 +107,16 @@ pub struct Swap {
     pub strategy: Strategy,
     /// The checkpoint of the old container, once it has been taken.
     pub checkpoint: Option<String>,
+    /// A checkpoint that failed: some or all of it may be on disk, and it must go.
+    #[serde(default)]
+    pub left_over: Option<String>,
     /// What people should know.
     pub warnings: Vec<String>,
     /// When the old one was told to stop.
     pub began: Option<BootTime>,
+    /// Later boots that the switch has seen, by boot id; a device that reboots again and again turns back.
+    #[serde(default)]
+    pub reboots: Vec<String>,
     /// Measured times.
     pub timing: Timing,
 }
@@ -190,6 +196,9 @@ pub enum Phase {
         since: BootTime,
         /// By which way.
         way: Way,
+        /// It has been seen running by this way: if it no longer does, it has died.
+        #[serde(default)]
+        ran: bool,
         /// Failed tries.
         tries: Tries,
     },

@@ -36,7 +36,7 @@ impl Default for Policy {
             engine_tries_max: 3,
             rollback_tries_max: 6,
             pause_first: Duration::from_millis(500),
-            pause_max: Duration::from_secs(60),
+            pause_max: Duration::from_mins(1),
         }
     }
 }

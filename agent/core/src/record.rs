@@ -1,6 +1,7 @@
 //! What the journal keeps: the phase and everything that follows from phases passed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use takt_common::order::{Action as OrderAction, Position};
@@ -9,11 +10,17 @@ use takt_common::{Name, Sha256Digest, UnixTime};
 
 use crate::phase::{Accepted, Phase, StandIn, Workload};
 
+/// How far ahead of the device's trusted time the time in an order may move the floor.
+const ISSUED_LEAP_MAX: Duration = Duration::from_hours(24);
+
 /// The format this code writes and reads.
 pub const RECORD_FORMAT: u32 = 1;
 
-/// How many releases that failed here are remembered; the oldest by digest go first.
+/// How many releases that failed here are remembered; when there are more, any but the latest goes.
 const FAILED_HERE_MAX: usize = 64;
+
+/// How many earlier releases of a component are kept at most, whatever an order says.
+const RETAINED_MAX: u32 = 16;
 
 /// The durable state of an agent. It changes as a whole, in one commit with the report that tells of the change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +73,10 @@ impl Record {
     pub fn accept(&mut self, accepted: Accepted) -> Option<Accepted> {
         self.last_position = accepted.order.position();
         self.last_order = Some(accepted.digest);
-        self.time_floor = self.time_floor.max(accepted.order.issued);
+        // Without a nonce the time in an order is only as fresh as its sender says: one order from the year 9999 must not
+        // make every later one look expired.
+        let believable = accepted.at + ISSUED_LEAP_MAX;
+        self.time_floor = self.time_floor.max(accepted.order.issued.min(believable));
         self.next.replace(accepted)
     }
 
@@ -107,20 +117,25 @@ impl Record {
                 self.installed.insert(component.clone(), new.clone());
                 self.retain(old, new, accepted.order.policy.retain);
             }
-            (Outcome::RolledBack { cause, .. } | Outcome::Stranded { cause }, Some(new), _) => {
-                self.failed_here.insert(new.manifest_sha256, cause.clone());
-                while self.failed_here.len() > FAILED_HERE_MAX {
-                    self.failed_here.pop_first();
-                }
-            }
-            (Outcome::Failed { cause }, Some(new), OrderAction::Install) => {
-                self.failed_here.insert(new.manifest_sha256, cause.clone());
+            (Outcome::RolledBack { cause, .. } | Outcome::Stranded { cause }, Some(new), _)
+            | (Outcome::Failed { cause }, Some(new), OrderAction::Install) => {
+                self.note_failed(new.manifest_sha256, cause);
             }
             (Outcome::Serving, Some(new), OrderAction::TakeOver { device, name }) => {
                 self.stand_in = Some(StandIn { device: *device, name: name.clone(), workload: new.clone() });
             }
-            (Outcome::HandedBack, _, OrderAction::HandBack { .. }) => self.stand_in = None,
+            (Outcome::HandedBack, _, OrderAction::HandBack { device, .. }) => {
+                self.stand_in.take_if(|stand_in| stand_in.device == *device);
+            }
             _ => {}
+        }
+    }
+
+    fn note_failed(&mut self, release: Sha256Digest, cause: &str) {
+        self.failed_here.insert(release, cause.to_owned());
+        while self.failed_here.len() > FAILED_HERE_MAX {
+            let other = self.failed_here.keys().find(|known| **known != release).copied();
+            other.map(|other| self.failed_here.remove(&other));
         }
     }
 
@@ -130,7 +145,7 @@ impl Record {
         if let Some(old) = old {
             self.retained.insert(0, old.clone());
         }
-        let mut left = retain;
+        let mut left = retain.min(RETAINED_MAX);
         self.retained.retain(|workload| {
             if workload.manifest_sha256 == new.manifest_sha256 {
                 return false;

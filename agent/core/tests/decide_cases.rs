@@ -8,9 +8,7 @@ use cases::{
     Case, DEADLINE, MIB, NOW, accepted, allowing, at_rest, digest, done, manifest, name, order, outcome,
     remembered, stand_in, take_over, waited, workload,
 };
-use takt_agent_core::{
-    Action, Blocker, ContainerState, Decision, Nature, Phase, Presence, Record, WaitingOn, decide,
-};
+use takt_agent_core::{Action, Blocker, ContainerState, Decision, Nature, Phase, Presence, WaitingOn};
 use takt_common::UnixTime;
 use takt_common::order::{Action as OrderAction, AtDeadline, Window};
 use takt_common::release::Strategy;
@@ -155,7 +153,8 @@ fn at_the_deadline_an_order_gives_up_and_names_what_it_waited_on() {
             Outcome::GivenUp { cause } => cause,
             other => panic!("{which}: {other:?}"),
         };
-        let expected = if which == "before" { blocker.to_string() } else { set_blocker(&mut case, which).to_string() };
+        let expected =
+            if which == "before" { blocker.to_string() } else { set_blocker(&mut case, which).to_string() };
         assert!(told.ends_with(&expected), "{told}");
     }
 }
@@ -168,7 +167,10 @@ fn at_the_deadline_go_ahead_overrides_soft_blockers_only() {
         case.order.policy.at_deadline = AtDeadline::GoAhead;
         assert!(matches!(case.decide(&case.staged()), Decision::Wait(_)), "{which}: not before the deadline");
         case.facts.now = DEADLINE;
-        assert!(matches!(case.decide(&case.staged()), Decision::Remember(Phase::Checkpointing { .. })), "{which}");
+        assert!(
+            matches!(case.decide(&case.staged()), Decision::Remember(Phase::Checkpointing { .. })),
+            "{which}"
+        );
     }
     for which in HARD {
         let mut case = Case::upgrade();
@@ -231,8 +233,11 @@ fn no_engine_no_act_in_any_phase() {
     case.facts.image = Presence::Unknown;
     case.set_old(ContainerState::Unknown);
     case.set_new(ContainerState::Unknown);
-    let away =
-        |state| takt_agent_core::WorkloadState { image: Presence::Unknown, kept_running: false, ..at_rest(state) };
+    let away = |state| takt_agent_core::WorkloadState {
+        image: Presence::Unknown,
+        kept_running: false,
+        ..at_rest(state)
+    };
     case.facts.installed = vec![(case.old.clone().unwrap(), away(ContainerState::Unknown))];
     case.facts.stand_in = Some((stand_in(ContainerState::Unknown).0, away(ContainerState::Unknown)));
     for phase in phases {
@@ -425,72 +430,6 @@ fn an_engine_that_says_yes_and_does_nothing_is_found_out() {
     let create = done(case.decide(&phase));
     case.succeeded(create);
     assert!(matches!(outcome(case.decide(&phase)), Outcome::Failed { .. }));
-}
-
-#[test]
-fn standing_in_for_another_a_second_takeover_is_refused_and_the_same_one_confirmed() {
-    let mut case = Case::upgrade();
-    case.facts.stand_in = Some(stand_in(ContainerState::Running));
-    let other = OrderAction::TakeOver { device: cases::device(), name: name("camera-3") };
-    case.facts.next = Some(accepted(order(8, other, Some(&manifest(1)))));
-    let Outcome::Failed { cause } = outcome(case.decide(&Phase::Idle)) else { panic!() };
-    assert_eq!(cause, "this device already stands in for camera-2");
-    case.facts.next = Some(accepted(order(8, take_over(), Some(&manifest(1)))));
-    assert_eq!(outcome(case.decide(&Phase::Idle)), Outcome::Serving);
-    case.facts.stand_in = Some(stand_in(ContainerState::Exited(1)));
-    assert!(matches!(outcome(case.decide(&Phase::Idle)), Outcome::Failed { .. }));
-}
-
-#[test]
-fn a_hand_back_of_a_device_for_which_nobody_stands_in_leaves_the_stand_in_alone() {
-    let mut case = Case::upgrade();
-    let standing = stand_in(ContainerState::Running);
-    let mut record = Record { stand_in: Some(standing.0.clone()), ..Record::default() };
-    let other = OrderAction::HandBack { device: cases::device(), name: name("camera-3") };
-    record.accept(accepted(order(8, other, None)));
-    case.facts.stand_in = Some(standing.clone());
-    case.facts.next.clone_from(&record.next);
-    let phase = remembered(case.decide(&Phase::Idle));
-    assert_eq!(phase.outcome(), Some(&Outcome::HandedBack));
-    record.enter(phase);
-    assert_eq!(record.stand_in, Some(standing.0), "it still serves, and must be known to");
-}
-
-#[test]
-fn a_container_stopped_by_hand_is_started_again() {
-    let mut case = Case::upgrade();
-    assert_eq!(case.decide(&Phase::Idle), Decision::Wait(WaitingOn::Orders));
-    let name = case.old_name();
-    let mut with = |state: takt_agent_core::WorkloadState| {
-        case.facts.installed[0].1 = state;
-        decide(&Phase::Idle, &case.facts, &case.policy)
-    };
-    for state in [ContainerState::Exited(0), ContainerState::Exited(137), ContainerState::Created] {
-        assert_eq!(with(at_rest(state)), Decision::Do(Action::Start { name: name.clone() }));
-    }
-    let unkept = takt_agent_core::WorkloadState { kept_running: false, ..at_rest(ContainerState::Running) };
-    assert_eq!(with(unkept), Decision::Do(Action::KeepRunning { name }));
-    assert!(matches!(with(at_rest(ContainerState::Absent)), Decision::Do(Action::Create { .. })));
-}
-
-#[test]
-fn a_workload_that_cannot_be_helped_does_not_keep_another_from_being_helped() {
-    let mut case = Case::upgrade();
-    case.facts.stand_in = Some(stand_in(ContainerState::Exited(1)));
-    let help = Decision::Do(Action::Start { name: stand_in(ContainerState::Created).0.workload.container });
-    // Its image is gone.
-    let gone = takt_agent_core::WorkloadState { image: Presence::Absent, ..at_rest(ContainerState::Absent) };
-    case.facts.installed[0].1 = gone;
-    assert_eq!(case.decide(&Phase::Idle), help);
-    // It will not start.
-    case.facts.installed[0].1 = at_rest(ContainerState::Exited(1));
-    let start = done(case.decide(&Phase::Idle));
-    assert_eq!(start, Action::Start { name: case.old_name() });
-    case.failed(start, Nature::Fatal);
-    assert_eq!(case.decide(&Phase::Idle), help);
-    // And when neither can be helped, the agent rests before it tries again.
-    case.failed(done(help), Nature::Fatal);
-    assert!(matches!(case.decide(&Phase::Idle), Decision::Wait(WaitingOn::Retry { .. })));
 }
 
 #[test]

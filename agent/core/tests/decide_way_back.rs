@@ -6,9 +6,7 @@ mod cases;
 
 use cases::{Case, at_rest, digest, done, manifest, outcome, remembered, waited, workload};
 use takt_agent_core::phase::Way;
-use takt_agent_core::{
-    Action, ContainerState, Decision, Nature, Phase, Presence, Record, WaitingOn, decide,
-};
+use takt_agent_core::{Action, ContainerState, Decision, Nature, Phase, Presence, Record, WaitingOn};
 use takt_common::release::Strategy;
 use takt_common::report::{Memory, Outcome};
 
@@ -68,16 +66,11 @@ fn a_release_is_verified_only_after_its_whole_probation_in_good_health() {
 #[test]
 fn probation_begins_anew_after_a_reboot() {
     let mut case = Case::upgrade();
-    let mut phase = case.probation();
+    let phase = case.probation();
     case.reboot();
     case.set_old(ContainerState::Exited(137));
     case.set_new(ContainerState::Exited(137));
-    let mut taken = vec![];
-    (phase, taken) = {
-        let (phase, more) = obeyed(&mut case, phase);
-        taken.extend(more);
-        (phase, taken)
-    };
+    let (phase, taken) = obeyed(&mut case, phase);
     assert_eq!(taken, [Action::Start { name: case.new_name() }]);
     let Phase::Probation { since, .. } = &phase else { panic!("{phase:?}") };
     assert_eq!(*since, case.facts.boot);
@@ -91,11 +84,8 @@ fn reboots_until_turned_back(case: &mut Case, mut phase: Phase, new: ContainerSt
     for count in 1..=20 {
         case.reboot();
         case.set_new(new);
-        loop {
-            match case.decide(&phase) {
-                decision @ Decision::Remember(_) => phase = case.remember(decision),
-                _ => break,
-            }
+        while let decision @ Decision::Remember(_) = case.decide(&phase) {
+            phase = case.remember(decision);
             if matches!(phase, Phase::RollingBack { .. } | Phase::Ended { .. }) {
                 return count;
             }
@@ -111,7 +101,10 @@ fn bounded_a_release_that_reboots_the_machine_again_and_again_is_turned_back() {
         case.set_old(ContainerState::Exited(137));
         for phase in [case.switching(), case.probation()] {
             let count = reboots_until_turned_back(&mut case.clone(), phase, new);
-            assert!((3..=5).contains(&count), "a power cut or two are forgiven, {count} reboots are too many");
+            assert!(
+                (3..=5).contains(&count),
+                "a power cut or two are forgiven, {count} reboots are too many"
+            );
         }
     }
 }
@@ -367,9 +360,8 @@ fn record_after(versions: impl Iterator<Item = u64>, retain: u32) -> Record {
     for major in versions {
         let mut case = Case::upgrade_to(&manifest(2));
         case.order.policy.retain = retain;
-        case.order.generation = major + 10;
-        case.old = record.installed.values().next().cloned().or(case.old);
-        let Phase::Ended { job, mut swap, outcome, tries } = case.verified() else { panic!() };
+        let Phase::Ended { mut job, mut swap, outcome, tries } = case.verified() else { panic!() };
+        job.old = record.installed.values().next().cloned();
         swap.as_mut().unwrap().new = workload(&manifest(major), major + 10);
         record.enter(Phase::Idle);
         record.enter(Phase::Ended { job, swap, outcome, tries });
@@ -389,15 +381,18 @@ fn the_images_of_the_last_n_verified_releases_are_kept_and_no_others() {
         let running = record.installed.values().next().unwrap().clone();
         case.facts.installed = vec![(running, at_rest(ContainerState::Running))];
         case.facts.retained.clone_from(&record.retained);
-        case.set_old(ContainerState::Absent);
-        case.set_new(ContainerState::Running);
+        let gone = record.phase.job().unwrap().old.as_ref().unwrap().container.clone();
+        case.facts.containers.insert(gone, ContainerState::Absent);
         let Action::Prune { keep_images, .. } = cleared(&mut case, record.phase).pop().unwrap() else {
             panic!()
         };
         let kept = [6].iter().chain(expected).map(|major| digest(&format!("image {major}")));
         assert_eq!(keep_images, kept.collect::<Vec<_>>());
     }
-    assert!(record_after(2..=60, u32::MAX).retained.len() <= 16, "no order makes the device keep without limit");
+    assert!(
+        record_after(2..=60, u32::MAX).retained.len() <= 16,
+        "no order makes the device keep without limit"
+    );
 }
 
 #[test]
@@ -423,17 +418,12 @@ fn bounded_releases_that_failed_here_are_forgotten_but_never_the_latest() {
 }
 
 #[test]
-fn supervision_goes_on_after_a_rollback() {
+fn what_was_brought_back_is_made_to_keep_running() {
     let mut case = Case::upgrade();
-    case.facts.containers.clear();
-    let unkept = takt_agent_core::WorkloadState { kept_running: false, ..at_rest(ContainerState::Running) };
-    case.facts.installed[0].1 = unkept;
+    let end = case.rolled_back();
+    case.facts.installed[0].1.kept_running = false;
     let name = case.old_name();
-    assert_eq!(decide(&case_end(), &case.facts, &case.policy), Decision::Do(Action::KeepRunning { name }));
-}
-
-fn case_end() -> Phase {
-    Case::upgrade().rolled_back()
+    assert_eq!(case.decide(&end), Decision::Do(Action::KeepRunning { name }));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `decide` in a small world, interrupted at every step and again after the restart, over every nature of release.
 
-#![allow(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::cast_possible_truncation)] // In tests.
 
 mod world;
 

@@ -590,8 +590,22 @@ fn the_names_of_the_rules_are_stable_and_each_stands_for_one_rule() {
     let names: Vec<&str> = refusals.iter().map(Refusal::rule).collect();
     // Coordinators, scripts and operators know these words: they are part of the wire.
     let golden = [
-        "order-signature", "envelope", "unreadable", "format", "for-me", "epoch", "never-older", "nonce",
-        "expired", "snapshot", "publisher-signature", "member", "hardware", "floor", "older-release", "members",
+        "order-signature",
+        "envelope",
+        "unreadable",
+        "format",
+        "for-me",
+        "epoch",
+        "never-older",
+        "nonce",
+        "expired",
+        "snapshot",
+        "publisher-signature",
+        "member",
+        "hardware",
+        "floor",
+        "older-release",
+        "members",
     ];
     assert_eq!(names, golden);
     assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "no name stands for two rules");

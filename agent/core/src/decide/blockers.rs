@@ -19,10 +19,14 @@ pub(super) fn low_disk(
         (_, Presence::Present) | (None, _) => 0,
         (Some(manifest), _) => manifest.unpacked_bytes,
     };
+    // The archive of an image that the engine has is not fetched.
+    let archive =
+        manifest.and_then(|manifest| manifest.container.as_ref()).map(|container| container.archive);
+    let not_needed = archive.filter(|_| facts.image == Presence::Present);
     let missing = order
         .members
         .iter()
-        .filter(|member| !facts.staged.contains(&member.sha256) && facts.image != Presence::Present)
+        .filter(|member| !facts.staged.contains(&member.sha256) && Some(member.sha256) != not_needed)
         .map(|member| member.length.saturating_sub(facts.partial.get(&member.sha256).copied().unwrap_or(0)))
         .fold(0_u64, u64::saturating_add);
     let needed = missing.saturating_add(unpacked).saturating_add(policy.reserve_disk_bytes);

@@ -7,6 +7,7 @@ use super::{Decision, pause_left};
 use crate::action::{Action, Attempt, ContainerName};
 use crate::facts::{ContainerState, Facts, WorkloadState};
 use crate::phase::{Job, Phase, Swap, Tries, Workload};
+use crate::waiting::WaitingOn;
 
 pub(super) fn ended(
     job: &Job,
@@ -17,6 +18,10 @@ pub(super) fn ended(
 ) -> Decision {
     if matches!(facts.last, Some(Attempt { action: Action::Prune { .. }, result: Ok(()) })) {
         return Decision::Remember(Phase::Idle);
+    }
+    // Not seen is not gone: what is passed over now would stay for good.
+    if facts.containers.values().any(|state| *state == ContainerState::Unknown) {
+        return Decision::Wait(WaitingOn::Engine);
     }
     if let Some(pause) = pause_left(tries, facts) {
         return pause;
@@ -57,7 +62,8 @@ fn running_unkept(facts: &Facts) -> Option<&ContainerName> {
 
 /// After a rollback the old container stays, its checkpoint does not: it holds all memory, keys included.
 fn stale_checkpoint(job: &Job, swap: Option<&Swap>, outcome: &Outcome, facts: &Facts) -> Option<Action> {
-    let (old, checkpoint) = (job.old.as_ref()?, swap?.checkpoint.as_ref()?);
+    let (old, swap) = (job.old.as_ref()?, swap?);
+    let checkpoint = swap.checkpoint.as_ref().or(swap.left_over.as_ref())?;
     let stays = matches!(outcome, Outcome::RolledBack { .. });
     let action = Action::DeleteCheckpoint { name: old.container.clone(), checkpoint: checkpoint.clone() };
     let done = facts.last.as_ref().is_some_and(|last| last.action == action && last.result.is_ok());

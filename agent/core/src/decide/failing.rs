@@ -4,15 +4,18 @@ use takt_common::release::Strategy;
 use takt_common::report::Outcome;
 
 use super::rollback::RollBack;
-use super::{Decision, end, turn_back};
+use super::switching::CHECKPOINT;
+use super::{Decision, end, idle, turn_back};
 use crate::action::{Action, ActionFailure, Nature};
-use crate::facts::Facts;
+use crate::facts::{BootTime, Facts};
 use crate::phase::{Job, Phase, Swap, Tries, Way};
 use crate::policy::Policy;
-use crate::waiting::WaitingOn;
 
 /// How often a restore from a checkpoint is tried: moby#42900 fails at random, and one retry cured all of 12 failures.
 const RESTORE_TRIES_MAX: u32 = 2;
+
+/// How often clearing away a container is tried: for an hour and a half, at a minute each.
+const CLEARING_TRIES_MAX: u32 = 100;
 
 pub(super) fn after(
     phase: &Phase,
@@ -24,7 +27,7 @@ pub(super) fn after(
     let why = format!("failed to {action}: {}", failure.text);
     let final_now = failure.nature == Nature::Fatal;
     match phase.clone() {
-        Phase::Idle => Decision::Wait(WaitingOn::Retry { why, count: 1, in_millis: 0 }),
+        Phase::Idle => idle::after_failure(action, why, facts),
         Phase::Fetching { job, tries } => {
             let limit = match failure.nature {
                 Nature::Corrupt => policy.corrupt_tries_max,
@@ -50,21 +53,10 @@ pub(super) fn after(
             }
         }
         Phase::Probation { job, swap, .. } => turn_back(&job, &swap, why, facts),
-        Phase::RollingBack { job, mut swap, cause, since, way, tries } => {
-            let limit = if way == Way::Restore { RESTORE_TRIES_MAX } else { policy.rollback_tries_max };
-            match again(&tries, why, limit, false, facts, policy) {
-                Ok(tries) => Decision::Remember(Phase::RollingBack { job, swap, cause, since, way, tries }),
-                Err(why) if way == Way::Restore => {
-                    swap.warnings.push(why);
-                    let tries = Tries::default();
-                    let this =
-                        RollBack { job: &job, swap: &swap, cause: &cause, since: &since, way, tries: &tries };
-                    Decision::Remember(this.by(Way::Cold, facts))
-                }
-                Err(why) => {
-                    end(&job, Some(&swap), Outcome::Stranded { cause: format!("{cause}; then {why}") })
-                }
-            }
+        Phase::RollingBack { job, swap, cause, since, way, ran, tries } => {
+            let this =
+                RollBack { job: &job, swap: &swap, cause: &cause, since: &since, way, ran, tries: &tries };
+            way_failed(&this, why, since.clone(), facts, policy)
         }
         Phase::HandingBack { job, tries } => {
             match again(&tries, why, policy.rollback_tries_max, false, facts, policy) {
@@ -72,12 +64,40 @@ pub(super) fn after(
                 Err(cause) => end(&job, None, Outcome::Failed { cause }),
             }
         }
-        // What cannot be cleared away now is cleared away after the next order; the outcome stands.
+        // The outcome stands. Images and files that cannot go now go after the next order; a container, and a
+        // checkpoint in it, would stay for good, so only an order that waits ends those tries early.
         Phase::Ended { job, swap, outcome, tries } => {
-            match again(&tries, why, policy.engine_tries_max, false, facts, policy) {
+            let later = facts.next.is_some() || matches!(action, Action::Prune { .. });
+            let limit = if later { policy.engine_tries_max } else { CLEARING_TRIES_MAX };
+            match again(&tries, why, limit, false, facts, policy) {
                 Ok(tries) => Decision::Remember(Phase::Ended { job, swap, outcome, tries }),
                 Err(_) => Decision::Remember(Phase::Idle),
             }
+        }
+    }
+}
+
+/// The previous release came up and did not stay up.
+pub(super) fn came_down(this: &RollBack, why: String, facts: &Facts, policy: &Policy) -> Decision {
+    way_failed(this, why, facts.boot.clone(), facts, policy)
+}
+
+/// Tries the same way again, with its time running from `since`; then the next way; then the device is stranded.
+fn way_failed(this: &RollBack, why: String, since: BootTime, facts: &Facts, policy: &Policy) -> Decision {
+    let way = this.way;
+    let limit = if way == Way::Restore { RESTORE_TRIES_MAX } else { policy.rollback_tries_max };
+    let (job, mut swap) = (Box::new(this.job.clone()), Box::new(this.swap.clone()));
+    match again(this.tries, why, limit, false, facts, policy) {
+        Ok(tries) => {
+            let cause = this.cause.to_owned();
+            Decision::Remember(Phase::RollingBack { job, swap, cause, since, way, ran: false, tries })
+        }
+        Err(why) if way == Way::Restore => {
+            swap.warnings.push(why);
+            Decision::Remember(RollBack { swap: &swap, ..*this }.by(Way::Cold, facts))
+        }
+        Err(why) => {
+            end(&job, Some(&swap), Outcome::Stranded { cause: format!("{}; then {why}", this.cause) })
         }
     }
 }
@@ -91,7 +111,7 @@ fn again(
     facts: &Facts,
     policy: &Policy,
 ) -> Result<Tries, String> {
-    let count = tries.count + 1;
+    let count = tries.count.saturating_add(1);
     if final_now {
         return Err(why);
     }
@@ -102,7 +122,10 @@ fn again(
 }
 
 /// CRIU refused: the container keeps running, and the next strategy that the release allows is used.
-fn without_checkpoint(job: &Job, swap: &Swap, why: String, facts: &Facts) -> Decision {
+pub(super) fn without_checkpoint(job: &Job, swap: &Swap, why: String, facts: &Facts) -> Decision {
+    let mut swap = swap.clone();
+    swap.checkpoint = None;
+    swap.left_over = Some(CHECKPOINT.to_owned());
     let replace_allowed = swap
         .new
         .manifest
@@ -110,11 +133,9 @@ fn without_checkpoint(job: &Job, swap: &Swap, why: String, facts: &Facts) -> Dec
         .as_ref()
         .is_some_and(|container| container.strategies.contains(&Strategy::Replace));
     if !replace_allowed {
-        return turn_back(job, swap, why, facts);
+        return turn_back(job, &swap, why, facts);
     }
-    let mut swap = swap.clone();
     swap.strategy = Strategy::Replace;
-    swap.checkpoint = None;
     swap.began = Some(facts.boot.clone());
     swap.warnings.push(format!("{why}; the strategy replace was used"));
     Decision::Remember(Phase::Switching {

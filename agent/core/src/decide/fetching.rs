@@ -93,6 +93,15 @@ fn unfit(job: &Job, manifest: &Manifest, sha256: &Sha256Digest, facts: &Facts) -
     if runs {
         return Some(end(job, None, Outcome::Verified { strategy: None }));
     }
+    // The device rules have said so of what was verified when the order came in; another may have been since.
+    let newer = facts.installed.iter().map(|(workload, _)| &workload.manifest).find(|installed| {
+        installed.release.name == manifest.release.name && installed.counter > manifest.counter
+    });
+    if let Some(newer) = newer {
+        let why =
+            format!("{} is older than {}, which has been verified here", manifest.release, newer.release);
+        return Some(failed(job, &why));
+    }
     match facts.failed_here.get(sha256) {
         Some(cause) if !order.policy.retry => {
             Some(failed(job, &format!("{} failed here before: {cause}", manifest.release)))
@@ -140,7 +149,16 @@ fn staged(
         manifest_sha256: *sha256,
         container: container_name(&manifest.release.name, job),
     };
-    let swap = Swap { new, strategy, checkpoint: None, warnings, began: None, timing: Timing::default() };
+    let swap = Swap {
+        new,
+        strategy,
+        checkpoint: None,
+        left_over: None,
+        warnings,
+        began: None,
+        reboots: Vec::new(),
+        timing: Timing::default(),
+    };
     Decision::Remember(Phase::Staged {
         job: Box::new(job.clone()),
         swap: Box::new(swap),

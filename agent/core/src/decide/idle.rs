@@ -13,11 +13,53 @@ pub(super) fn idle(facts: &Facts) -> Decision {
     if let Some(accepted) = &facts.next {
         return begin(accepted, facts);
     }
+    let from = facts.last.as_ref().and_then(|last| place(&last.action, facts)).unwrap_or(0);
+    supervise_from(from, None, facts)
+}
+
+/// What is wrong with one workload does not keep the others from being looked after.
+pub(super) fn after_failure(action: &Action, why: String, facts: &Facts) -> Decision {
+    if let Some(accepted) = &facts.next {
+        return begin(accepted, facts);
+    }
+    let from = place(action, facts).map_or(usize::MAX, |place| place + 1);
+    supervise_from(from, Some(why), facts)
+}
+
+/// Everything that should run, in an order that stays.
+fn should_run(facts: &Facts) -> impl Iterator<Item = (Role, &Workload, &WorkloadState)> {
     let own = facts.installed.iter().map(|(workload, state)| (Role::Own, workload, state));
     let stand_in = facts.stand_in.iter().map(|(stand_in, state)| (Role::StandIn, &stand_in.workload, state));
     own.chain(stand_in)
-        .find_map(|(role, workload, state)| supervise(role, workload, state))
-        .unwrap_or(Decision::Wait(WaitingOn::Orders))
+}
+
+/// The place of the workload that `action` was for.
+fn place(action: &Action, facts: &Facts) -> Option<usize> {
+    let (Action::Create { name, .. } | Action::Start { name } | Action::KeepRunning { name }) = action else {
+        return None;
+    };
+    should_run(facts).position(|(_, workload, _)| workload.container == *name)
+}
+
+/// Goes through the workloads from `from` on, and never back before a rest: so no two of them can keep it busy.
+fn supervise_from(from: usize, failed: Option<String>, facts: &Facts) -> Decision {
+    let needs: Vec<(usize, Decision)> = should_run(facts)
+        .enumerate()
+        .filter_map(|(place, (role, workload, state))| Some((place, supervise(role, workload, state)?)))
+        .collect();
+    let is_action = |need: &Decision| matches!(need, Decision::Do(_));
+    if let Some((_, action)) = needs.iter().find(|(place, need)| *place >= from && is_action(need)) {
+        return action.clone();
+    }
+    let retry = |why| Decision::Wait(WaitingOn::Retry { why, count: 1, in_millis: 0 });
+    if let Some(why) = failed {
+        return retry(why);
+    }
+    match needs.into_iter().map(|(_, need)| need).min_by_key(is_action) {
+        Some(Decision::Do(action)) => retry(format!("failed to {action}")),
+        Some(wait) => wait,
+        None => Decision::Wait(WaitingOn::Orders),
+    }
 }
 
 fn begin(accepted: &Accepted, facts: &Facts) -> Decision {
@@ -39,6 +81,9 @@ fn begin(accepted: &Accepted, facts: &Facts) -> Decision {
             Some((stand_in, _)) if stand_in.device != *device => {
                 let cause = format!("this device already stands in for {}", stand_in.name);
                 end(&job, None, Outcome::Failed { cause })
+            }
+            Some((_, state)) if state.container == ContainerState::Unknown => {
+                Decision::Wait(WaitingOn::Engine)
             }
             Some((_, state)) if state.container == ContainerState::Running => {
                 end(&job, None, Outcome::Serving)

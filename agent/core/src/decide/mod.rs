@@ -40,8 +40,9 @@ pub fn decide(phase: &Phase, facts: &Facts, policy: &Policy) -> Decision {
         Phase::Checkpointing { job, swap } => switching::checkpointing(job, swap, facts),
         Phase::Switching { job, swap, tries } => switching::switching(job, swap, tries, facts),
         Phase::Probation { job, swap, since } => switching::probation(job, swap, since, facts),
-        Phase::RollingBack { job, swap, cause, since, way, tries } => {
-            rollback::rolling_back(&rollback::RollBack { job, swap, cause, since, way: *way, tries }, facts)
+        Phase::RollingBack { job, swap, cause, since, way, ran, tries } => {
+            let this = rollback::RollBack { job, swap, cause, since, way: *way, ran: *ran, tries };
+            rollback::rolling_back(&this, facts, policy)
         }
         Phase::HandingBack { job, tries } => idle::handing_back(job, tries, facts),
         Phase::Ended { job, swap, outcome, tries } => {
@@ -76,6 +77,7 @@ fn turn_back(job: &Job, swap: &Swap, cause: String, facts: &Facts) -> Decision {
         cause,
         since: facts.boot.clone(),
         way: Way::AsIs,
+        ran: false,
         tries: Tries::default(),
     })
 }

@@ -2,10 +2,11 @@
 
 use takt_common::report::{Memory, Outcome};
 
-use super::{Decision, end, pause_left, switching};
+use super::{Decision, end, failing, pause_left, switching};
 use crate::action::Action;
 use crate::facts::{BootTime, ContainerState, Facts};
 use crate::phase::{Job, Phase, Swap, Tries, Way, Workload};
+use crate::policy::Policy;
 use crate::waiting::WaitingOn;
 
 /// The fields of [`Phase::RollingBack`].
@@ -16,6 +17,7 @@ pub(super) struct RollBack<'a> {
     pub cause: &'a str,
     pub since: &'a BootTime,
     pub way: Way,
+    pub ran: bool,
     pub tries: &'a Tries,
 }
 
@@ -28,7 +30,21 @@ impl RollBack<'_> {
             cause: self.cause.to_owned(),
             since: facts.boot.clone(),
             way,
+            ran: false,
             tries: Tries::default(),
+        }
+    }
+
+    /// It runs: from now on it may die.
+    fn seen_running(&self) -> Phase {
+        Phase::RollingBack {
+            job: Box::new(self.job.clone()),
+            swap: Box::new(self.swap.clone()),
+            cause: self.cause.to_owned(),
+            since: self.since.clone(),
+            way: self.way,
+            ran: true,
+            tries: self.tries.clone(),
         }
     }
 
@@ -45,9 +61,13 @@ impl RollBack<'_> {
     }
 }
 
-pub(super) fn rolling_back(this: &RollBack, facts: &Facts) -> Decision {
+pub(super) fn rolling_back(this: &RollBack, facts: &Facts, policy: &Policy) -> Decision {
     let new = &this.swap.new.container;
-    match facts.container(new) {
+    let state = facts.container(new);
+    if let Some(pause) = pause_left(this.tries, facts).filter(|_| state != ContainerState::Unknown) {
+        return pause;
+    }
+    match state {
         ContainerState::Unknown => return Decision::Wait(WaitingOn::Engine),
         ContainerState::Running => {
             let grace = switching::grace(&this.swap.new);
@@ -58,20 +78,39 @@ pub(super) fn rolling_back(this: &RollBack, facts: &Facts) -> Decision {
     let Some(old) = &this.job.old else {
         return end(this.job, Some(this.swap), Outcome::Failed { cause: this.cause.to_owned() });
     };
-    if let Some(pause) = pause_left(this.tries, facts) {
-        return pause;
-    }
     let name = old.container.clone();
+    let same_boot = facts.boot.since(this.since).is_some();
     match (this.way, facts.container(&name)) {
         (_, ContainerState::Unknown) => Decision::Wait(WaitingOn::Engine),
         (_, ContainerState::Absent) => {
             let cause = format!("{}; then container {name} of the previous release was gone", this.cause);
             end(this.job, Some(this.swap), Outcome::Stranded { cause })
         }
+        (Way::AsIs, ContainerState::Running) if switching::rebooted(this.swap, facts) => {
+            this.back(Memory::Lost, facts, None)
+        }
         (Way::AsIs, ContainerState::Running) => this.back(Memory::Untouched, facts, None),
         (Way::AsIs, _) => {
             let way = if this.swap.checkpoint.is_some() { Way::Restore } else { Way::Cold };
             Decision::Remember(this.by(way, facts))
+        }
+        // No memory outlives a boot: somebody else has started it.
+        (Way::Restore, ContainerState::Running) if !same_boot => {
+            Decision::Remember(this.by(Way::Cold, facts))
+        }
+        (Way::Restore | Way::Cold, ContainerState::Running) if !this.ran => {
+            Decision::Remember(this.seen_running())
+        }
+        (Way::Restore | Way::Cold, ContainerState::Created) if this.ran || !same_boot => {
+            failing::came_down(this, format!("container {name} was recreated"), facts, policy)
+        }
+        (Way::Restore | Way::Cold, ContainerState::Exited(_)) if !same_boot => {
+            let why = "the machine rebooted while the previous release was brought back".to_owned();
+            failing::came_down(this, why, facts, policy)
+        }
+        (Way::Restore | Way::Cold, ContainerState::Exited(code)) if this.ran => {
+            let why = format!("container {name} of the previous release exited with code {code}");
+            failing::came_down(this, why, facts, policy)
         }
         (Way::Restore, ContainerState::Running) => watch(this, old, Memory::Kept, facts),
         (Way::Restore, ContainerState::Created | ContainerState::Exited(_)) => match &this.swap.checkpoint {
@@ -91,13 +130,13 @@ pub(super) fn rolling_back(this: &RollBack, facts: &Facts) -> Decision {
 
 /// The previous release has started: it must show that it is well before the report says so.
 fn watch(this: &RollBack, old: &Workload, memory: Memory, facts: &Facts) -> Decision {
+    let Some(elapsed) = facts.boot.since(this.since) else {
+        return Decision::Remember(this.by(this.way, facts));
+    };
     if facts.wellness.well_for.is_some() {
         return this.back(memory, facts, None);
     }
     let health = &old.manifest.health;
-    let Some(elapsed) = facts.boot.since(this.since) else {
-        return Decision::Remember(this.by(this.way, facts));
-    };
     if elapsed < health.start() || facts.wellness.failures_in_a_row < health.failures_max {
         let left = health.start().saturating_sub(elapsed).as_millis();
         return Decision::Wait(WaitingOn::FirstGoodRound {

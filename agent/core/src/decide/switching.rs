@@ -6,7 +6,7 @@ use takt_common::order::{Action as OrderAction, AtDeadline};
 use takt_common::release::Strategy;
 use takt_common::report::Outcome;
 
-use super::{Decision, blockers, end, pause_left, turn_back};
+use super::{Decision, blockers, end, failing, pause_left, turn_back};
 use crate::action::Action;
 use crate::facts::{BootTime, ContainerState, Facts, Presence};
 use crate::phase::{Job, Phase, Swap, Tries, Workload};
@@ -58,13 +58,17 @@ pub(super) fn staged(job: &Job, swap: &Swap, tries: &Tries, facts: &Facts, polic
     if !found.is_empty() {
         return Decision::Wait(WaitingOn::Blockers(found));
     }
-    let (job_box, mut next) = (Box::new(job.clone()), Box::new(swap.clone()));
+    let mut next = swap.clone();
     next.began = Some(facts.boot.clone());
-    if swap.strategy == Strategy::Preserve && old_state(job, facts) == ContainerState::Running {
-        Decision::Remember(Phase::Checkpointing { job: job_box, swap: next })
-    } else {
-        Decision::Remember(Phase::Switching { job: job_box, swap: next, tries: Tries::default() })
+    if swap.strategy == Strategy::Replace {
+        return to_switching(job, next);
     }
+    if old_state(job, facts) == ContainerState::Running {
+        return Decision::Remember(Phase::Checkpointing { job: Box::new(job.clone()), swap: Box::new(next) });
+    }
+    next.strategy = Strategy::Replace;
+    next.warnings.push("the previous release did not run: it had no memory to preserve".to_owned());
+    to_switching(job, next)
 }
 
 fn held_by(found: &[Blocker], tries: &Tries) -> String {
@@ -94,12 +98,20 @@ fn prepare(job: &Job, swap: &Swap, facts: &Facts) -> Option<Decision> {
 }
 
 /// The name of the checkpoint that an order takes; one a container is enough.
-const CHECKPOINT: &str = "takt-way-back";
+pub(super) const CHECKPOINT: &str = "takt-way-back";
 
 pub(super) fn checkpointing(job: &Job, swap: &Swap, facts: &Facts) -> Decision {
     let Some(old) = &job.old else {
         return to_switching(job, swap.clone());
     };
+    if let Some(swap) = note_reboot(swap, facts) {
+        return if swap.reboots.len() > REBOOTS_MAX {
+            let why = format!("the machine has rebooted {} times at its checkpoint", swap.reboots.len());
+            failing::without_checkpoint(job, &swap, why, facts)
+        } else {
+            Decision::Remember(Phase::Checkpointing { job: Box::new(job.clone()), swap: Box::new(swap) })
+        };
+    }
     match facts.container(&old.container) {
         ContainerState::Unknown => Decision::Wait(WaitingOn::Engine),
         ContainerState::Running => Decision::Do(Action::Checkpoint {
@@ -121,28 +133,57 @@ fn to_switching(job: &Job, swap: Swap) -> Decision {
     Decision::Remember(Phase::Switching { job, swap, tries: Tries::default() })
 }
 
+/// How many reboots between the begin of a switch and its verdict are bad luck; with one more, the new release is taken
+/// for their cause.
+const REBOOTS_MAX: usize = 3;
+
 /// True when the machine has booted since the switch began: what does not run then has not died by itself.
-fn rebooted(swap: &Swap, facts: &Facts) -> bool {
-    swap.began.as_ref().is_none_or(|began| began.boot_id != facts.boot.boot_id)
+pub(super) fn rebooted(swap: &Swap, facts: &Facts) -> bool {
+    !swap.reboots.is_empty() || swap.began.as_ref().is_none_or(|began| began.boot_id != facts.boot.boot_id)
+}
+
+/// The switch with this boot noted in it, if it has not seen it yet.
+fn note_reboot(swap: &Swap, facts: &Facts) -> Option<Swap> {
+    let boot_id = &facts.boot.boot_id;
+    let first = swap.began.as_ref().is_some_and(|began| began.boot_id == *boot_id);
+    (!first && !swap.reboots.contains(boot_id)).then(|| {
+        let mut noted = swap.clone();
+        noted.reboots.push(boot_id.clone());
+        noted
+    })
+}
+
+/// Goes on after a reboot, unless there have been too many.
+fn after_reboot(job: &Job, swap: Swap, tries: Tries, facts: &Facts) -> Decision {
+    let count = swap.reboots.len();
+    if count > REBOOTS_MAX {
+        let cause = format!("the machine rebooted {count} times before the new release was verified");
+        return turn_back(job, &swap, cause, facts);
+    }
+    Decision::Remember(Phase::Switching { job: Box::new(job.clone()), swap: Box::new(swap), tries })
 }
 
 pub(super) fn switching(job: &Job, swap: &Swap, tries: &Tries, facts: &Facts) -> Decision {
-    if let Some(old) = &job.old {
-        match facts.container(&old.container) {
-            ContainerState::Unknown => return Decision::Wait(WaitingOn::Engine),
-            ContainerState::Running => {
-                return Decision::Do(Action::Stop { name: old.container.clone(), grace: grace(old) });
-            }
-            ContainerState::Absent | ContainerState::Created | ContainerState::Exited(_) => {}
-        }
+    if let Some(swap) = note_reboot(swap, facts) {
+        return after_reboot(job, swap, tries.clone(), facts);
+    }
+    let name = swap.new.container.clone();
+    let (old, new) = (old_state(job, facts), facts.container(&name));
+    // Nothing is stopped for a container that is not there.
+    if old == ContainerState::Unknown || new == ContainerState::Unknown {
+        return Decision::Wait(WaitingOn::Engine);
+    }
+    if new == ContainerState::Absent {
+        return turn_back(job, swap, format!("container {name} has been removed"), facts);
     }
     if let Some(pause) = pause_left(tries, facts) {
         return pause;
     }
-    let name = swap.new.container.clone();
-    match facts.container(&name) {
-        ContainerState::Unknown => Decision::Wait(WaitingOn::Engine),
-        ContainerState::Absent => turn_back(job, swap, format!("container {name} has been removed"), facts),
+    if let Some(old) = job.old.as_ref().filter(|_| old == ContainerState::Running) {
+        return Decision::Do(Action::Stop { name: old.container.clone(), grace: grace(old) });
+    }
+    match new {
+        ContainerState::Unknown | ContainerState::Absent => Decision::Wait(WaitingOn::Engine),
         ContainerState::Created => Decision::Do(Action::Start { name }),
         ContainerState::Exited(_) if rebooted(swap, facts) => Decision::Do(Action::Start { name }),
         ContainerState::Exited(code) => {
@@ -164,7 +205,11 @@ pub(super) fn probation(job: &Job, swap: &Swap, since: &BootTime, facts: &Facts)
     let health = &swap.new.manifest.health;
     let Some(elapsed) = facts.boot.since(since) else {
         // Another boot: start again, and be on probation from the beginning.
-        return after_reboot(job, swap, facts);
+        let swap = note_reboot(swap, facts).unwrap_or_else(|| swap.clone());
+        return match facts.container(&name) {
+            ContainerState::Unknown => Decision::Wait(WaitingOn::Engine),
+            _ => after_reboot(job, swap, Tries::default(), facts),
+        };
     };
     match facts.container(&name) {
         ContainerState::Unknown => return Decision::Wait(WaitingOn::Engine),
@@ -198,36 +243,20 @@ pub(super) fn probation(job: &Job, swap: &Swap, since: &BootTime, facts: &Facts)
             format!("the new release was not well within {} ms: {}", health.start_millis, last_failure());
         return turn_back(job, swap, cause, facts);
     }
+    // A stand-in runs what its device has verified already: it serves as soon as its health checks say so.
+    let (probation, outcome) = match job.accepted.order.action {
+        OrderAction::TakeOver { .. } => (Duration::ZERO, Outcome::Serving),
+        _ => (health.probation(), Outcome::Verified { strategy: Some(swap.strategy) }),
+    };
     match wellness.well_for {
-        Some(well_for) if well_for >= health.probation() && wellness.failures_in_a_row == 0 => {
-            let outcome = match job.accepted.order.action {
-                OrderAction::TakeOver { .. } => Outcome::Serving,
-                _ => Outcome::Verified { strategy: Some(swap.strategy) },
-            };
+        Some(well_for) if well_for >= probation && wellness.failures_in_a_row == 0 => {
             end(job, Some(swap), outcome)
         }
-        Some(well_for) => {
-            Decision::Wait(WaitingOn::Probation { left_millis: millis(health.probation(), well_for) })
-        }
+        Some(well_for) => Decision::Wait(WaitingOn::Probation { left_millis: millis(probation, well_for) }),
         None => Decision::Wait(WaitingOn::FirstGoodRound {
             last_failure: wellness.last_failure.clone(),
             left_millis: millis(health.start(), elapsed),
         }),
-    }
-}
-
-fn after_reboot(job: &Job, swap: &Swap, facts: &Facts) -> Decision {
-    let name = swap.new.container.clone();
-    match facts.container(&name) {
-        ContainerState::Unknown => Decision::Wait(WaitingOn::Engine),
-        ContainerState::Created | ContainerState::Exited(_) => Decision::Do(Action::Start { name }),
-        ContainerState::Absent => {
-            turn_back(job, swap, format!("container {name} was gone after a reboot"), facts)
-        }
-        ContainerState::Running => {
-            let (job, swap) = (Box::new(job.clone()), Box::new(swap.clone()));
-            Decision::Remember(Phase::Probation { job, swap, since: facts.boot.clone() })
-        }
     }
 }
 

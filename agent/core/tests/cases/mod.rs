@@ -97,7 +97,8 @@ pub fn order(generation: u64, action: OrderAction, manifest: Option<&Manifest>) 
             hw: manifest.hardware.clone(),
         };
         let first = member(manifest.release.target_path(), bytes.len() as u64, Sha256Digest::of(&bytes));
-        let files = manifest.artifacts.iter().map(|file| member(file.target_path(), file.length, file.sha256));
+        let files =
+            manifest.artifacts.iter().map(|file| member(file.target_path(), file.length, file.sha256));
         std::iter::once(first).chain(files).collect()
     });
     Order {

@@ -209,7 +209,7 @@ impl World {
             manifest: old.clone(),
         };
         world.record.installed.insert(old.release.name.clone(), workload);
-        world.images.insert(image(&old));
+        world.images.insert(image(old));
         world.boxes.insert(
             name,
             Sandbox {
@@ -263,12 +263,11 @@ impl World {
             self.check_promises();
             let facts = self.look();
             let decision = decide(&self.record.phase, &facts, &self.policy);
-            let cut = match &decision {
-                Decision::Wait(_) => None,
-                _ => {
-                    self.steps += 1;
-                    cut(self.steps)
-                }
+            let cut = if matches!(decision, Decision::Wait(_)) {
+                None
+            } else {
+                self.steps += 1;
+                cut(self.steps)
             };
             if cut == Some(Cut::PowerBefore) {
                 self.reboot();
@@ -353,7 +352,7 @@ impl World {
         match action {
             Action::Fetch { sha256, .. } => match self.nature {
                 Nature::WillNotFetch => return fail(Kind::Transient, "connection reset"),
-                Nature::CorruptArtifact if !self.is_manifest(sha256) => {
+                Nature::CorruptArtifact if *sha256 != *V2_DIGEST => {
                     return fail(Kind::Corrupt, "the digest is another");
                 }
                 _ => {
@@ -368,7 +367,7 @@ impl World {
             }
             Action::Create { name, container, .. } => {
                 assert!(self.images.contains(&container.image_id), "a container without its image");
-                let is_new = container.image_id == image(&manifest("2.0"));
+                let is_new = container.image_id == image(manifest("2.0"));
                 self.boxes.entry(name.clone()).or_insert(Sandbox {
                     state: ContainerState::Created,
                     kept: false,
@@ -436,10 +435,6 @@ impl World {
             }
         }
         Ok(())
-    }
-
-    fn is_manifest(&self, sha256: &Sha256Digest) -> bool {
-        *sha256 == *V2_DIGEST
     }
 
     fn look(&mut self) -> Facts {

@@ -1,0 +1,89 @@
+//! At rest: which orders are taken up, and what keeps running.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod cases;
+
+use cases::{Case, accepted, at_rest, done, manifest, name, order, outcome, remembered, stand_in, take_over};
+use takt_agent_core::{
+    Action, ContainerState, Decision, Nature, Phase, Presence, Record, WaitingOn, WorkloadState, decide,
+};
+use takt_common::order::Action as OrderAction;
+use takt_common::report::Outcome;
+
+#[test]
+fn standing_in_for_another_a_second_takeover_is_refused_and_the_same_one_confirmed() {
+    let mut case = Case::upgrade();
+    case.facts.stand_in = Some(stand_in(ContainerState::Running));
+    let other = OrderAction::TakeOver { device: cases::device(), name: name("camera-3") };
+    case.facts.next = Some(accepted(order(8, other, Some(&manifest(1)))));
+    let Outcome::Failed { cause } = outcome(case.decide(&Phase::Idle)) else { panic!() };
+    assert_eq!(cause, "this device already stands in for camera-2");
+    case.facts.next = Some(accepted(order(8, take_over(), Some(&manifest(1)))));
+    assert_eq!(outcome(case.decide(&Phase::Idle)), Outcome::Serving);
+    case.facts.stand_in = Some(stand_in(ContainerState::Exited(1)));
+    assert!(matches!(outcome(case.decide(&Phase::Idle)), Outcome::Failed { .. }));
+}
+
+#[test]
+fn a_hand_back_of_a_device_for_which_nobody_stands_in_leaves_the_stand_in_alone() {
+    let mut case = Case::upgrade();
+    let standing = stand_in(ContainerState::Running);
+    let mut record = Record { stand_in: Some(standing.0.clone()), ..Record::default() };
+    let other = OrderAction::HandBack { device: cases::device(), name: name("camera-3") };
+    record.accept(accepted(order(8, other, None)));
+    case.facts.stand_in = Some(standing.clone());
+    case.facts.next.clone_from(&record.next);
+    let phase = remembered(case.decide(&Phase::Idle));
+    assert_eq!(phase.outcome(), Some(&Outcome::HandedBack));
+    record.enter(phase);
+    assert_eq!(record.stand_in, Some(standing.0), "it still serves, and must be known to");
+}
+
+#[test]
+fn a_container_stopped_by_hand_is_started_again() {
+    let mut case = Case::upgrade();
+    assert_eq!(case.decide(&Phase::Idle), Decision::Wait(WaitingOn::Orders));
+    let name = case.old_name();
+    let mut with = |state: WorkloadState| {
+        case.facts.installed[0].1 = state;
+        decide(&Phase::Idle, &case.facts, &case.policy)
+    };
+    for state in [ContainerState::Exited(0), ContainerState::Exited(137), ContainerState::Created] {
+        assert_eq!(with(at_rest(state)), Decision::Do(Action::Start { name: name.clone() }));
+    }
+    let unkept = WorkloadState { kept_running: false, ..at_rest(ContainerState::Running) };
+    assert_eq!(with(unkept), Decision::Do(Action::KeepRunning { name }));
+    assert!(matches!(with(at_rest(ContainerState::Absent)), Decision::Do(Action::Create { .. })));
+}
+
+#[test]
+fn a_workload_that_cannot_be_helped_does_not_keep_another_from_being_helped() {
+    let mut case = Case::upgrade();
+    case.facts.stand_in = Some(stand_in(ContainerState::Exited(1)));
+    let help = Decision::Do(Action::Start { name: stand_in(ContainerState::Created).0.workload.container });
+    // Its image is gone.
+    let gone = WorkloadState { image: Presence::Absent, ..at_rest(ContainerState::Absent) };
+    case.facts.installed[0].1 = gone;
+    assert_eq!(case.decide(&Phase::Idle), help);
+    // It will not start.
+    case.facts.installed[0].1 = at_rest(ContainerState::Exited(1));
+    let start = done(case.decide(&Phase::Idle));
+    assert_eq!(start, Action::Start { name: case.old_name() });
+    case.failed(start, Nature::Fatal);
+    assert_eq!(case.decide(&Phase::Idle), help);
+    // And when neither can be helped, the agent rests before it tries again.
+    case.failed(done(help), Nature::Fatal);
+    assert!(matches!(case.decide(&Phase::Idle), Decision::Wait(WaitingOn::Retry { .. })));
+}
+
+#[test]
+fn one_order_from_the_year_9999_does_not_make_every_later_one_look_expired() {
+    let mut record = Record::default();
+    let mut late = order(8, OrderAction::Install, Some(&manifest(1)));
+    late.issued = takt_common::UnixTime::from_secs(253_000_000_000);
+    let late = accepted(late);
+    let at = late.at;
+    record.accept(late);
+    assert_eq!(record.time_floor, at + std::time::Duration::from_hours(24));
+}
