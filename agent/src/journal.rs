@@ -55,12 +55,19 @@ pub enum JournalError {
 }
 
 /// Where the chain of reports stands.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Chain {
     next_sequence: u64,
     previous: Option<Sha256Digest>,
     nonces: VecDeque<String>,
+}
+
+impl Default for Chain {
+    /// Reports count from 1: a coordinator that has none of them stands at 0.
+    fn default() -> Self {
+        Self { next_sequence: 1, previous: None, nonces: VecDeque::new() }
+    }
 }
 
 /// A sealed report that waits for its acknowledgement.

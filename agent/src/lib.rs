@@ -7,6 +7,7 @@ pub mod artifacts;
 pub mod clock;
 pub mod engine;
 pub mod enrol;
+mod failpoint;
 pub mod failure;
 pub mod fetch;
 pub mod host;

@@ -76,6 +76,18 @@ async fn pruning_leaves_what_another_device_on_the_same_engine_keeps() {
 }
 
 #[tokio::test]
+async fn a_name_in_an_archive_does_not_keep_its_image_alive() {
+    let device = Device::new();
+    let name = format!("takt-named-{}:1", device.id);
+    let (archive, container) = device.named_image("1.0.0", Nature::Good, Some(name.clone()));
+    device.engine.load_image(&archive.archive, &container.archive, &container.image_id).await.unwrap();
+    assert_eq!(docker(&["images", "-q", &name]), "");
+    assert_eq!(device.engine.image_presence(&container.image_id).await, Presence::Present);
+    device.engine.prune_images(&[]).await.unwrap();
+    assert_eq!(device.engine.image_presence(&container.image_id).await, Presence::Absent);
+}
+
+#[tokio::test]
 async fn an_archive_with_another_image_is_corrupt_and_leaves_nothing() {
     let device = Device::new();
     let (archive, container) = device.image("1.0.0", Nature::Good);
@@ -215,9 +227,9 @@ async fn somebody_elses_container_is_never_touched() {
         engine.start(&name).await,
         engine.stop(&name, GRACE).await,
         engine.keep_running(&name).await,
-        engine.checkpoint(&name, "c").await,
-        engine.restore(&name, "c").await,
-        engine.delete_checkpoint(&name, "c").await,
+        engine.checkpoint(&name, "memory").await,
+        engine.restore(&name, "memory").await,
+        engine.delete_checkpoint(&name, "memory").await,
         engine.remove(&name).await,
     ];
     for error in errors {
@@ -345,11 +357,24 @@ async fn a_checkpoint_that_criu_refuses_leaves_the_container_running() {
     // A process has one tracer at a time, and CRIU must be that.
     let pid: i32 = docker(&["inspect", "-f", "{{.State.Pid}}", &name.0]).parse().unwrap();
     let pid = nix::unistd::Pid::from_raw(pid);
-    nix::sys::ptrace::seize(pid, nix::sys::ptrace::Options::empty()).unwrap();
-    let error = device.engine.checkpoint(&name, "c").await.unwrap_err();
-    assert!(matches!(error, EngineError::NoCheckpoint { .. }), "{error}");
+    let (seized, is_seized) = std::sync::mpsc::channel();
+    let (done, until_done) = std::sync::mpsc::channel::<()>();
+    // The kernel lets go of what a thread traces when the thread ends.
+    let tracer = std::thread::spawn(move || {
+        seized.send(nix::sys::ptrace::seize(pid, nix::sys::ptrace::Options::empty())).unwrap();
+        let _ended = until_done.recv();
+    });
+    is_seized.recv().unwrap().unwrap();
+    let error = device.engine.checkpoint(&name, "memory").await.unwrap_err();
+    assert!(
+        matches!(error, EngineError::NoCheckpoint { .. }) && error.to_string().contains("criu"),
+        "{error}"
+    );
     assert_eq!(failure::failure(&error).nature, FailureNature::Fatal);
     let state = device.engine.workload_state(&name, &image).await;
     assert!(state.container == ContainerState::Running && state.kept_running, "{state:?}");
     assert_eq!(device.counter(), 1);
+    drop(done);
+    tracer.join().unwrap();
+    device.engine.checkpoint(&name, "memory").await.unwrap();
 }

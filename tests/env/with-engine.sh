@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs a command with one private Docker engine, whose socket it finds in TAKT_TEST_DOCKER_SOCK, and the
-# demo's workload, whose binary it finds in TAKT_DEMO_COUNTER. The engine ends with the command, however that ends.
+# Runs a command with one private Docker engine, whose socket it finds in TAKT_TEST_DOCKER_SOCK, the demo's
+# workload, whose binary it finds in TAKT_DEMO_COUNTER, and the agent's latch, whose program it finds in TAKT_LATCH.
+# The engine ends with the command, however that ends.
 #
 #   tests/env/with-engine.sh cargo nextest run
 #
@@ -13,6 +14,10 @@ readonly HERE=$(dirname "$(readlink -f "$0")")
 if [ -z "${TAKT_DEMO_COUNTER:-}" ]; then
     TAKT_DEMO_COUNTER=$("$HERE/build-workload.sh")
     export TAKT_DEMO_COUNTER
+fi
+if [ -z "${TAKT_LATCH:-}" ]; then
+    TAKT_LATCH=$("$HERE/../../agent/latch/build.sh")
+    export TAKT_LATCH
 fi
 if [ -z "${TAKT_TEST_DOCKER_SOCK:-}" ]; then
     engine=$(mktemp -d "${TMPDIR:-/tmp}/takt-engine.XXXXXX")

@@ -17,7 +17,7 @@ use crate::trust::KeeperError;
 /// The pause after a failed look at the repository; it doubles up to [`PAUSE_MAX`].
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 /// The longest pause.
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+const PAUSE_MAX: Duration = Duration::from_mins(1);
 
 /// An envelope that waits for the repository's documents. A newer one takes its place.
 pub(super) struct Pending {

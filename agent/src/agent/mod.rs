@@ -10,14 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use takt_agent_core::{Action, ActionFailure, Attempt, BootTime, Decision, Phase, Record, WaitingOn, decide};
+use takt_common::health::WorkloadFacts;
 use takt_common::report::Report;
 use takt_common::{Sha256Digest, SigningKey};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::artifacts::ArtifactStore;
 use crate::engine::{Engine, EngineSettings, LatchSettings};
+use crate::failpoint::{Deed, Side};
 use crate::fetch::Client;
 use crate::host::Host;
 use crate::identity::{IdentityError, IdentityFolder, Membership};
@@ -87,6 +90,7 @@ pub struct Agent {
     waiting: Option<WaitingOn>,
     told_waiting: reporting::Told,
     health_in: Duration,
+    sampling: Option<JoinHandle<Vec<WorkloadFacts>>>,
 }
 
 impl Agent {
@@ -137,6 +141,7 @@ impl Agent {
             waiting: None,
             told_waiting: reporting::Told::default(),
             health_in: Duration::ZERO,
+            sampling: None,
         })
     }
 
@@ -169,7 +174,7 @@ impl Agent {
         self.last = None;
         self.waiting = None;
         if name == before {
-            return Ok(self.journal.commit(record, Vec::new(), &self.key).await?);
+            return self.write(record, Vec::new()).await;
         }
         let strategy = record.phase.swap().map(|swap| swap.strategy);
         if let Some(outcome) = &outcome {
@@ -191,10 +196,13 @@ impl Agent {
         tracing::debug!(%action, "action taken");
         let performer = Arc::clone(&self.performer);
         let wanted = action.clone();
+        let deed = Deed::act(&self.journal.record().phase, &action);
+        deed.reach(Side::Before);
         let mut work = Box::pin(async move { performer.perform(&wanted).await });
         loop {
             let interrupted = tokio::select! {
                 result = &mut work => {
+                    deed.reach(Side::After);
                     self.note(action, result);
                     return Ok(());
                 }
@@ -254,8 +262,9 @@ impl Agent {
         self.health_in = self.health_in.saturating_sub(TICK);
         if self.health_in.is_zero() {
             self.health_in = self.settings.health_interval;
-            self.send_health().await;
+            self.begin_health();
         }
+        self.end_health().await;
         self.try_pending().await
     }
 
@@ -298,8 +307,16 @@ impl Agent {
 
     /// One commit, then the outbox flows.
     async fn commit(&mut self, record: Record, reports: Vec<Report>) -> Result<(), AgentError> {
-        self.journal.commit(record, reports, &self.key).await?;
+        self.write(record, reports).await?;
         self.keep_flowing()?;
+        Ok(())
+    }
+
+    async fn write(&mut self, record: Record, reports: Vec<Report>) -> Result<(), AgentError> {
+        let deed = Deed::commit(self.journal.record(), &record);
+        deed.reach(Side::Before);
+        self.journal.commit(record, reports, &self.key).await?;
+        deed.reach(Side::After);
         Ok(())
     }
 }

@@ -13,7 +13,10 @@ const WINDOW: usize = 8;
 /// An up link over which nothing was acknowledged for so long is given up and built anew.
 const STALLED_AFTER: Duration = Duration::from_secs(20);
 /// An acknowledgement moves the time floor on disk when it is so much ahead: a flash chip has a limited number of writes.
-const FLOOR_STEP: Duration = Duration::from_secs(60);
+const FLOOR_STEP: Duration = Duration::from_mins(1);
+
+/// The furthest leap of the time floor that one acknowledgement makes: longer than a device lies in a store room.
+const LEAP_MAX: Duration = Duration::from_hours(2 * 365 * 24);
 
 /// What is on the way.
 #[derive(Debug, Default)]
@@ -102,7 +105,7 @@ impl Agent {
         let floor = self.journal.record().time_floor;
         if self.journal.nonces().contains(&ack.nonce) && ack.time > floor + FLOOR_STEP {
             let mut record = self.journal.record().clone();
-            record.time_floor = ack.time;
+            record.time_floor = ack.time.min(self.now() + LEAP_MAX);
             self.journal.commit(record, Vec::new(), &self.key).await?;
         }
         self.keep_flowing()

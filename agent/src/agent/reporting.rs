@@ -1,5 +1,6 @@
 //! What the agent says of itself: reports and health samples.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use takt_agent_core::{Accepted, Record, WaitingOn};
@@ -81,8 +82,29 @@ impl Agent {
         self.commit(record, vec![report]).await
     }
 
-    /// Sends a health sample; a sample that cannot be sent is not worth keeping.
-    pub(super) async fn send_health(&mut self) {
+    /// Begins a health sample when none is being taken. The engine may think about what a workload uses for a second or
+    /// more, and a switch in hand must not wait for that, so it is asked beside the loop.
+    pub(super) fn begin_health(&mut self) {
+        if self.sampling.is_some() || !self.flow.is_up() {
+            return;
+        }
+        let performer = Arc::clone(&self.performer);
+        let installed = self.journal.record().installed.clone();
+        self.sampling = Some(tokio::spawn(async move {
+            let mut workloads = Vec::with_capacity(installed.len());
+            for (component, workload) in &installed {
+                workloads.push(performer.engine.workload_facts(component, &workload.container).await);
+            }
+            workloads
+        }));
+    }
+
+    /// Sends the health sample that has been begun, once the engine has answered; a sample that cannot be sent is not
+    /// worth keeping.
+    pub(super) async fn end_health(&mut self) {
+        let Some(sampling) = self.sampling.take_if(|sampling| sampling.is_finished()) else { return };
+        // It has ended, so this does not wait; one that panicked has no sample.
+        let Ok(workloads) = sampling.await else { return };
         if !self.flow.is_up() {
             return;
         }
@@ -93,11 +115,6 @@ impl Agent {
                 return;
             }
         };
-        let record = self.journal.record();
-        let mut workloads = Vec::new();
-        for (component, workload) in &record.installed {
-            workloads.push(self.performer.engine.workload_facts(component, &workload.container).await);
-        }
         let pending = self.pending.as_ref().and_then(|pending| pending.why.as_ref());
         let waiting = self.waiting.as_ref().filter(|waiting| **waiting != WaitingOn::Orders);
         let waiting_on = match (waiting, pending) {
@@ -109,7 +126,7 @@ impl Agent {
             device: self.membership.device,
             made: self.now(),
             agent: env!("CARGO_PKG_VERSION").to_owned(),
-            phase: record.phase.name(),
+            phase: self.journal.record().phase.name(),
             waiting_on,
             host,
             workloads,

@@ -26,7 +26,8 @@ const REMOVE_LIMIT: Duration = Duration::from_mins(1);
 /// How much of an archive is in memory at a time.
 const PIECE_LENGTH: usize = 64 * 1024;
 /// What the engine says before the id or the name of what it has loaded.
-const LOADED: [&str; 2] = ["Loaded image ID: ", "Loaded image: "];
+const LOADED_NAME: &str = "Loaded image: ";
+const LOADED: [&str; 2] = ["Loaded image ID: ", LOADED_NAME];
 
 impl Engine {
     fn image_tag(&self, image: &Sha256Digest) -> String {
@@ -44,18 +45,22 @@ impl Engine {
         archive: &Sha256Digest,
         image: &Sha256Digest,
     ) -> Result<(), EngineError> {
+        let mut brought = Vec::new();
         if self.inspect_image(image).await?.is_none() {
-            let before = self.image_ids().await?;
+            let before = self.known_images().await?;
             let loaded = self.load(path, archive).await?;
             if self.inspect_image(image).await?.is_none() {
                 let found = self.name_loaded(&loaded).await;
-                self.discard(&found, &before).await;
+                self.discard(found.iter().filter(|id| id.starts_with("sha256:")), &before).await;
                 return Err(EngineError::OtherImage {
                     archive: *archive,
                     expected: *image,
                     found: found.join(", "),
                 });
             }
+            brought =
+                loaded.iter().filter_map(|line| line.strip_prefix(LOADED_NAME)).map(str::to_owned).collect();
+            brought.retain(|name| !before.contains(name));
         }
         let tag = TagImageOptions { repo: Some(self.image_repository()), tag: Some(image.to_string()) };
         let id = format!("sha256:{image}");
@@ -63,7 +68,10 @@ impl Engine {
             .call(format!("tag image {id}"), LOOK_LIMIT, |docker| async move {
                 docker.tag_image(&id, Some(tag)).await
             })
-            .await
+            .await?;
+        // With the archive's own names on it the image would outlive its pruning.
+        self.discard(brought.iter(), &[]).await;
+        Ok(())
     }
 
     /// Streams the archive and returns what the engine says it has loaded.
@@ -99,20 +107,25 @@ impl Engine {
         found
     }
 
-    async fn image_ids(&self) -> Result<Vec<String>, EngineError> {
+    /// Ids and names of all images.
+    async fn known_images(&self) -> Result<Vec<String>, EngineError> {
         let options = ListImagesOptions { all: true, ..ListImagesOptions::default() };
         let list = self
             .connection
             .call("list images", LOOK_LIMIT, |docker| async move { docker.list_images(Some(options)).await })
             .await?;
-        Ok(list.into_iter().map(|image| image.id).collect())
+        Ok(list.into_iter().flat_map(|image| image.repo_tags.into_iter().chain([image.id])).collect())
     }
 
-    /// Removes what a wrong archive brought, unless it was there before.
-    async fn discard(&self, found: &[String], before: &[String]) {
-        for id in found.iter().filter(|id| id.starts_with("sha256:") && !before.contains(id)) {
-            if let Err(error) = self.remove_image(id, true).await {
-                warn!(image = id, error = crate::failure::sentence(&error), "could not remove a wrong image");
+    /// Removes what an archive brought, unless it was there before. A name alone goes without its image.
+    async fn discard(&self, brought: impl Iterator<Item = &String>, before: &[String]) {
+        for image in brought.filter(|image| !before.contains(image)) {
+            if let Err(error) = self.remove_image(image, image.starts_with("sha256:")).await {
+                warn!(
+                    image,
+                    error = crate::failure::sentence(&error),
+                    "could not remove what an archive brought"
+                );
             }
         }
     }

@@ -112,8 +112,18 @@ impl Device {
 
     /// An image archive of the workload.
     pub(crate) fn image(&self, version: &str, nature: Nature) -> (Image, Container) {
+        self.named_image(version, nature, None)
+    }
+
+    /// The same with a name in the archive.
+    pub(crate) fn named_image(
+        &self,
+        version: &str,
+        nature: Nature,
+        name: Option<String>,
+    ) -> (Image, Container) {
         let mut recipe = Recipe::counter(version, nature, workload());
-        recipe.name = None;
+        recipe.name = name;
         recipe.env.push(("FOR".to_owned(), self.id.to_string()));
         let image = recipe.build(&self.folder.path().join(format!("{version}.tar"))).unwrap();
         let container = Container {

@@ -11,10 +11,7 @@ const EXIT_INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     match demo::run() {
-        Ok(Verdict::AllSeen) => {
-            println!("all was seen");
-            ExitCode::SUCCESS
-        }
+        Ok(Verdict::AllSeen) => ExitCode::SUCCESS,
         Ok(Verdict::Missing) => ExitCode::FAILURE,
         Err(FleetError::Interrupted) => ExitCode::from(EXIT_INTERRUPTED),
         Err(error) => {

@@ -10,8 +10,8 @@ use crate::fleet::{FleetError, interrupted, pause};
 
 /// From one look at the campaign to the next; `takt` is started for each.
 const LOOK_EVERY: Duration = Duration::from_millis(150);
-/// Looks until a campaign that does not end is given up: over a minute.
-const LOOKS_MAX: usize = 400;
+/// How long a campaign may take, many times what it takes on an idle machine.
+const END_LIMIT: Duration = Duration::from_mins(4);
 
 /// An answer of `takt why`.
 #[derive(Debug, Clone)]
@@ -47,13 +47,14 @@ pub(super) fn follow(scene: &Scene, started: CampaignView) -> Result<Followed, F
     let mut told: Vec<CampaignEvent> = Vec::new();
     let mut known = BTreeSet::new();
     let mut view = started;
-    for look in 0..LOOKS_MAX {
+    loop {
         tell(scene, &name, &view.events, &mut told);
         let over = matches!(view.state, CampaignState::Aborted | CampaignState::Finished);
-        let waiting = waiting(&view, look);
+        let waiting = waiting(&view, followed.looks.len());
+        let state = format!(": {}", view.reason);
         followed.looks.push(view);
+        followed.to = scene.fleet.stopwatch.elapsed();
         if over {
-            followed.to = scene.fleet.stopwatch.elapsed();
             return Ok(followed);
         }
         if let Some(device) = waiting {
@@ -62,13 +63,13 @@ pub(super) fn follow(scene: &Scene, started: CampaignView) -> Result<Followed, F
         if interrupted() {
             return Err(FleetError::Interrupted);
         }
+        if followed.to.saturating_sub(from) >= END_LIMIT {
+            let what = format!("the end of campaign {name}");
+            return Err(FleetError::NotInTime { what, limit: END_LIMIT, state });
+        }
         pause(LOOK_EVERY);
         view = scene.fleet.campaign(&name)?;
     }
-    let what = format!("the end of campaign {name}");
-    let limit = scene.fleet.stopwatch.elapsed().saturating_sub(from);
-    let state = followed.looks.last().map_or_else(String::new, |view| format!(": {}", view.reason));
-    Err(FleetError::NotInTime { what, limit, state })
 }
 
 /// One device that does not work itself, another one at each look.

@@ -45,13 +45,8 @@ pub fn run() -> Result<Verdict, FleetError> {
         }
     };
     let facts = Facts::of(&scene, &acts);
-    println!();
-    for line in timeline::lines(&scene, &acts) {
-        println!("{line}");
-    }
-    println!();
-    for line in facts.lines() {
-        println!("{line}");
+    for part in [timeline::lines(&scene, &acts), timeline::whys(&acts), facts.lines()] {
+        println!("\n{}", part.join("\n"));
     }
     println!();
     let took = acts.upgraded_at;
@@ -61,6 +56,7 @@ pub fn run() -> Result<Verdict, FleetError> {
         took.as_secs_f64(),
         UPGRADED_GOAL.as_secs()
     );
+    println!("{}", if facts.all_seen() { "all was seen" } else { "something is missing; see above" });
     if std::env::var_os(KEEP_VARIABLE).is_some_and(|value| !value.is_empty() && value != "0") {
         stay(&scene);
     }

@@ -12,7 +12,7 @@ pub(super) const CAMERAS: [&str; 2] = ["camera-1", "camera-2"];
 pub(super) const NAMES: [&str; 3] = [GATEWAY, CAMERAS[0], CAMERAS[1]];
 
 /// How long an agent may take to find out whether it can checkpoint.
-const ABILITY_LIMIT: Duration = Duration::from_secs(20);
+const ABILITY_LIMIT: Duration = Duration::from_secs(10);
 /// Failed requests in a row that end the driving of a counter.
 const FAILURES_MAX: usize = 20;
 
@@ -71,7 +71,7 @@ impl Scene {
     pub(super) fn wait_able(&self) -> Result<(), FleetError> {
         for name in NAMES {
             wait_until(
-                &format!("{name} able to checkpoint containers (CRIU), which the demo needs"),
+                &format!("{name} able to checkpoint containers with CRIU (the demo needs it)"),
                 ABILITY_LIMIT,
                 || {
                     let health = self.fleet.view(name)?.health;

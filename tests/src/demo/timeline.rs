@@ -44,12 +44,18 @@ pub(super) fn lines(scene: &Scene, acts: &Acts) -> Vec<String> {
             rows.push(event(spell.to, standby, format!("answered for {camera} until here")));
         }
     }
-    for sample in acts.good.samples.iter().chain(&acts.bad.samples) {
-        let reason = sample.why.reasons.first().cloned().unwrap_or_default();
-        rows.push(event(sample.at, sample.why.device.as_str(), format!("takt why: {reason}")));
-    }
     rows.sort_by_key(|row| row.at);
     drawn(&rows)
+}
+
+/// What `takt why` said of devices while they waited, the nearest cause of each.
+pub(super) fn whys(acts: &Acts) -> Vec<String> {
+    let samples = acts.good.samples.iter().chain(&acts.bad.samples);
+    let lines = samples.map(|sample| {
+        let nearest = sample.why.reasons.first().map_or("", String::as_str);
+        format!("{:8.3}  {:<9} {nearest}", sample.at.as_secs_f64(), sample.why.device)
+    });
+    std::iter::once("why devices waited, as `takt why` told it meanwhile:".to_owned()).chain(lines).collect()
 }
 
 fn event(at: Duration, device: &str, what: String) -> Row {

@@ -1,6 +1,7 @@
 //! A device of the fleet: an agent with a state folder, a name and ports of its own, and its containers.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -67,7 +68,7 @@ impl Device {
             ("docker_socket", text(engine.socket())),
             ("locks_dir", text(&folder.join("locks"))),
             ("latch", text(latch)),
-            ("health_interval_secs", Value::Integer(1)),
+            ("health_interval_secs", Value::Integer(2)),
             ("vars", table(vars)),
             ("stand_in_vars", table(stand_in_vars)),
             // A machine that runs a whole fleet and its build beside it is busier than a device may be.
@@ -119,12 +120,28 @@ impl Device {
 
     /// Starts its agent.
     pub fn run(&mut self) -> Result<(), FleetError> {
+        self.run_with(&[])
+    }
+
+    /// Starts its agent with these variables, each as `NAME=VALUE`.
+    pub fn run_with(&mut self, variables: &[String]) -> Result<(), FleetError> {
         self.kill();
         let settings = self.settings();
-        let arguments = ["run".as_ref(), "--config".as_ref(), settings.as_os_str()];
+        let mut arguments: Vec<&OsStr> = variables.iter().map(OsStr::new).collect();
+        arguments.extend([
+            self.program.as_os_str(),
+            "run".as_ref(),
+            "--config".as_ref(),
+            settings.as_os_str(),
+        ]);
         let name = format!("the agent of {}", self.name);
-        self.process = Some(Process::start(&name, &self.program, &arguments, &self.log())?);
+        self.process = Some(Process::start(&name, Path::new("env"), &arguments, &self.log())?);
         Ok(())
+    }
+
+    /// From now on its agent is another program.
+    pub fn set_program(&mut self, program: &Path) {
+        program.clone_into(&mut self.program);
     }
 
     /// Kills its agent at once (SIGKILL); containers go on.
@@ -137,6 +154,11 @@ impl Device {
     /// An error if its agent has ended by itself.
     pub fn check(&mut self) -> Result<(), FleetError> {
         self.process.as_mut().map_or(Ok(()), Process::check)
+    }
+
+    /// The process id of its agent, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
     }
 
     /// Its name.

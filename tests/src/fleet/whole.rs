@@ -107,7 +107,16 @@ impl Fleet {
             device.check()?;
             let view = self.view(device.name())?;
             let ready = view.online && view.phase.is_some() && view.health.is_some();
-            Ok(if ready { Ok(view) } else { Err(format!("online {}, phase {:?}, health sample {}", view.online, view.phase, view.health.is_some())) })
+            Ok(if ready {
+                Ok(view)
+            } else {
+                Err(format!(
+                    "online {}, phase {:?}, health sample {}",
+                    view.online,
+                    view.phase,
+                    view.health.is_some()
+                ))
+            })
         })
     }
 
@@ -170,15 +179,11 @@ impl Fleet {
 
     /// The ends of all logs, for somebody who looks for the cause of a failure.
     pub fn last_words(&self) -> String {
-        let mut words = String::new();
-        for log in self.logs() {
-            words.push_str(&format!("--- {}\n", log.display()));
-            for line in last_lines(&log, LOG_LINES) {
-                words.push_str(&line);
-                words.push('\n');
-            }
-        }
-        words
+        let told = self.logs().into_iter().map(|log| {
+            let lines = last_lines(&log, LOG_LINES).join("\n");
+            format!("--- {}\n{lines}\n", log.display())
+        });
+        told.collect()
     }
 
     fn logs(&self) -> Vec<PathBuf> {

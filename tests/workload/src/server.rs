@@ -13,7 +13,7 @@ use crate::settings::Settings;
 /// Connections at one time; further ones are closed at once. A few clients and a health check need three.
 const CONNECTIONS_MAX: usize = 256;
 /// A silent connection is closed after this: longer than a client pauses between two requests.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+const SILENCE_MAX: Duration = Duration::from_mins(1);
 
 /// What the workload keeps: only in memory, so that a restart shows.
 #[derive(Debug)]

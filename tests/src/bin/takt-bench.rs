@@ -1,0 +1,69 @@
+//! `takt-bench`: measures the release binaries that lie beside it, and keeps the figures in `bench/results`.
+//!
+//! Exit codes: 0 measured, whether or not the goals are met; 1 could not measure; 130 ended by a signal.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use takt_tests::bench::{AgentGroup, BenchError, SwapGroup, keep, table};
+use takt_tests::fleet::{FleetError, heed_signals};
+
+const EXIT_INTERRUPTED: u8 = 130;
+/// Rounds that are measured when nothing else is said.
+const SWAP_ROUNDS: u32 = 10;
+const AGENT_ROUNDS: u32 = 3;
+
+/// Measures the programs that lie beside it, prints the figures and keeps them in bench/results.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    group: Group,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Group {
+    /// Downtime of container swaps beside `docker rm -f && docker run -d`.
+    Swap {
+        /// How many times each swap is measured.
+        #[arg(long, default_value_t = SWAP_ROUNDS, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        rounds: u32,
+    },
+    /// Memory, processor time and size of the agent.
+    Agent {
+        /// How many times the agent is watched at rest.
+        #[arg(long, default_value_t = AGENT_ROUNDS, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        rounds: u32,
+    },
+}
+
+fn main() -> ExitCode {
+    heed_signals();
+    match run(Arguments::parse().group) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(BenchError::Fleet(FleetError::Interrupted)) => ExitCode::from(EXIT_INTERRUPTED),
+        Err(error) => {
+            eprintln!("takt-bench: failed to {:#}", anyhow::Error::from(error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(group: Group) -> Result<(), BenchError> {
+    let mut say = |text: &str| println!("{text}");
+    let (name, figures) = match group {
+        Group::Swap { rounds } => ("swap", SwapGroup { rounds }.run(&mut say)?),
+        Group::Agent { rounds } => ("agent", AgentGroup { rounds }.run(&mut say)?),
+    };
+    println!();
+    for line in table(&figures) {
+        println!("{line}");
+    }
+    println!();
+    if cfg!(debug_assertions) {
+        println!("a debug build: these figures are not kept");
+    } else {
+        let path = keep(name, &figures)?;
+        println!("kept in {}", path.display());
+    }
+    Ok(())
+}

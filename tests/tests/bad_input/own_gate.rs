@@ -1,0 +1,109 @@
+//! A gate of the test's own with the fleet's real CA and order key: it can say what no coordinator would.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use takt_common::envelope::PayloadType;
+use takt_common::report::{Ack, Report};
+use takt_common::topic::{Down, Topic};
+use takt_common::{Envelope, SigningKey};
+use takt_coordinator::gate::{Closed, GateHandle, GateLimits, Peer, Refusal, Sink, SinkError, serve_devices};
+use takt_coordinator::identity::Identity;
+use takt_coordinator::tls::{ClientCertificate, ServerIdentity, server_config};
+use takt_tests::fleet::now;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// A gate with what devices have said.
+pub(crate) struct OwnGate {
+    gate: GateHandle,
+    pub(crate) order_key: SigningKey,
+    heard: Arc<Heard>,
+    _shutdown: DropGuard,
+}
+
+#[derive(Default)]
+struct Heard(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// By their numbers: a report may come twice.
+    reports: BTreeMap<u64, Report>,
+    peers: Vec<Peer>,
+    listening: bool,
+}
+
+impl OwnGate {
+    /// With the identity in the coordinator's folder.
+    pub(crate) async fn open(coordinator: &Path) -> Self {
+        let Identity { ca, order_key, .. } = Identity::load(coordinator).unwrap();
+        let server = ServerIdentity::new(&ca, &["127.0.0.1".to_owned()], now()).unwrap();
+        let tls = server_config(&server, ca.certificate(), ClientCertificate::Required).unwrap();
+        let heard = Arc::new(Heard::default());
+        let shutdown = CancellationToken::new();
+        let listen = ([127, 0, 0, 1], 0).into();
+        let gate =
+            serve_devices(listen, GateLimits::default(), tls, heard.clone(), shutdown.clone()).await.unwrap();
+        Self { gate, order_key, heard, _shutdown: shutdown.drop_guard() }
+    }
+
+    pub(crate) fn broker(&self) -> String {
+        self.gate.local_addr().to_string()
+    }
+
+    /// True once the device can hear orders.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.heard.0.lock().unwrap().listening
+    }
+
+    pub(crate) fn say(&self, what: Down, bytes: &[u8]) {
+        let peer = self.heard.0.lock().unwrap().peers.last().unwrap().clone();
+        self.gate
+            .publish(&Topic::down(&peer.domain, peer.device, what), Bytes::copy_from_slice(bytes))
+            .unwrap();
+    }
+
+    /// What the device has reported, and acknowledges all of it.
+    pub(crate) fn reports(&self) -> Vec<Report> {
+        let reports: Vec<Report> = self.heard.0.lock().unwrap().reports.values().cloned().collect();
+        if let Some(last) = reports.last() {
+            let ack =
+                Ack { device: last.device, sequence: last.sequence, nonce: last.nonce.clone(), time: now() };
+            let payload = serde_json::to_vec(&ack).unwrap();
+            self.say(Down::Ack, &Envelope::seal(PayloadType::Ack, &payload, &[&self.order_key]).to_bytes());
+        }
+        reports
+    }
+}
+
+impl Sink for Heard {
+    async fn admit(&self, _: &Peer) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    async fn report(&self, _: &Peer, payload: Bytes) -> Result<(), SinkError> {
+        let payload = Envelope::from_bytes(&payload).unwrap().unverified_payload().unwrap();
+        let report: Report = serde_json::from_slice(&payload).unwrap();
+        self.0.lock().unwrap().reports.insert(report.sequence, report);
+        Ok(())
+    }
+
+    async fn health(&self, _: &Peer, _: Bytes) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn connected(&self, peer: &Peer) {
+        self.0.lock().unwrap().peers.push(peer.clone());
+    }
+
+    fn subscribed(&self, _: &Peer, what: Down) {
+        self.0.lock().unwrap().listening |= what == Down::Ack;
+    }
+
+    fn disconnected(&self, _: &Peer, _: Closed) {
+        self.0.lock().unwrap().listening = false;
+    }
+
+    fn cloned(&self, _: &Peer) {}
+}
