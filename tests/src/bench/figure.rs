@@ -124,7 +124,7 @@ pub fn keep(group: &str, figures: &[Figure]) -> Result<PathBuf, BenchError> {
     let mut text = serde_json::to_string_pretty(figures).expect("figures are plain values");
     text.push('\n');
     std::fs::write(&path, text).map_err(BenchError::file("write", &path))?;
-    Ok(path)
+    Ok(path.canonicalize().unwrap_or(path))
 }
 
 /// The figures for people: a line each below a line of headings.
@@ -166,7 +166,9 @@ mod tests {
 
     fn spread(values: &[f64]) -> Spread {
         let mut spread = Spread::default();
-        values.iter().for_each(|value| spread.push(*value));
+        for value in values {
+            spread.push(*value);
+        }
         spread
     }
 
