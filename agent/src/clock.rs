@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn a_wall_clock_in_1970_or_years_ahead_is_not_believed() {
-        let uptime = Duration::from_secs(3_600);
+        let uptime = Duration::from_hours(1);
         assert_eq!(trusted(FLOOR, UnixTime::from_secs(5), uptime), FLOOR);
         assert_eq!(trusted(FLOOR, UnixTime::from_secs(4_000_000_000), uptime), FLOOR);
         let near = UnixTime::from_secs(1_800_050_000);

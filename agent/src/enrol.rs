@@ -40,6 +40,16 @@ pub enum EnrolError {
         /// What it said.
         why: String,
     },
+    /// It is a member of another fleet, and its journal holds that fleet's orders and roots.
+    #[error(
+        "enrol: this device belongs to another fleet; to give it to this one, stop it and remove '{}', which forgets \
+         what it runs",
+        path.display()
+    )]
+    AnotherFleet {
+        /// The state folder.
+        path: std::path::PathBuf,
+    },
     /// The answer makes no sense.
     #[error("enrol at {coordinator}: its answer is not one: {why}")]
     Answer {
@@ -54,7 +64,7 @@ pub enum EnrolError {
 pub async fn enrol(settings: &Settings, token: &str) -> Result<Membership, EnrolError> {
     let (secret, authority) = parse(token)?;
     let identity = IdentityFolder::open(&settings.state_dir)?;
-    let key = identity.key()?;
+    let key = identity.key_or_new()?;
     let public_key = key.public();
     let proof = EnrolRequest::proof_message(secret, &settings.name, &settings.hardware, &public_key);
     let request = EnrolRequest {
@@ -80,6 +90,10 @@ pub async fn enrol(settings: &Settings, token: &str) -> Result<Membership, Enrol
     if answer.device != DeviceId::of_key(&public_key) {
         let why = format!("it names this device {}", answer.device);
         return Err(EnrolError::Answer { coordinator, why });
+    }
+    if identity.membership().is_ok_and(|known| known.ca_pem != answer.ca_pem) {
+        let path = settings.state_dir.clone();
+        return Err(EnrolError::AnotherFleet { path });
     }
     let membership = Membership {
         device: answer.device,

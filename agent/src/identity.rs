@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ring::rand::SystemRandom;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use takt_common::{DeviceId, Name, SigningKey};
 
@@ -64,6 +65,14 @@ pub enum IdentityError {
         /// Why.
         source: serde_json::Error,
     },
+    /// A kept document is not one.
+    #[error("use the document '{}'", path.display())]
+    Document {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
     /// Never enrolled.
     #[error("this device is not enrolled ('{}' is missing): run `takt-agent enrol --token TOKEN`", path.display())]
     NotEnrolled {
@@ -96,18 +105,29 @@ impl IdentityFolder {
         Ok(Self(path))
     }
 
-    /// The device's key; made on first use.
+    /// The device's key. One that is missing is not made anew here: the device would be another one.
     pub fn key(&self) -> Result<SigningKey, IdentityError> {
         let path = self.0.join(KEY_FILE);
-        match fs::read_to_string(&path) {
-            Ok(pem) => SigningKey::from_pem(&pem).map_err(|source| IdentityError::Key { path, source }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        let pem = fs::read_to_string(&path).map_err(|source| IdentityError::File {
+            doing: "read the device key",
+            path: path.clone(),
+            source,
+        })?;
+        SigningKey::from_pem(&pem).map_err(|source| IdentityError::Key { path, source })
+    }
+
+    /// The device's key for an enrolment, which makes it if there is none.
+    pub fn key_or_new(&self) -> Result<SigningKey, IdentityError> {
+        match self.key() {
+            Err(IdentityError::File { path, source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
                 let key = SigningKey::generate(&SystemRandom::new())
                     .map_err(|source| IdentityError::Key { path: path.clone(), source })?;
                 write_whole(&path, key.to_pem().as_bytes())?;
                 Ok(key)
             }
-            Err(source) => Err(IdentityError::File { doing: "read the device key", path, source }),
+            read => read,
         }
     }
 
@@ -128,6 +148,25 @@ impl IdentityFolder {
     pub fn keep_membership(&self, membership: &Membership) -> Result<(), IdentityError> {
         let bytes = serde_json::to_vec_pretty(membership).expect("a membership holds only texts");
         write_whole(&self.0.join(MEMBERSHIP_FILE), &bytes)
+    }
+
+    /// The document kept in `file`; `None` when there is none.
+    pub fn document<T: DeserializeOwned>(&self, file: &'static str) -> Result<Option<T>, IdentityError> {
+        let path = self.0.join(file);
+        match fs::read(&path) {
+            Ok(bytes) => match serde_json::from_slice(&bytes) {
+                Ok(document) => Ok(Some(document)),
+                Err(source) => Err(IdentityError::Document { path, source }),
+            },
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(IdentityError::File { doing: "read", path, source }),
+        }
+    }
+
+    /// Keeps `document` in `file`.
+    pub fn keep_document<T: Serialize>(&self, file: &'static str, document: &T) -> Result<(), IdentityError> {
+        let bytes = serde_json::to_vec(document).expect("trust documents have only text keys");
+        write_whole(&self.0.join(file), &bytes)
     }
 
     /// The TLS settings of an enrolled device: TLS 1.3, its own certificate, and no authority but the fleet CA.

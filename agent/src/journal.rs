@@ -1,4 +1,4 @@
-//! What the agent keeps across power cuts: its [`Record`], the outbox of signed reports, and verified trust documents.
+//! What the agent keeps across power cuts: its [`Record`] and the outbox of signed reports.
 //!
 //! A change of phase and the report that tells of it are one commit, so neither is ever there without the other.
 
@@ -13,9 +13,10 @@ use takt_agent_core::Record;
 use takt_agent_core::record::RECORD_FORMAT;
 use takt_common::digest::to_hex;
 use takt_common::envelope::PayloadType;
+use takt_common::release::MANIFEST_LENGTH_MAX;
 use takt_common::report::Report;
 use takt_common::{Envelope, Sha256Digest, SigningKey};
-use takt_store::{Batch, Options, Origin, SledStore, Store, StoreError, StoreJson};
+use takt_store::{Batch, Options, Origin, SledStore, Store, StoreError, StoreJson, VALUE_BYTES_MAX};
 
 const RECORD_KEY: &[u8] = b"record";
 const CHAIN_KEY: &[u8] = b"chain";
@@ -27,6 +28,12 @@ const OUTBOX_BUSY: usize = 256;
 /// When this many reports wait, only those that end an order are added, and no order is taken in until some have been
 /// acknowledged: so the outbox has a limit and every order is told of.
 pub const OUTBOX_MAX: usize = 1024;
+
+/// Above this size a record forgets retained releases: half of what the store takes for one value.
+const RECORD_BYTES_FULL: usize = VALUE_BYTES_MAX / 2;
+
+/// An order adds its manifest to the record as what comes, what is installed and what stands in.
+const MANIFESTS_TO_COME: usize = 3;
 
 /// How many of the latest nonces an answer may name.
 const NONCES: usize = 8;
@@ -121,6 +128,7 @@ impl Journal {
         reports: Vec<Report>,
         key: &SigningKey,
     ) -> Result<(), JournalError> {
+        let record = fitting(record);
         let mut batch = Batch::new().put_json(RECORD_KEY, &record)?;
         let mut chain = self.chain.clone();
         let mut outbox_length = self.outbox_length;
@@ -186,16 +194,6 @@ impl Journal {
         Ok(())
     }
 
-    /// A document kept under `name`.
-    pub fn document<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, JournalError> {
-        Ok(self.store.get_json(name.as_bytes())?)
-    }
-
-    /// Keeps `document` under `name`.
-    pub async fn keep<T: Serialize>(&self, name: &str, document: &T) -> Result<(), JournalError> {
-        self.write(Batch::new().put_json(name.as_bytes(), document)?).await
-    }
-
     /// Writes the hourly export, if it is time; `uptime` is any clock that only goes forward.
     pub async fn export_if_due(&self, uptime: Duration) -> Result<(), JournalError> {
         let store = Arc::clone(&self.store);
@@ -212,6 +210,23 @@ impl Journal {
         self.random.fill(&mut bytes).map_err(|_| JournalError::NoRandom)?;
         Ok(to_hex(&bytes))
     }
+}
+
+/// Whether a record that has just taken in an order has room for the manifests that may still come into it.
+pub fn has_room(record: &Record) -> bool {
+    let length = serde_json::to_vec(&fitting(record.clone())).map_or(usize::MAX, |bytes| bytes.len());
+    length + MANIFESTS_TO_COME * MANIFEST_LENGTH_MAX <= VALUE_BYTES_MAX
+}
+
+/// Forgets retained releases, oldest first, until the record is of a size that the store takes with room to grow. Their
+/// images go at the next pruning.
+fn fitting(mut record: Record) -> Record {
+    while !record.retained.is_empty()
+        && serde_json::to_vec(&record).is_ok_and(|bytes| bytes.len() > RECORD_BYTES_FULL)
+    {
+        record.retained.pop();
+    }
+    record
 }
 
 async fn blocking(

@@ -71,7 +71,9 @@ pub async fn round(
     };
     let answers = join_all(health.probes.iter().map(ask)).await;
     for (probe, answer) in health.probes.iter().zip(answers) {
-        answer.map_err(|error| format!("{probe}: {}", sentence(&error)))?;
+        // What was really asked, with the device's own port in it.
+        let asked = variables.fill(&probe.to_string()).unwrap_or_else(|_| probe.to_string());
+        answer.map_err(|error| format!("{asked}: {}", sentence(&error)))?;
     }
     Ok(())
 }

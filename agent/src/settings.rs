@@ -155,7 +155,8 @@ impl Settings {
 
 /// A TOML error without its drawing of the source.
 fn in_one_line(error: &toml::de::Error, text: &str) -> String {
-    let line = error.span().map(|span| text[..span.start.min(text.len())].lines().count().max(1));
+    let before = error.span().map(|span| text.get(..span.start).unwrap_or(text));
+    let line = before.map(|before| before.matches('\n').count() + 1);
     let message = error.message().replace('\n', " ");
     line.map_or_else(|| message.clone(), |line| format!("line {line}: {message}"))
 }
@@ -181,7 +182,7 @@ mod tests {
     #[test]
     fn every_bad_setting_names_the_file_and_the_field() {
         for (text, needles) in [
-            (format!("{GOOD}colour = 'red'\n"), ["agent.toml", "colour"]),
+            (format!("{GOOD}colour = 'red'\n"), ["agent.toml", "line 3: unknown field `colour`"]),
             ("coordinator = 'https://a:1'".to_owned(), ["agent.toml", "name"]),
             ("name = 'a'".to_owned(), ["agent.toml", "coordinator"]),
             ("name = 'A B'\ncoordinator = 'https://a:1'".to_owned(), ["agent.toml", "'A B'"]),

@@ -1,15 +1,15 @@
-//! What this device trusts: the package repository and the director root, verified and kept in the journal.
+//! What this device trusts: the package repository and the director root, verified and kept in files of their own
+//! (a targets document may be larger than any value of the journal).
 
 use takt_agent_core::rules::{Target, TargetContent, Targets};
 use takt_common::order::SnapshotRef;
 use takt_common::{Name, Sha256Digest, UnixTime};
 use takt_trust::{DirectorTrust, Need, PackageTrust, StoredDirector, StoredTrust, TargetCustom, TrustError};
 
-use crate::identity::Membership;
-use crate::journal::{Journal, JournalError};
+use crate::identity::{IdentityError, IdentityFolder, Membership};
 
-const PACKAGE_KEY: &str = "trust/package";
-const DIRECTOR_KEY: &str = "trust/director";
+const PACKAGE_FILE: &str = "package-trust.json";
+const DIRECTOR_FILE: &str = "director-trust.json";
 
 /// Trust cannot be loaded, refreshed or kept.
 #[derive(Debug, thiserror::Error)]
@@ -30,31 +30,33 @@ pub enum KeeperError {
         /// Why.
         why: String,
     },
-    /// The journal failed.
+    /// A file cannot be read or written.
     #[error(transparent)]
-    Journal(#[from] JournalError),
+    File(#[from] IdentityError),
 }
 
 /// Both trusts of a device.
 pub struct Keeper {
+    folder: IdentityFolder,
     package: PackageTrust,
     director: DirectorTrust,
 }
 
 impl Keeper {
-    /// What the journal holds, or the roots of the enrolment.
-    pub fn load(journal: &Journal, membership: &Membership) -> Result<Self, KeeperError> {
+    /// What was kept, or else the roots of the enrolment.
+    pub fn load(folder: IdentityFolder, membership: &Membership) -> Result<Self, KeeperError> {
         takt_trust::provider::install();
         let refused = |of| move |source| KeeperError::Refused { of, source };
-        let package = match journal.document::<StoredTrust>(PACKAGE_KEY)? {
+        let package = match folder.document::<StoredTrust>(PACKAGE_FILE)? {
             Some(stored) => PackageTrust::from_stored(&stored),
             None => PackageTrust::from_root(membership.package_root.as_bytes()),
         };
-        let director = match journal.document::<StoredDirector>(DIRECTOR_KEY)? {
+        let director = match folder.document::<StoredDirector>(DIRECTOR_FILE)? {
             Some(stored) => DirectorTrust::from_stored(&stored),
             None => DirectorTrust::from_root(membership.director_root.as_bytes()),
         };
         Ok(Self {
+            folder,
             package: package.map_err(refused("package repository"))?,
             director: director.map_err(refused("director root"))?,
         })
@@ -83,7 +85,6 @@ impl Keeper {
     /// Walks to the newest director root that the repository has.
     pub async fn refresh_director(
         &mut self,
-        journal: &Journal,
         fetch: impl AsyncFn(&Need) -> Result<Option<Vec<u8>>, String>,
     ) -> Result<(), KeeperError> {
         let refused = |source| KeeperError::Refused { of: "director root", source };
@@ -93,7 +94,7 @@ impl Keeper {
         }
         let director = refresh.finish().map_err(refused)?;
         if director.epoch() != self.director.epoch() {
-            journal.keep(DIRECTOR_KEY, &director.to_stored()).await?;
+            self.folder.keep_document(DIRECTOR_FILE, &director.to_stored())?;
             self.director = director;
         }
         Ok(())
@@ -102,7 +103,6 @@ impl Keeper {
     /// Looks at the package repository anew (TUF client workflow). On failure the trust on hand stays.
     pub async fn refresh_package(
         &mut self,
-        journal: &Journal,
         now: UnixTime,
         fetch: impl AsyncFn(&Need) -> Result<Option<Vec<u8>>, String>,
     ) -> Result<(), KeeperError> {
@@ -121,7 +121,7 @@ impl Keeper {
             Some(_) => refresh.keep_root(),
         };
         let package = package.map_err(refused)?;
-        journal.keep(PACKAGE_KEY, &package.to_stored()).await?;
+        self.folder.keep_document(PACKAGE_FILE, &package.to_stored())?;
         self.package = package;
         failure.map_or(Ok(()), |error| Err(refused(error)))
     }

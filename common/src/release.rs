@@ -13,8 +13,8 @@ use crate::strict_json::{self, StrictJsonError};
 /// The format this code writes and reads.
 pub const MANIFEST_FORMAT: u32 = 1;
 
-/// The largest manifest that is read, in bytes.
-pub const MANIFEST_LENGTH_MAX: usize = 64 * 1024;
+/// The largest manifest that is read, in bytes: a few of them must fit into one record of a device's journal.
+pub const MANIFEST_LENGTH_MAX: usize = 16 * 1024;
 
 /// Which release of which component: `counter 2.0.0`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

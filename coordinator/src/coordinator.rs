@@ -1,7 +1,7 @@
 //! Everything the parts of a running coordinator share.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use takt_common::{DeviceId, Name, Sha256Digest, SigningKey, UnixTime};
 use takt_coordinator_core::FleetView;
@@ -40,6 +40,8 @@ pub struct Coordinator {
     pub wake: Notify,
     outbox: mpsc::Sender<Outgoing>,
     campaigns: Mutex<OpenCampaigns>,
+    /// Campaigns begin one after the other.
+    beginning: Mutex<()>,
 }
 
 /// Campaigns that have not settled.
@@ -87,6 +89,7 @@ impl Coordinator {
             wake: Notify::new(),
             outbox,
             campaigns: Mutex::new(OpenCampaigns { names, troubles: BTreeMap::new() }),
+            beginning: Mutex::new(()),
         })
     }
 
@@ -97,6 +100,11 @@ impl Coordinator {
 
     /// All devices as campaigns look at them.
     pub fn fleet(&self) -> FleetView {
+        self.fleet_of(&self.registry.devices().all())
+    }
+
+    /// These devices as campaigns look at them.
+    pub fn fleet_of(&self, devices: &[Arc<DeviceRecord>]) -> FleetView {
         let epoch = self.repository.published().director.map_or(0, |director| director.epoch());
         let state = |record: &DeviceRecord| {
             let mut state = record.state.clone();
@@ -106,7 +114,6 @@ impl Coordinator {
             state.next.epoch = state.next.epoch.max(epoch);
             state
         };
-        let devices = self.registry.devices().all();
         FleetView { devices: devices.iter().map(|record| (record.state.id, state(record))).collect() }
     }
 
@@ -126,6 +133,13 @@ impl Coordinator {
     /// The campaigns that have not settled.
     pub fn open_campaigns(&self) -> Vec<Name> {
         self.lock().names.iter().cloned().collect()
+    }
+
+    /// Held from the look whether devices are free until the campaign that takes them is on disk. Whoever holds it
+    /// may block: it is for threads that may, so that a request that is dropped cannot let go of it half way.
+    pub fn begin_alone(&self) -> MutexGuard<'_, ()> {
+        // It guards an order of events and no value, so a panic elsewhere leaves nothing half done.
+        self.beginning.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A campaign goes on.

@@ -112,7 +112,9 @@ fn step(coordinator: &Coordinator, stored: &StoredCampaign, now: UnixTime) -> Re
         .registry
         .planning(domain)
         .map_err(|source| StepError::Domain { domain: domain.clone(), source: Box::new(source) })?;
-    let fleet = coordinator.fleet();
+    // What is decided on this look is committed against this look: a device that changes meanwhile is a conflict.
+    let looked_at = coordinator.registry.devices().all();
+    let fleet = coordinator.fleet_of(&looked_at);
     let Step { campaign: next, orders } = advance(campaign, &fleet, &graph, &drm, now);
     if next == *campaign && orders.is_empty() {
         if campaign.is_settled() {
@@ -125,16 +127,19 @@ fn step(coordinator: &Coordinator, stored: &StoredCampaign, now: UnixTime) -> Re
     let together = CommitTogether::new(Batch::new()).with_campaign(Some(stored), &next);
     let mut together = together.ok_or(StepError::TooLarge)?;
     for request in &orders {
-        let Some(record) = coordinator.registry.devices().get(request.device) else { continue };
-        let sealed = book.seal(request, &record, now).map_err(|source| StepError::Order {
+        let Ok(found) = looked_at.binary_search_by_key(&request.device, |record| record.state.id) else {
+            continue;
+        };
+        let record = &looked_at[found];
+        let sealed = book.seal(request, record, now).map_err(|source| StepError::Order {
             device: record.state.name.to_string(),
             source: Box::new(source),
         })?;
-        let mut changed = (*record).clone();
+        let mut changed = (**record).clone();
         changed.state.record_order(request, now);
         changed.issued = Some(sealed.issued);
         together = together.with_order(request.device, &sealed.envelope);
-        together = coordinator.registry.stage(together, &record, changed)?;
+        together = coordinator.registry.stage(together, record, changed)?;
     }
     coordinator.registry.commit(together)?;
     if next.state() != campaign.state() {

@@ -65,7 +65,8 @@ pub struct Enrolment<'a> {
 }
 
 impl Enrolment<'_> {
-    /// Enrols a device, or gives a known one a new certificate. Uses up one use of the token. Blocks.
+    /// Enrols a device, or gives a known one a new certificate. Uses up one use of the token, or
+    /// none when the device has used it before: its answer was lost. Blocks.
     pub fn enrol(&self, request: &EnrolRequest, now: UnixTime) -> Result<EnrolResponse, EnrolError> {
         for _ in 0..crate::registry::CONFLICT_RETRIES_MAX {
             match self.attempt(request, now) {
@@ -78,12 +79,12 @@ impl Enrolment<'_> {
 
     fn attempt(&self, request: &EnrolRequest, now: UnixTime) -> Result<EnrolResponse, EnrolError> {
         let secret = Sha256Digest::of(request.secret.as_bytes());
-        let token = self.registry.usable_token(&secret, now)??;
+        let device = DeviceId::of_key(&request.public_key);
+        let token = self.registry.usable_token(&secret, device, now)??;
         check_proof(request)?;
         let packages = self.published.packages.as_ref().ok_or(EnrolError::NoRoot("package root"))?;
         let director = self.published.director.as_ref().ok_or(EnrolError::NoRoot("director root"))?;
-        let device = DeviceId::of_key(&request.public_key);
-        let together = CommitTogether::new(Batch::new()).with_use_of_token(&secret, &token);
+        let together = CommitTogether::new(Batch::new()).with_use_of_token(&secret, &token, device);
         let together = self.stage(together, device, request, &token, director.epoch(), now)?;
         let certificate = self.ca.device_certificate(&request.public_key, &token.domain, now)?;
         self.registry.commit(together)?;

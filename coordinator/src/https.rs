@@ -22,9 +22,14 @@ use crate::caller::Caller;
 use crate::clock;
 use crate::gate::tls::Subject;
 use crate::places::Places;
+use crate::write_deadline::WriteDeadline;
 
 /// How long answers that have begun may take after a shutdown was asked for.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+
+/// Answers of which not one byte is taken for so long are given up with their connection; a slow link takes something
+/// far more often.
+const WRITE_IDLE_MAX: Duration = Duration::from_secs(30);
 
 /// A pause after an accept that failed (out of descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -91,6 +96,7 @@ impl Connection {
         let address = self.address;
         // Requests are small and answered at once: waiting for more to send only costs time.
         let _ = stream.set_nodelay(true);
+        let stream = WriteDeadline::new(stream, WRITE_IDLE_MAX);
         let handshake = tokio::time::timeout(self.limits.handshake_max, self.acceptor.accept(stream));
         let stream = tokio::select! {
             () = shutdown.cancelled() => return,

@@ -35,6 +35,7 @@ pub mod settings;
 pub mod sink;
 pub mod tls;
 pub mod token;
+mod write_deadline;
 
 pub use serve::{Running, ServeError, serve};
 pub use settings::Settings;

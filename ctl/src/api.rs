@@ -1,6 +1,7 @@
 //! The coordinator's HTTPS API as a client: one method a kind of request, errors that name the coordinator.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
@@ -9,6 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use takt_common::Sha256Digest;
 use takt_common::api::Problem;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
 
 use crate::exit::Exit;
@@ -18,8 +21,13 @@ use crate::profile::Connection;
 /// A coordinator that does not take the connection within this is unreachable.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A coordinator that says nothing for so long is gone; it covers the slowest single answer, not a whole upload.
+/// A coordinator that says nothing for so long is gone; it covers the slowest single answer. Uploads have
+/// [`STALL_MAX`] instead, because nothing is answered before all of the file has arrived.
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// An upload of which no further piece goes out for so long is given up. The last pieces fill the buffers of this
+/// machine, about 4 MiB: at 25 kB/s that is how long they and the answer take.
+const STALL_MAX: Duration = Duration::from_mins(3);
 
 /// The longest answer that is read: a list of 20,000 devices has about 20 MiB.
 const ANSWER_LENGTH_MAX: usize = 64 * 1024 * 1024;
@@ -59,6 +67,14 @@ pub enum ApiError {
         url: String,
         /// Why.
         source: reqwest::Error,
+    },
+    /// An upload does not move.
+    #[error("upload to the coordinator at {url}: nothing went out or came back for {} s", span.as_secs())]
+    Stalled {
+        /// The coordinator.
+        url: String,
+        /// For how long.
+        span: Duration,
     },
     /// The coordinator refused and says why.
     #[error("{} (the coordinator at {url} answered {})", problem.detail, problem.status)]
@@ -107,7 +123,10 @@ impl ApiError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::CaUnreadable(_) | Self::CaNoCertificate { .. } | Self::Prepare { .. } => Exit::BadInput,
-            Self::Unreachable { .. } | Self::Unreadable { .. } | Self::Artifact { .. } => Exit::Failed,
+            Self::Unreachable { .. }
+            | Self::Stalled { .. }
+            | Self::Unreadable { .. }
+            | Self::Artifact { .. } => Exit::Failed,
             Self::Refused { problem, .. } => exit_of_status(problem.status),
             Self::Unexpected { status, .. } => exit_of_status(status.as_u16()),
         }
@@ -116,7 +135,7 @@ impl ApiError {
     /// True when the same request may be answered later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { .. } | Self::Stalled { .. } => true,
             Self::Refused { problem, .. } => problem.status >= 500,
             Self::Unexpected { status, .. } => status.is_server_error(),
             _ => false,
@@ -138,6 +157,8 @@ const fn exit_of_status(status: u16) -> Exit {
 #[derive(Debug, Clone)]
 pub struct Api {
     http: Client,
+    /// For uploads, whose answer may take as long as the file does.
+    uploads: Client,
     connection: Connection,
 }
 
@@ -153,17 +174,18 @@ impl Api {
         }
         // Only the first call of a process installs it; all calls install the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = Client::builder()
-            .tls_certs_only(authorities)
-            .https_only(true)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
-            .user_agent(concat!("takt/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(prepare)?;
-        Ok(Self { http, connection })
+        let client = || {
+            Client::builder()
+                .tls_certs_only(authorities.clone())
+                .https_only(true)
+                .no_proxy()
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(CONNECT_TIMEOUT)
+                .user_agent(concat!("takt/", env!("CARGO_PKG_VERSION")))
+        };
+        let http = client().read_timeout(READ_TIMEOUT).build().map_err(prepare)?;
+        let uploads = client().build().map_err(prepare)?;
+        Ok(Self { http, uploads, connection })
     }
 
     /// The coordinator's address.
@@ -227,7 +249,12 @@ impl Api {
         let file = tokio::fs::File::open(path)
             .await
             .map_err(|source| ApiError::Artifact { path: path.to_owned(), source })?;
-        let pieces = ReaderStream::new(file).inspect_ok(move |piece| sent(piece.len() as u64));
+        let moved = Arc::new(Notify::new());
+        let moves = moved.clone();
+        let pieces = ReaderStream::new(file).inspect_ok(move |piece| {
+            sent(piece.len() as u64);
+            moves.notify_one();
+        });
         let body = reqwest::Body::wrap_stream(pieces);
         let request = |request: RequestBuilder| {
             request
@@ -235,17 +262,37 @@ impl Api {
                 .header(reqwest::header::CONTENT_TYPE, "application/octet-stream")
                 .body(body)
         };
-        self.send(Method::PUT, &artifact_path(sha256), request).await.map(drop)
+        let path = artifact_path(sha256);
+        let answer = self.send_by(&self.uploads, Method::PUT, &path, request);
+        tokio::pin!(answer);
+        loop {
+            tokio::select! {
+                answer = answer.as_mut() => return answer.map(drop),
+                moved = timeout(STALL_MAX, moved.notified()) => if moved.is_err() {
+                    return Err(ApiError::Stalled { url: self.connection.url.clone(), span: STALL_MAX });
+                },
+            }
+        }
     }
 
-    /// Sends one request and reads the answer of a success; anything else is an error.
+    /// Sends one small request and reads the answer of a success; anything else is an error.
     async fn send(
         &self,
         method: Method,
         path: &str,
         complete: impl FnOnce(RequestBuilder) -> RequestBuilder,
     ) -> Result<Vec<u8>, ApiError> {
-        let mut request = self.http.request(method.clone(), format!("{}{path}", self.connection.url));
+        self.send_by(&self.http, method, path, complete).await
+    }
+
+    async fn send_by(
+        &self,
+        http: &Client,
+        method: Method,
+        path: &str,
+        complete: impl FnOnce(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Vec<u8>, ApiError> {
+        let mut request = http.request(method.clone(), format!("{}{path}", self.connection.url));
         if let Some(token) = &self.connection.token {
             request = request.bearer_auth(token);
         }

@@ -129,9 +129,14 @@ impl KeyFile {
 
 /// Reads a key that must be able to sign.
 pub fn read_signing(path: &Path) -> Result<SigningKey, KeyFileError> {
-    match KeyFile::read(path)? {
-        KeyFile::Private(key) => Ok(key),
-        KeyFile::Public(_) => Err(KeyFileError::OnlyPublic { path: path.to_owned() }),
+    match KeyFile::read(path) {
+        Ok(KeyFile::Private(key)) => Ok(key),
+        Ok(KeyFile::Public(_)) => Err(KeyFileError::OnlyPublic { path: path.to_owned() }),
+        // What is neither was meant to be a private key, so nothing of it may be shown.
+        Err(KeyFileError::NoKey { path, source: KeyError::NotPublic(_) }) => {
+            Err(KeyFileError::NoKey { path, source: KeyError::NotPem })
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -113,6 +113,8 @@ pub enum Refusal {
         found: Position,
         /// The last accepted.
         last: Position,
+        /// Digest of the refused payload.
+        digest: Sha256Digest,
     },
     /// It answers a nonce that is not the device's.
     #[error("the order answers a nonce that this device has not sent lately")]
@@ -309,6 +311,7 @@ impl Addressed {
 /// Checks the envelope, the addressee, the position and the time of an order, in the order of DESIGN.
 pub fn address(envelope: &[u8], standing: &Standing) -> Result<Addressed, Refusal> {
     let payload = Envelope::from_bytes(envelope)?.open(PayloadType::Order, standing.signers)?;
+    let digest = Sha256Digest::of(&payload);
     let order: Order = strict_json::from_slice(&payload, payload.len())
         .map_err(|error| Refusal::Unreadable(error.to_string()))?;
     if let Some(field) = not_understood(&payload, &order) {
@@ -324,7 +327,7 @@ pub fn address(envelope: &[u8], standing: &Standing) -> Result<Addressed, Refusa
         return Err(Refusal::Epoch { found: order.epoch, expected: standing.epoch });
     }
     if order.position() <= standing.last {
-        return Err(Refusal::NeverOlder { found: order.position(), last: standing.last });
+        return Err(Refusal::NeverOlder { found: order.position(), last: standing.last, digest });
     }
     match &order.nonce {
         Some(nonce) if !standing.nonces.contains(nonce) => return Err(Refusal::ForeignNonce),
@@ -333,7 +336,7 @@ pub fn address(envelope: &[u8], standing: &Standing) -> Result<Addressed, Refusa
         }
         _ => {}
     }
-    Ok(Addressed { digest: Sha256Digest::of(&payload), order })
+    Ok(Addressed { order, digest })
 }
 
 /// A field of the payload that reading it has passed over. `deny_unknown_fields` does not reach into variants without

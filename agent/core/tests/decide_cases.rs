@@ -197,6 +197,23 @@ fn a_deadline_that_passes_while_fetching_says_whether_something_had_failed() {
 }
 
 #[test]
+fn a_deadline_that_passes_while_something_holds_the_fetch_up_names_it() {
+    let mut case = Case::upgrade();
+    case.facts.now = DEADLINE;
+    case.facts.image = Presence::Unknown;
+    let given_up = |decision| match outcome(decision) {
+        Outcome::GivenUp { cause } => cause,
+        other => panic!("{other:?}"),
+    };
+    let cause = given_up(case.decide(&case.fetching()));
+    assert_eq!(cause, "the deadline passed; waited on the container engine, which does not answer");
+    case.facts.image = Presence::Absent;
+    case.facts.free_disk_bytes = 5 * MIB;
+    let cause = given_up(case.decide(&case.fetching()));
+    assert!(cause.starts_with("the deadline passed; waited on low disk: 5 MiB free, "), "{cause}");
+}
+
+#[test]
 fn no_engine_no_act_in_any_phase() {
     let mut case = Case::upgrade();
     let (verified, rolled_back) = (case.verified(), case.rolled_back());

@@ -576,7 +576,11 @@ fn the_names_of_the_rules_are_stable_and_each_stands_for_one_rule() {
         Refusal::Format { found: 0 },
         Refusal::NotForMe { for_device: me, me },
         Refusal::Epoch { found: 0, expected: 1 },
-        Refusal::NeverOlder { found: Position::default(), last: Position::default() },
+        Refusal::NeverOlder {
+            found: Position::default(),
+            last: Position::default(),
+            digest: Sha256Digest::of(b""),
+        },
         Refusal::ForeignNonce,
         Refusal::Expired { not_after: NOW, floor: NOW },
         Refusal::Snapshot { ordered: 1, verified: 0 },

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use takt_agent_core::Phase;
 use takt_agent_core::rules::{self, Addressed, Refusal, Standing};
 use takt_common::order::Position;
 use takt_common::report::{Outcome, Refused};
@@ -11,7 +12,7 @@ use takt_trust::Need;
 
 use super::{Agent, AgentError, REFUSED_MAX};
 use crate::clock;
-use crate::journal::OUTBOX_MAX;
+use crate::journal::{OUTBOX_MAX, has_room};
 use crate::trust::KeeperError;
 
 /// The pause after a failed look at the repository; it doubles up to [`PAUSE_MAX`].
@@ -43,6 +44,14 @@ impl Agent {
 
     /// Tries to accept the pending envelope. True when it was accepted.
     pub(super) async fn try_pending(&mut self) -> Result<bool, AgentError> {
+        // Judging may take a look at the repository over HTTPS: never in the gap between two releases.
+        let at_leisure = matches!(
+            self.journal.record().phase,
+            Phase::Idle | Phase::Fetching { .. } | Phase::Staged { .. } | Phase::Ended { .. }
+        );
+        if !at_leisure {
+            return Ok(false);
+        }
         let uptime = self.uptime();
         let Some(pending) = self.pending.take_if(|pending| pending.not_before <= uptime) else {
             return Ok(false);
@@ -62,10 +71,12 @@ impl Agent {
                 self.commit(record, vec![report]).await?;
                 Ok(false)
             }
-            Err(AgentError::Trust(KeeperError::Unreachable { document, why })) => {
-                tracing::warn!(%document, %why, "order waits: the repository cannot be reached");
+            // Nothing is known to be wrong with the order: a link or a disk is, and may be well again.
+            Err(AgentError::Trust(error)) => {
+                let why = crate::sentence(&error);
+                tracing::warn!(%why, "order waits for documents of the package repository");
                 let pause = (pending.pause * 2).min(PAUSE_MAX);
-                let why = Some(format!("'{document}' of the package repository: {why}"));
+                let why = Some(format!("documents of the package repository: {why}"));
                 self.pending.get_or_insert(Pending {
                     envelope: pending.envelope,
                     pause,
@@ -88,7 +99,7 @@ impl Agent {
             Err(refusal) if matches!(refusal.rule(), "epoch" | "order-signature") => {
                 let performer = Arc::clone(&self.performer);
                 let fetch = async |need: &Need| performer.document(need).await;
-                match self.keeper.refresh_director(&self.journal, fetch).await {
+                match self.keeper.refresh_director(fetch).await {
                     Ok(()) => self.address(envelope, now),
                     Err(error @ KeeperError::Refused { .. }) => {
                         return Ok(refused("director-root", crate::sentence(&error)));
@@ -100,14 +111,19 @@ impl Agent {
         };
         let addressed = match addressed {
             Ok(addressed) => addressed,
-            Err(Refusal::NeverOlder { found, last }) if found == last => return Ok(Judged::AcceptedBefore),
+            // The coordinator sends an order until a report shows it. Another order in the same place is refused.
+            Err(Refusal::NeverOlder { found, last, digest })
+                if found == last && self.journal.record().last_order == Some(digest) =>
+            {
+                return Ok(Judged::AcceptedBefore);
+            }
             Err(refusal) => return Ok(refused(refusal.rule(), refusal.to_string())),
         };
         let fresh = self.keeper.check_fresh(now).is_ok();
         if addressed.installs() && !(fresh && self.keeper.knows(addressed.snapshot())) {
             let performer = Arc::clone(&self.performer);
             let fetch = async |need: &Need| performer.document(need).await;
-            match self.keeper.refresh_package(&self.journal, now, fetch).await {
+            match self.keeper.refresh_package(now, fetch).await {
                 Ok(()) => {}
                 Err(error @ KeeperError::Refused { .. }) => {
                     return Ok(refused("package-repository", crate::sentence(&error)));
@@ -126,9 +142,13 @@ impl Agent {
             Err(refusal) => return Ok(refused(refusal.rule(), refusal.to_string())),
         };
         let position: Position = accepted.order.position();
-        tracing::info!(%position, action = %accepted.order.action, "order accepted");
+        let action = accepted.order.action.clone();
         let mut record = record.clone();
         let replaced = record.accept(accepted);
+        if !has_room(&record) {
+            let why = "the journal has no room for one more order of this size".to_owned();
+            return Ok(refused("size", why));
+        }
         let mut reports = Vec::new();
         if let Some(replaced) = replaced {
             let mut report = self.report_of(&record, Some(Outcome::Withdrawn));
@@ -140,6 +160,7 @@ impl Agent {
         report.order = record.next.as_ref().map(super::reporting::order_ref);
         reports.push(report);
         self.commit(record, reports).await?;
+        tracing::info!(%position, %action, "order accepted");
         Ok(Judged::Accepted)
     }
 

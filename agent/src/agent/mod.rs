@@ -42,6 +42,8 @@ const REST_IDLE: Duration = Duration::from_secs(5);
 const REST_WAITING: Duration = Duration::from_secs(1);
 /// The shortest rest, so that no mistake turns the loop into a busy one.
 const REST_MIN: Duration = Duration::from_millis(20);
+/// From one look at whether an export is due to the next, also after one that failed.
+const EXPORT_LOOK: Duration = Duration::from_mins(1);
 /// How many refused envelopes are remembered, so that each is reported once.
 const REFUSED_MAX: usize = 32;
 
@@ -90,6 +92,7 @@ pub struct Agent {
     waiting: Option<WaitingOn>,
     told_waiting: reporting::Told,
     health_in: Duration,
+    export_at: Duration,
     sampling: Option<JoinHandle<Vec<WorkloadFacts>>>,
 }
 
@@ -104,7 +107,7 @@ impl Agent {
         if let Some(text) = restored {
             tracing::warn!(%text, "journal was restored");
         }
-        let keeper = Keeper::load(&journal, &membership)?;
+        let keeper = Keeper::load(identity, &membership)?;
         let performer = Arc::new(performer(&settings, &membership, &tls)?);
         let host = Host::new(&settings.state_dir).map_err(|error| AgentError::Adapter {
             what: "the look at the machine",
@@ -141,6 +144,7 @@ impl Agent {
             waiting: None,
             told_waiting: reporting::Told::default(),
             health_in: Duration::ZERO,
+            export_at: Duration::ZERO,
             sampling: None,
         })
     }
@@ -198,6 +202,7 @@ impl Agent {
         let wanted = action.clone();
         let deed = Deed::act(&self.journal.record().phase, &action);
         deed.reach(Side::Before);
+        let resumable = matches!(action, Action::Fetch { .. });
         let mut work = Box::pin(async move { performer.perform(&wanted).await });
         loop {
             let interrupted = tokio::select! {
@@ -208,9 +213,10 @@ impl Agent {
                 }
                 event = self.events.recv() => self.on_event(event).await?,
                 _ = tick.tick() => self.on_tick().await?,
-                () = stop.cancelled() => true,
+                // Any other action is waited for: stopping in the middle of a switch would be no kindness.
+                () = stop.cancelled(), if resumable => true,
             };
-            if interrupted && matches!(action, Action::Fetch { .. }) {
+            if interrupted && resumable {
                 return Ok(());
             }
         }
@@ -257,7 +263,14 @@ impl Agent {
 
     /// Serves what has a time of its own. True when the loop should look again.
     async fn on_tick(&mut self) -> Result<bool, AgentError> {
-        self.journal.export_if_due(self.uptime()).await?;
+        let uptime = self.uptime();
+        if uptime >= self.export_at {
+            // The journal itself is sound: a full disk must not stop the agent because of its spare copy.
+            self.export_at = uptime + EXPORT_LOOK;
+            if let Err(error) = self.journal.export_if_due(uptime).await {
+                tracing::warn!(error = %crate::sentence(&error), "the journal could not be exported");
+            }
+        }
         self.keep_flowing()?;
         self.health_in = self.health_in.saturating_sub(TICK);
         if self.health_in.is_zero() {
@@ -273,7 +286,7 @@ impl Agent {
         match event {
             Some(LinkEvent::Up) => {
                 tracing::info!(broker = %self.membership.broker, "link came up");
-                self.flow.up();
+                self.flow.up(self.uptime());
                 self.keep_flowing()?;
                 self.health_in = Duration::ZERO;
                 Ok(false)
@@ -284,7 +297,7 @@ impl Agent {
                 } else {
                     tracing::debug!(%why, "link did not come up");
                 }
-                self.flow.down();
+                self.flow.down(self.uptime());
                 Ok(false)
             }
             Some(LinkEvent::Order(envelope)) => self.on_order(envelope).await,

@@ -12,6 +12,9 @@ use super::{Agent, AgentError};
 const WINDOW: usize = 8;
 /// An up link over which nothing was acknowledged for so long is given up and built anew.
 const STALLED_AFTER: Duration = Duration::from_secs(20);
+/// A link that neither came up nor said that it was lost for so long is built anew: longer than a connect and the
+/// longest pause after it.
+const SILENT_AFTER: Duration = Duration::from_mins(2);
 /// An acknowledgement moves the time floor on disk when it is so much ahead: a flash chip has a limited number of writes.
 const FLOOR_STEP: Duration = Duration::from_mins(1);
 
@@ -24,19 +27,17 @@ pub(super) struct Flow {
     up: bool,
     /// The last report sent over this link.
     sent: Option<u64>,
-    /// The last report acknowledged over this link.
-    acknowledged: Option<u64>,
-    /// Uptime at the last sign of life: a send after quiet, or an acknowledgement.
+    /// Uptime at the last sign of life: a change of the link, an empty outbox, or an acknowledgement.
     moved_at: Duration,
 }
 
 impl Flow {
-    pub(super) fn up(&mut self) {
-        *self = Self { up: true, ..Self::default() };
+    pub(super) fn up(&mut self, uptime: Duration) {
+        *self = Self { up: true, sent: None, moved_at: uptime };
     }
 
-    pub(super) fn down(&mut self) {
-        *self = Self::default();
+    pub(super) fn down(&mut self, uptime: Duration) {
+        *self = Self { up: false, sent: None, moved_at: uptime };
     }
 
     pub(super) const fn is_up(&self) -> bool {
@@ -45,32 +46,31 @@ impl Flow {
 }
 
 impl Agent {
-    /// Sends what waits, and rebuilds a link that is up but passes nothing on.
+    /// Sends what waits, and rebuilds a link that passes nothing on, or that has fallen silent on its way up.
     pub(super) fn keep_flowing(&mut self) -> Result<(), AgentError> {
-        if !self.flow.up {
+        let uptime = self.uptime();
+        let limit = if self.flow.up { STALLED_AFTER } else { SILENT_AFTER };
+        let waiting = if self.flow.up { self.journal.waiting(None, WINDOW)? } else { Vec::new() };
+        if self.flow.up && waiting.is_empty() {
+            self.flow.moved_at = uptime;
             return Ok(());
         }
-        let uptime = self.uptime();
-        let on_the_way = self.flow.sent.is_some() && self.flow.sent != self.flow.acknowledged;
-        if on_the_way && uptime.saturating_sub(self.flow.moved_at) > STALLED_AFTER {
+        if uptime.saturating_sub(self.flow.moved_at) > limit {
             tracing::warn!(
-                "no report was acknowledged for {} s: building the link anew",
-                STALLED_AFTER.as_secs()
+                up = self.flow.up,
+                "the link passed nothing on for {} s: building it anew",
+                limit.as_secs()
             );
-            self.flow.down();
+            self.flow.down(uptime);
             self.link.rebuild();
             return Ok(());
         }
-        let waiting = self.journal.waiting(None, WINDOW)?;
         for report in waiting {
             if self.flow.sent.is_some_and(|sent| report.sequence <= sent) {
                 continue;
             }
             if !self.link.send_report(report.envelope) {
                 break;
-            }
-            if !on_the_way {
-                self.flow.moved_at = uptime;
             }
             self.flow.sent = Some(report.sequence);
         }
@@ -99,7 +99,6 @@ impl Agent {
             return Ok(());
         }
         self.journal.acknowledged(ack.sequence).await?;
-        self.flow.acknowledged = self.flow.acknowledged.max(Some(ack.sequence));
         self.flow.moved_at = self.uptime();
         // Only the answer to a nonce of ours is fresh evidence of the time.
         let floor = self.journal.record().time_floor;

@@ -22,6 +22,8 @@ pub(super) const START_LIMIT: Duration = Duration::from_secs(30);
 const REMOVE_LIMIT: Duration = Duration::from_mins(1);
 /// How long a started container may take to come to its latch.
 const LATCH_LIMIT: Duration = Duration::from_secs(10);
+/// How often the engine is asked in that time.
+const LATCH_LOOKS_MAX: u32 = 100;
 
 impl Engine {
     /// Creates a container that the engine does not restart by itself, and holds it at its latch: everything that
@@ -89,21 +91,33 @@ impl Engine {
     async fn await_at_latch(&self, name: &ContainerName) -> Result<(), EngineError> {
         let latch = self.latch(name).expect("only called for containers with a latch");
         let seen = self.ours_present(name).await?;
-        let process = seen.process();
-        if process.is_none() && !seen.runs() {
-            return Err(self.exited(name).await);
-        }
-        let ended = || process.is_some_and(|process| process.has_ended());
+        let Some(process) = seen.process() else {
+            return self.await_by_engine(name, &latch).await;
+        };
+        let ended = || process.has_ended();
         Process::until(LATCH_LIMIT, || latch.has_waiter() || ended()).await;
         if latch.has_waiter() {
-            if let Some(process) = process {
-                self.note_held(name, process);
-            }
+            self.note_held(name, process);
             return Ok(());
         }
         if ended() {
             self.note_ended(name);
             return Err(self.exited(name).await);
+        }
+        Err(EngineError::NotInTime { call: format!("see container {name} at its latch"), limit: LATCH_LIMIT })
+    }
+
+    /// The same for a container whose process is out of sight: it may have ended between two looks, or the engine may
+    /// be in another PID namespace. The engine knows.
+    async fn await_by_engine(&self, name: &ContainerName, latch: &Latch) -> Result<(), EngineError> {
+        for _look in 0..LATCH_LOOKS_MAX {
+            if latch.has_waiter() {
+                return Ok(());
+            }
+            if !self.ours_present(name).await?.runs() {
+                return Err(self.exited(name).await);
+            }
+            crate::clock::sleep(LATCH_LIMIT / LATCH_LOOKS_MAX).await;
         }
         Err(EngineError::NotInTime { call: format!("see container {name} at its latch"), limit: LATCH_LIMIT })
     }

@@ -48,6 +48,19 @@ impl DeviceState {
         true
     }
 
+    /// True when the report speaks of another order that has the position of the order in hand, whose payload has the
+    /// digest `payload`. What it says of that order must not count for this one: see [`Self::without_other`].
+    pub fn shows_another(&self, report: &Report, payload: &Sha256Digest) -> bool {
+        let (Some(shown), Some(order)) = (&report.order, &self.order) else { return false };
+        shown.position == order.position && shown.digest != *payload
+    }
+
+    /// What a report that [shows another order](Self::shows_another) says all the same: neither that order nor how it
+    /// ended, but everything else.
+    pub fn without_other(report: &Report) -> Report {
+        Report { order: None, outcome: None, ..report.clone() }
+    }
+
     fn record_shown(&mut self, shown: Position, report: &Report, received: UnixTime) {
         if let Some(order) = self.order.as_mut().filter(|order| order.position == shown) {
             order.accepted = true;

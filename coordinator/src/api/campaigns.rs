@@ -35,6 +35,7 @@ pub(super) async fn start(
 fn start_now(state: &Coordinator, request: &CampaignRequest, now: UnixTime) -> Result<CampaignView, Refused> {
     let published = state.repository.published();
     let release = state.order_book(&published).release(&request.release, now)?.facts;
+    let _alone = state.begin_alone();
     let (graph, drm) = state.registry.planning(&request.domain)?;
     let others: Vec<Campaign> =
         state.registry.campaigns()?.into_iter().map(|stored| stored.campaign).collect();

@@ -10,7 +10,7 @@ use super::record::DeviceRecord;
 use super::{CONFLICT_RETRIES_MAX, PAGE, Registry, RegistryError, keys};
 
 /// Signed envelopes of reports that are kept of each device; the oldest go first.
-const REPORTS_KEPT: u64 = 64;
+pub const REPORTS_KEPT: u64 = 64;
 
 /// The devices in memory. What stands here is on disk.
 pub struct DeviceStore {

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use takt_store::{Batch, SledStore, Store as _, StoreError};
 
 pub use campaigns::{CAMPAIGN_BYTES_MAX, StoredCampaign};
-pub use devices::{Change, CommitTogether, DeviceStore};
+pub use devices::{Change, CommitTogether, DeviceStore, REPORTS_KEPT};
 pub use domains::DomainError;
 pub use record::{DeviceRecord, IssuedOrder, ReportHead, WARNINGS_KEPT};
 pub use tokens::{StoredToken, TokenRefusal};

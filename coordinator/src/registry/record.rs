@@ -75,6 +75,13 @@ impl DeviceRecord {
         }
     }
 
+    /// The device may have forgotten what it had accepted: its order is sent again unless a report shows it.
+    pub const fn forget_acceptance(&mut self) {
+        if let Some(order) = self.state.order.as_mut() {
+            order.accepted = false;
+        }
+    }
+
     /// Notes a verified report as the new end of the chain.
     pub fn record_report(
         &mut self,
@@ -85,8 +92,18 @@ impl DeviceRecord {
     ) {
         // The chain was judged before; a chain that forks or begins again may have a lower number.
         self.state.sequence = report.sequence.saturating_sub(1);
-        let envelope = self.issued.as_ref().map(|issued| issued.envelope);
-        self.state.record_report(report, envelope.as_ref(), now);
+        let issued = self.issued.as_ref();
+        let envelope = issued.map(|issued| issued.envelope);
+        if issued.is_some_and(|issued| self.state.shows_another(report, &issued.payload)) {
+            let (device, number) = (&self.state.name, report.sequence);
+            tracing::warn!(%device, report = number, "another order with the position of the one in hand ignored");
+            self.warn(&format!(
+                "report {number} speaks of another order with the position of the one in hand"
+            ));
+            self.state.record_report(&DeviceState::without_other(report), envelope.as_ref(), now);
+        } else {
+            self.state.record_report(report, envelope.as_ref(), now);
+        }
         self.head =
             Some(ReportHead { sequence: report.sequence, digest, nonce: report.nonce.clone(), first });
         if report.timing.is_some() {

@@ -2,7 +2,7 @@
 
 use takt_common::Sha256Digest;
 
-use crate::registry::ReportHead;
+use crate::registry::{REPORTS_KEPT, ReportHead};
 
 /// A report that has arrived, as a link of the chain.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +49,8 @@ impl Verdict {
 /// Judges a report. `kept` is the digest of the kept report with the same number.
 ///
 /// A fork is taken as the new end of the chain, because a device that was restored from a copy must be heard; only a
-/// report that is known, or older than any that is kept, is passed over.
+/// report that is known, or that fills a gap among the kept ones, is passed over. One that is older than any that is
+/// kept cannot be known: it is a fork too, or such a device would be passed over until it has caught up.
 pub(super) fn judge(head: Option<&ReportHead>, kept: Option<Sha256Digest>, link: &Link) -> Verdict {
     let Some(head) = head else {
         return if link.sequence > 1 { Verdict::Gap } else { Verdict::Next };
@@ -67,6 +68,7 @@ pub(super) fn judge(head: Option<&ReportHead>, kept: Option<Sha256Digest>, link:
     match (link.previous, kept) {
         (None, _) => Verdict::Restart,
         (Some(_), Some(_)) => Verdict::Fork,
+        (Some(_), None) if link.sequence.saturating_add(REPORTS_KEPT) <= head.sequence => Verdict::Fork,
         (Some(_), None) => Verdict::Duplicate,
     }
 }
@@ -96,7 +98,9 @@ mod tests {
             (link(70, "70", Some("69")), Some("70"), Verdict::Duplicate),
             (link(60, "60", Some("59")), Some("60"), Verdict::Duplicate),
             (link(60, "sixty", Some("59")), Some("60"), Verdict::Fork),
-            (link(2, "2", Some("1")), None, Verdict::Duplicate),
+            (link(7, "7", Some("6")), None, Verdict::Duplicate),
+            (link(6, "6", Some("5")), None, Verdict::Fork),
+            (link(2, "2", Some("1")), None, Verdict::Fork),
             (link(1, "1", None), None, Verdict::Duplicate),
             (link(1, "one", None), None, Verdict::Restart),
         ] {

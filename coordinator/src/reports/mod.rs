@@ -2,6 +2,8 @@
 //! acknowledgement.
 
 mod chain;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -91,6 +93,9 @@ pub fn take_report(
         if let Some(warning) = verdict.warning(head.map(|head| head.sequence), report.sequence) {
             tracing::warn!(device = %record.state.name, %warning, "chain of reports broken");
             changed.warn(&warning);
+        }
+        if matches!(verdict, Verdict::Restart | Verdict::Fork) {
+            changed.forget_acceptance();
         }
         let begins = head.is_none() || verdict == Verdict::Restart;
         let first = head.filter(|_| !begins).map_or(digest, |head| head.first);

@@ -134,6 +134,9 @@ impl Repository {
     ) -> Result<(), RepositoryError> {
         let _one_at_a_time = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut overlay = Overlay::over(&self.folder);
+        let current = self.current_snapshot()?;
+        // A publication that broke off may have left its snapshot here with no timestamp that points to it.
+        let mut left: Option<(u64, &str, &[u8])> = None;
         for (name, bytes) in documents {
             let parsed = match DocumentName::parse(name) {
                 Some(parsed) => parsed,
@@ -141,12 +144,24 @@ impl Repository {
                 None => return Err(RepositoryError::Name(name.chars().take(80).collect())),
             };
             match self.read(name)? {
-                Some(there) if there == bytes => {}
+                Some(there) if there == bytes => {
+                    if let DocumentName::Snapshot(version) = parsed
+                        && current.is_none_or(|current| version > current)
+                        && left.is_none_or(|(newest, ..)| version > newest)
+                    {
+                        left = Some((version, name, bytes));
+                    }
+                }
                 Some(_) if self.is_vouched_for(&parsed) => {
                     return Err(RepositoryError::Published(name.to_owned()));
                 }
                 _ => overlay.add(parsed, name, bytes),
             }
+        }
+        if let Some((version, name, bytes)) = left
+            && overlay.newest_snapshot().is_none_or(|newest| version > newest)
+        {
+            overlay.add(DocumentName::Snapshot(version), name, bytes);
         }
         let published = self.check(&mut overlay, now)?;
         overlay.write()?;
@@ -258,14 +273,16 @@ impl Repository {
 
     /// The snapshot that is to be current: the newest of those that come now, else the one that is current.
     fn snapshot(&self, overlay: &Overlay) -> Result<Option<(u64, Vec<u8>)>, RepositoryError> {
-        let current = || -> Result<Option<u64>, RepositoryError> {
-            Ok(self.read(TIMESTAMP_FILE)?.and_then(|bytes| names::snapshot_of_timestamp(&bytes)))
-        };
         let version = match overlay.newest_snapshot() {
             Some(version) => Some(version),
-            None => current()?,
+            None => self.current_snapshot()?,
         };
         Ok(version.and_then(|version| overlay.get(&snapshot_file(version)).map(|bytes| (version, bytes))))
+    }
+
+    /// The snapshot that the timestamp points to.
+    fn current_snapshot(&self) -> Result<Option<u64>, FileError> {
+        Ok(self.read(TIMESTAMP_FILE)?.and_then(|bytes| names::snapshot_of_timestamp(&bytes)))
     }
 
     fn timestamp(&self, name: &str, snapshot: &[u8], now: UnixTime) -> Result<Vec<u8>, RepositoryError> {

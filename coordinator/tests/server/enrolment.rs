@@ -78,6 +78,12 @@ async fn used_up_expired_and_unknown_tokens_and_wrong_proofs_admit_nobody() {
 
     // A refused request does not use the token up.
     assert_eq!(enrol(&world, &request(&secret, "camera-1", &key)).await.status(), 200);
+    // The answer was lost: the same device is answered again, however often.
+    for _ in 0..2 {
+        let again = enrol(&world, &request(&secret, "camera-1", &key)).await;
+        assert_eq!(again.status(), 200);
+        assert_eq!(again.json::<EnrolResponse>().await.unwrap().device, DeviceId::of_key(&key.public()));
+    }
     let answer = problem(enrol(&world, &request(&secret, "camera-2", &crate::support::key())).await).await;
     assert!(answer.status == 401 && answer.detail.contains("as often as it may"), "{answer:?}");
 

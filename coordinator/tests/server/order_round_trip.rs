@@ -49,6 +49,26 @@ async fn world_with_release() -> (World, ReleaseId) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_campaigns_started_at_once_on_a_device_one_begins() {
+    let (mut world, release) = world_with_release().await;
+    FakeDevice::enrol(&world, "camera-1").await;
+    let starts: Vec<_> = (0..8)
+        .map(|n| {
+            let request = campaign(&format!("campaign-{n}"), release.clone());
+            tokio::spawn(world.operator("POST", "/api/v1/campaigns").json(&request).send())
+        })
+        .collect();
+    let mut statuses = Vec::new();
+    for start in starts {
+        statuses.push(start.await.unwrap().unwrap().status().as_u16());
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 409, 409, 409, 409, 409, 409, 409]);
+    assert_eq!(world.get::<Vec<CampaignView>>("/api/v1/campaigns").await.len(), 1);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_is_sent_until_it_is_shown_and_its_end_finishes_the_campaign() {
     let (mut world, release) = world_with_release().await;
     let mut device = FakeDevice::enrol(&world, "camera-1").await;

@@ -48,6 +48,30 @@ async fn a_device_can_follow_what_is_published_also_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publication_that_broke_off_before_its_timestamp_is_completed_by_the_same_one() {
+    let mut world = World::start().await;
+    world.init_trust().await;
+    let folder = world.data().join("repository");
+    world.publisher.targets.begin_next(clock::now());
+    let documents = world.publisher.sign(clock::now());
+    for (name, text) in &documents {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+    // Also a new start does not complete it by itself: nothing points to it.
+    world.stop().await;
+    world.go_on().await;
+    assert_eq!(refreshed(&world).await.snapshot().unwrap().version, 1);
+    world.publish(documents.clone()).await.unwrap();
+    assert_eq!(refreshed(&world).await.snapshot().unwrap().version, 2);
+    // What is current already is not asked for again, and an older snapshot never becomes current.
+    let first = String::from_utf8(fetch(&world, "1.snapshot.json").await.unwrap()).unwrap();
+    world.publish(one("1.snapshot.json", &first)).await.unwrap();
+    world.publish(documents).await.unwrap();
+    assert_eq!(refreshed(&world).await.snapshot().unwrap().version, 2);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_bad_document_is_refused_by_name_and_leaves_no_trace() {
     let mut world = World::start().await;
     let now = clock::now();

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use takt_common::api::CampaignState;
 use takt_common::report::Outcome;
-use takt_tests::fleet::{HttpClient, ReleaseSpec, wait_until};
+use takt_tests::fleet::{ReleaseSpec, wait_until};
 
 use super::world::{BASE, LIMIT, NEXT, World, release};
 
@@ -85,35 +85,45 @@ fn a_full_disk_is_a_blocker_with_numbers_that_ends_with_room_or_at_the_deadline(
 }
 
 #[test]
-fn a_disk_too_full_for_the_journal_stops_the_agent_with_one_sentence_and_loses_nothing() {
+fn a_disk_without_a_free_byte_stops_a_first_start_with_one_sentence_and_holds_a_running_agent_back() {
     let (disk, mut world) = small(16);
+    let identity = fs::read(world.state("identity/device.key")).unwrap();
+    let filler = disk.fill(0);
+    assert_cannot_start(&mut world);
+    assert_eq!(fs::read(world.state("identity/device.key")).unwrap(), identity);
+    fs::remove_file(filler).unwrap();
+
     world.device.run().unwrap();
     world.fleet.wait_online(&mut world.device).unwrap();
     world.publish(&release(BASE));
     world.publish(&release(NEXT));
     world.install(BASE);
+    // The journal has its room already, so the agent can still keep and tell that it waits.
     let filler = disk.fill(0);
     let campaign = world.start(NEXT, "10m");
-    // Its journal takes what fits into its last segment, so it may live for a few commits; it may also wait on the disk.
-    let ended = wait_until("the agent's end or wait", LIMIT, || {
-        if world.device.check().is_err() {
-            return Ok(Ok(true));
-        }
-        let why = world.fleet.why(world.device.name())?;
-        let waits = why.reasons.iter().any(|reason| reason.contains("low disk"));
-        Ok(if waits { Ok(false) } else { Err(why.reasons.join(" | ")) })
-    })
-    .unwrap();
-    assert_eq!(HttpClient::new(world.device.port()).counter().unwrap().version, BASE);
+    world.wait_why(&["low disk: 0 MiB free, ", " MiB needed"]);
+    world.assert_runs(BASE);
+    // A start needs more than that; what it had accepted waits on the disk.
+    world.device.kill();
+    assert_cannot_start(&mut world);
     fs::remove_file(filler).unwrap();
-    if ended {
-        let log = fs::read_to_string(world.device.log()).unwrap();
-        let last = log.lines().last().unwrap();
-        assert!(last.starts_with("takt-agent: failed to ") && last.contains("journal"), "{last}");
-        world.device.run().unwrap();
-    }
+    world.device.run().unwrap();
     let end = world.end_of(&campaign);
     assert_eq!(end.state, CampaignState::Finished, "{}", end.reason);
     assert!(matches!(world.outcome(), Outcome::Verified { .. }));
     world.assert_runs(NEXT);
+}
+
+/// The agent ends with one sentence that names its state.
+fn assert_cannot_start(world: &mut World) {
+    world.device.run().unwrap();
+    wait_until("the agent's end", LIMIT, || {
+        Ok(if world.device.check().is_err() { Ok(()) } else { Err("it runs".to_owned()) })
+    })
+    .unwrap();
+    let log = fs::read_to_string(world.device.log()).unwrap();
+    let last = log.lines().last().unwrap();
+    let state = world.state("journal").display().to_string();
+    let parts = ["takt-agent: failed to keep the journal", &state, "No space left on device"];
+    assert!(parts.iter().all(|part| last.contains(part)), "{last}");
 }

@@ -114,7 +114,6 @@ async fn orders_that_are_not_whole_are_refused_by_their_rule_and_the_true_one_is
         assert!(!refused.why.contains('\n') && refused.why.len() > 20, "{}", refused.why);
         // Also garbage where nothing can be refused.
         gate.say(Down::Ack, bytes);
-        gate.say(Down::Time, bytes);
         // Said once, however often it comes.
         gate.say(Down::Order, bytes);
     }

@@ -123,3 +123,24 @@ fn assert_tried(rounds: &[Tried], order: &str, phases: &[&str], actions: &[&str]
         }
     }
 }
+
+#[test]
+fn a_build_for_devices_has_no_failpoints() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let features = |selection: &[&str]| {
+        let output = std::process::Command::new(&cargo)
+            .args(["tree", "--locked", "--offline", "--edges", "features,no-dev", "--invert", "takt-agent"])
+            .args(selection)
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for selection in [&["--package", "takt-agent"][..], &["--workspace"]] {
+        let tree = features(selection);
+        assert!(tree.contains("takt-agent v") && !tree.contains("failpoints"), "{selection:?}: {tree}");
+    }
+    let with = features(&["--package", "takt-agent", "--features", "failpoints"]);
+    assert!(with.contains("failpoints"), "the check cannot see the feature: {with}");
+}

@@ -25,19 +25,19 @@ pub(super) fn fetching(job: &Job, tries: &Tries, facts: &Facts, policy: &Policy)
         (Some(Err(why)), true) => return failed(job, why),
         _ => None,
     };
-    if let Some(manifest) = manifest {
-        if let Some(ended) = unfit(job, manifest, &member.sha256, facts) {
-            return ended;
-        }
-        if facts.image == Presence::Unknown {
-            return give_up_at_deadline(job, tries, facts).unwrap_or(Decision::Wait(WaitingOn::Engine));
-        }
-    }
-    if let Some(ended) = give_up_at_deadline(job, tries, facts) {
+    if let Some(ended) = manifest.and_then(|manifest| unfit(job, manifest, &member.sha256, facts)) {
         return ended;
     }
-    if let Some(blocker) = blockers::low_disk(order, manifest, facts, policy) {
-        return Decision::Wait(WaitingOn::Blockers(vec![blocker]));
+    let held_up = if manifest.is_some() && facts.image == Presence::Unknown {
+        Some(WaitingOn::Engine)
+    } else {
+        blockers::low_disk(order, manifest, facts, policy).map(|blocker| WaitingOn::Blockers(vec![blocker]))
+    };
+    if let Some(ended) = give_up_at_deadline(job, tries, held_up.as_ref(), facts) {
+        return ended;
+    }
+    if let Some(waiting) = held_up {
+        return Decision::Wait(waiting);
     }
     if let Some(pause) = pause_left(tries, facts) {
         return pause;
@@ -67,10 +67,20 @@ fn failed(job: &Job, cause: &str) -> Decision {
     end(job, None, Outcome::Failed { cause: cause.to_owned() })
 }
 
-fn give_up_at_deadline(job: &Job, tries: &Tries, facts: &Facts) -> Option<Decision> {
-    (facts.now >= job.accepted.order.deadline).then(|| match &tries.why {
-        Some(why) => failed(job, &format!("the deadline passed after {} failed tries: {why}", tries.count)),
-        None => end(job, None, Outcome::GivenUp { cause: "the deadline passed while fetching".to_owned() }),
+/// What holds the fetch up now says more than what failed earlier.
+fn give_up_at_deadline(
+    job: &Job,
+    tries: &Tries,
+    held_up: Option<&WaitingOn>,
+    facts: &Facts,
+) -> Option<Decision> {
+    let given_up = |cause: String| end(job, None, Outcome::GivenUp { cause });
+    (facts.now >= job.accepted.order.deadline).then(|| match (held_up, &tries.why) {
+        (Some(waiting), _) => given_up(format!("the deadline passed; waited on {waiting}")),
+        (None, Some(why)) => {
+            failed(job, &format!("the deadline passed after {} failed tries: {why}", tries.count))
+        }
+        (None, None) => given_up("the deadline passed while fetching".to_owned()),
     })
 }
 

@@ -87,6 +87,10 @@ impl<'a> Scene<'a> {
         }
         let runs = state.installed_release(&campaign.release.id.name);
         let standbys = self.drm.standbys_for(member.device);
+        // Silence does not mean that nothing runs there.
+        if runs.is_none() && state.sequence == 0 && !standbys.is_empty() {
+            return Start::Wait("it has not said yet what it runs".to_owned());
+        }
         let (Some(runs), [_, ..]) = (runs, standbys) else {
             return Start::InPlace;
         };

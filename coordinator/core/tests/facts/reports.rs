@@ -41,6 +41,27 @@ fn the_end_of_an_older_order_does_not_touch_the_one_in_hand() {
 }
 
 #[test]
+fn another_order_with_the_same_position_neither_accepts_nor_ends_the_one_in_hand() {
+    let mut device = ordered();
+    let issued = Sha256Digest::of(b"issued");
+    let verified = Outcome::Verified { strategy: None };
+    let end = |device: &DeviceState, digest| {
+        let position = device.order.as_ref().unwrap().position;
+        let order = Some(OrderRef { position, digest });
+        Report { order, outcome: Some(verified.clone()), ..report_of(device) }
+    };
+    let before = device.order.clone();
+    let other = end(&device, Sha256Digest::of(b"lost with the store"));
+    assert!(device.shows_another(&other, &issued));
+    assert!(device.record_report(&DeviceState::without_other(&other), None, START));
+    assert_eq!((&device.order, device.ended.as_slice()), (&before, [].as_slice()));
+    let own = end(&device, issued);
+    assert!(!device.shows_another(&own, &issued));
+    assert!(device.record_report(&own, None, START));
+    assert_eq!((&device.order, &device.ended[0].outcome), (&None, &verified));
+}
+
+#[test]
 fn a_repeated_report_changes_nothing() {
     let mut device = ordered();
     let report = report_of(&device);
