@@ -42,12 +42,27 @@ fn a_first_installation_is_in_place_although_there_is_a_standby() {
     let mut site = Site::new();
     for device in ["gateway", "camera-1", "camera-2"] {
         site.device(device).installed.clear();
+        site.device(device).sequence = 1;
     }
     site.campaign = Some(site.open(&crate::site::request(), &[]).unwrap());
     assert_eq!(site.advance(), ["gateway: install"]);
     site.report("gateway", Some(Outcome::Verified { strategy: None }));
     assert_eq!(site.advance(), ["camera-1: install"], "not both: they stand in for each other");
     assert_eq!(site.orders[1].mode, Mode::InPlace);
+}
+
+#[test]
+fn a_device_with_a_standby_that_has_not_said_what_it_runs_is_not_taken_for_empty() {
+    let mut site = Site::new();
+    for device in ["camera-1", "camera-2"] {
+        site.device(device).installed.clear();
+    }
+    site.campaign = Some(site.open(&crate::site::request(), &[]).unwrap());
+    assert_eq!(site.advance(), ["gateway: install"]);
+    site.report("gateway", Some(Outcome::Verified { strategy: None }));
+    assert_eq!(site.advance(), [""; 0], "nobody knows what the cameras run");
+    site.device("camera-1").sequence = 1;
+    assert_eq!(site.advance(), ["camera-1: install"], "it has said that it runs nothing");
 }
 
 #[test]

@@ -1,0 +1,149 @@
+//! What a device sees when it looks, and what it says of itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use takt_agent::probe::Watch;
+use takt_agent_core::phase::Way;
+use takt_agent_core::{
+    Accepted, BootTime, ContainerState, Facts, Phase, Presence, Record, Wellness, Workload, WorkloadState,
+};
+use takt_common::report::{OrderRef, Outcome, REPORT_FORMAT, Report, Timing};
+
+use crate::device::{Device, time};
+use crate::plan::Criu;
+use crate::releases::release_of_manifest;
+
+/// How long the machine takes from its boot to the agent's start, in milliseconds.
+const BOOT_MILLIS: u64 = 20_000;
+
+const UNSEEN: WorkloadState =
+    WorkloadState { container: ContainerState::Unknown, kept_running: true, image: Presence::Unknown };
+
+impl Device {
+    pub(crate) fn look(&mut self, now: u64) -> Facts {
+        let wellness = self.wellness(now);
+        let record = &self.record;
+        let job = record.phase.job();
+        let mut staged = BTreeSet::new();
+        if let (Phase::Fetching { .. } | Phase::Staged { .. }, Some(job)) = (&record.phase, job) {
+            let members = job.accepted.order.members.iter().map(|member| member.sha256);
+            staged.extend(members.filter(|sha256| self.machine.files.contains(sha256)));
+        }
+        let ordered = job.and_then(|job| job.accepted.order.members.first()).map(|member| member.sha256);
+        let manifest = ordered
+            .filter(|sha256| matches!(record.phase, Phase::Fetching { .. }) && staged.contains(sha256))
+            .map(|sha256| Ok(release_of_manifest(&sha256).manifest.clone()));
+        let wanted = record.phase.swap().map(|swap| swap.new.manifest_sha256);
+        let wanted = wanted.or(ordered.filter(|_| manifest.is_some()));
+        let image = wanted
+            .map_or(Presence::Unknown, |digest| self.machine.presence(&release_of_manifest(&digest).image));
+        let old = job.and_then(|job| job.old.as_ref());
+        let new = record.phase.swap().map(|swap| &swap.new);
+        let containers = old.into_iter().chain(new);
+        let containers: BTreeMap<_, _> = containers
+            .map(|workload| (workload.container.clone(), self.machine.state(&workload.container)))
+            .collect();
+        let seen = |workload: &Workload| self.workload_state(workload);
+        Facts {
+            now: time(now),
+            boot: self.boot_time(now),
+            next: record.next.clone(),
+            installed: record.installed.values().map(|workload| (workload.clone(), seen(workload))).collect(),
+            stand_in: record.stand_in.as_ref().map(|one| (one.clone(), seen(&one.workload))),
+            retained: record.retained.clone(),
+            failed_here: record.failed_here.clone(),
+            free_disk_bytes: 1 << 34,
+            free_memory_bytes: 1 << 30,
+            load_per_cpu: 0.1,
+            staged,
+            partial: BTreeMap::new(),
+            manifest,
+            image,
+            containers,
+            checkpoint_ability: if self.temper.criu == Criu::Missing {
+                Err("no criu".into())
+            } else {
+                Ok(())
+            },
+            wellness,
+            locks: vec![],
+            last: self.last.clone(),
+        }
+    }
+
+    fn boot_time(&self, now: u64) -> BootTime {
+        BootTime { boot_id: format!("boot-{}", self.boots), millis: BOOT_MILLIS + now - self.booted_at }
+    }
+
+    /// At rest, while fetching and at the end it matters what runs; in the middle of a switch only its containers do.
+    fn workload_state(&self, workload: &Workload) -> WorkloadState {
+        match self.record.phase {
+            Phase::Idle | Phase::Fetching { .. } | Phase::HandingBack { .. } | Phase::Ended { .. } => {
+                WorkloadState {
+                    container: self.machine.state(&workload.container),
+                    kept_running: self.machine.is_kept(&workload.container),
+                    image: self.machine.presence(&release_of_manifest(&workload.manifest_sha256).image),
+                }
+            }
+            _ => UNSEEN,
+        }
+    }
+
+    /// Probes the release that is being watched, when a round is due.
+    fn wellness(&mut self, now: u64) -> Wellness {
+        let (workload, key) = match &self.record.phase {
+            Phase::Probation { swap, .. } => (swap.new.clone(), swap.new.container.to_string()),
+            Phase::RollingBack { job, way: way @ (Way::Restore | Way::Cold), .. } => {
+                let Some(old) = job.old.clone() else { return Wellness::default() };
+                let key = format!("{} {way:?}", old.container);
+                (old, key)
+            }
+            _ => {
+                self.watch = None;
+                return Wellness::default();
+            }
+        };
+        let at = self.boot_time(now);
+        let (_, mut watch, mut due) = self
+            .watch
+            .take()
+            .filter(|(of, ..)| *of == key)
+            .unwrap_or_else(|| (key.clone(), Watch::new(), now));
+        let health = &workload.manifest.health;
+        if due <= now && self.machine.state(&workload.container) == ContainerState::Running {
+            watch.note(&at, health.failures_max, self.machine.probe(&workload.container));
+            due = now + u64::from(health.interval_millis);
+        }
+        let wellness = watch.wellness(&at);
+        self.watch = Some((key, watch, due));
+        wellness
+    }
+
+    pub(crate) fn order_ref(accepted: &Accepted) -> OrderRef {
+        OrderRef { position: accepted.order.position(), digest: accepted.digest }
+    }
+
+    /// A report of `record` as it will be once committed, as the agent makes it.
+    pub(crate) fn report_of(&self, record: &Record, outcome: Option<Outcome>, now: u64) -> Report {
+        let swap = record.phase.swap();
+        Report {
+            format: REPORT_FORMAT,
+            device: self.id,
+            sequence: 0,
+            previous_report_digest: None,
+            boot_id: self.boot_time(now).boot_id,
+            nonce: String::new(),
+            installed: record.installed_list(),
+            standing_in_for: record.stand_in.as_ref().map(|stand_in| stand_in.device),
+            order: record.phase.job().map(|job| Self::order_ref(&job.accepted)),
+            phase: record.phase.name(),
+            timing: swap.map(|swap| swap.timing).filter(|timing| *timing != Timing::default()),
+            warnings: swap.map(|swap| swap.warnings.clone()).unwrap_or_default(),
+            outcome,
+            waiting_on: None,
+            refused: None,
+            made: time(now),
+            time_floor: record.time_floor,
+        }
+    }
+}
