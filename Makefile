@@ -8,7 +8,7 @@ JOBS ?= 2
 BINARIES := -p takt-agent -p takt-coordinator -p takt-ctl
 DENY_VERSION := 0.20.2
 
-.PHONY: help demo test check bench bench-swap bench-agent soak docs install build clean-demo
+.PHONY: help demo test check bench bench-swap bench-agent soak docs install install-demo build
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -16,10 +16,13 @@ help: ## Show the targets.
 install: ## Install what is missing from Debian's packages.
 	@tests/env/install.sh
 
+install-demo: ## The part of it that the demo needs.
+	@tests/env/install.sh demo
+
 build: ## Build the release binaries into target/release.
 	cargo build --release --locked -j $(JOBS) $(BINARIES)
 
-demo: install build ## The whole path once: three devices, a good release, a bad one, and the way back.
+demo: install-demo build ## The whole path once: three devices, a good release, a bad one, and the way back.
 	cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-demo
 	tests/env/with-engine.sh target/release/takt-demo
 
