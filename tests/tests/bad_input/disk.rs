@@ -44,20 +44,21 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// An enrolled device whose state lies on a small disk, and that keeps one MiB of it free.
-fn small(mib: usize) -> (SmallDisk, World) {
+/// An enrolled device whose state lies on a small disk, and that keeps one MiB of it free. The disk comes last, so that
+/// it is gone before the world's folder is removed.
+fn small(mib: usize) -> (World, SmallDisk) {
     let world = World::enrolled();
     let (state, aside) = (world.state(""), world.fleet.folder().join("aside"));
     fs::rename(&state, &aside).unwrap();
     let disk = SmallDisk::mount(&state, mib);
     run(Command::new("cp").arg("-a").arg(aside.join("identity")).arg(&state));
     world.limit("reserve_disk_mib", 1);
-    (disk, world)
+    (world, disk)
 }
 
 #[test]
 fn a_full_disk_is_a_blocker_with_numbers_that_ends_with_room_or_at_the_deadline() {
-    let (disk, mut world) = small(48);
+    let (mut world, disk) = small(48);
     world.device.run().unwrap();
     world.fleet.wait_online(&mut world.device).unwrap();
     world.publish(&release(BASE));
@@ -86,7 +87,7 @@ fn a_full_disk_is_a_blocker_with_numbers_that_ends_with_room_or_at_the_deadline(
 
 #[test]
 fn a_disk_without_a_free_byte_stops_a_first_start_with_one_sentence_and_holds_a_running_agent_back() {
-    let (disk, mut world) = small(16);
+    let (mut world, disk) = small(16);
     let identity = fs::read(world.state("identity/device.key")).unwrap();
     let filler = disk.fill(0);
     assert_cannot_start(&mut world);
