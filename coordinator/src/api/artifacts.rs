@@ -2,12 +2,10 @@
 
 use std::io::SeekFrom;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::{Body, BodyDataStream};
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use futures_util::StreamExt as _;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use takt_common::Sha256Digest;
 use tokio::fs::File;
@@ -24,12 +22,6 @@ use crate::files::FileError;
 /// What is read from the disk at a time; few connections need much memory.
 const PIECE: usize = 64 * 1024;
 
-/// What is read and thrown away of a refused upload at the most.
-const DRAIN_BYTES_MAX: usize = 1024 * 1024 * 1024;
-
-/// For how long that may go on.
-const DRAIN_TIME_MAX: Duration = Duration::from_secs(30);
-
 /// Takes an upload, piece by piece to the disk.
 pub(super) async fn put(
     _: Operator,
@@ -45,27 +37,10 @@ pub(super) async fn put(
     };
     let length = length.to_str().ok().and_then(|length| length.parse().ok());
     let length = length.ok_or_else(|| Refused::malformed("the header Content-Length is not a number"))?;
-    let mut body = request.into_body().into_data_stream();
-    match state.artifacts.store(sha256, length, &mut body).await {
-        Ok(Stored::New) => Ok(StatusCode::CREATED),
-        Ok(Stored::Known) => Ok(StatusCode::OK),
-        Err(error) => {
-            drain(body).await;
-            Err(error.into())
-        }
+    match state.artifacts.store(sha256, length, request.into_body().into_data_stream()).await? {
+        Stored::New => Ok(StatusCode::CREATED),
+        Stored::Known => Ok(StatusCode::OK),
     }
-}
-
-/// Reads on what a refused client still sends: one that only writes would see a broken connection, not the answer.
-async fn drain(mut body: BodyDataStream) {
-    let drained = async {
-        let mut left = DRAIN_BYTES_MAX;
-        while let (1.., Some(Ok(piece))) = (left, body.next().await) {
-            left = left.saturating_sub(piece.len());
-        }
-    };
-    // Whoever sends more or more slowly is cut off.
-    let _ = tokio::time::timeout(DRAIN_TIME_MAX, drained).await;
 }
 
 /// Sends an artifact or a part of it; `HEAD` comes here too, and the body is left out then.

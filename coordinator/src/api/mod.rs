@@ -12,12 +12,14 @@ mod enrolment;
 mod extract;
 mod problem;
 mod range;
+mod remainder;
 mod repository;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
+use axum::middleware;
 use axum::routing::{get, post, put};
 use http::{Method, Uri};
 
@@ -56,6 +58,7 @@ pub fn router(coordinator: Arc<Coordinator>) -> Router {
         .method_not_allowed_fallback(no_such_method)
         // Every handler has its own, named limit.
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn(remainder::heard_out))
         .with_state(coordinator)
 }
 

@@ -119,3 +119,25 @@ async fn an_upload_whose_connection_breaks_leaves_nothing() {
     until("the upload to be forgotten", || async { stored(&world).is_empty().then_some(()) }).await;
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_sends_much_and_is_refused_still_hears_why() {
+    let mut world = World::start().await;
+    // More than the buffers of both ends hold, so that the client still writes when it is refused.
+    let much = vec![7_u8; 24 * 1024 * 1024];
+    let artifact = path(&Sha256Digest::of(&much));
+    for (method, path, status) in [
+        ("PUT", artifact.as_str(), 401),
+        ("PUT", "/api/v1/repository", 401),
+        ("POST", artifact.as_str(), 405),
+        ("PUT", "/api/v1/no-such-path", 404),
+    ] {
+        let answer = world.stranger(method, path).body(much.clone()).send().await.unwrap();
+        assert_eq!(problem(answer).await.status, status, "{method} {path}");
+    }
+    let answer = world.operator("PUT", "/api/v1/artifacts/abc").body(much.clone()).send().await.unwrap();
+    assert_eq!(problem(answer).await.status, 400);
+    let answer = world.operator("PUT", "/api/v1/repository").body(much).send().await.unwrap();
+    assert_eq!(problem(answer).await.status, 413);
+    world.stop().await;
+}
