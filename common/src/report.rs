@@ -40,6 +40,8 @@ pub enum PhaseName {
     Switching,
     /// The new one runs and is watched.
     Probation,
+    /// It is well; what could still fall back by itself is made to stay.
+    Confirming,
     /// The previous release is being brought back.
     RollingBack,
     /// The order has ended; what is no longer needed is being removed.
@@ -55,6 +57,7 @@ impl fmt::Display for PhaseName {
             Self::Checkpointing => "checkpointing",
             Self::Switching => "switching",
             Self::Probation => "probation",
+            Self::Confirming => "confirming",
             Self::RollingBack => "rolling-back",
             Self::Ended => "ended",
         })
@@ -79,7 +82,7 @@ pub enum Memory {
 pub enum Outcome {
     /// The new release runs and passed its probation: the only success.
     Verified {
-        /// How it was switched; absent when it ran already.
+        /// How its containers were switched; absent when none were, because it has none or they ran already.
         strategy: Option<Strategy>,
     },
     /// The previous release runs again.
@@ -123,7 +126,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Verified { strategy: Some(strategy) } => write!(f, "verified ({strategy})"),
-            Self::Verified { strategy: None } => f.write_str("verified (it ran already)"),
+            Self::Verified { strategy: None } => f.write_str("verified"),
             Self::RolledBack { cause, memory } => {
                 let memory = match memory {
                     Memory::Kept => "with its memory",

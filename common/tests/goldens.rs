@@ -13,7 +13,9 @@ use takt_common::order::{
     Action, AtDeadline, Member, Mode, ORDER_FORMAT, Order, Policy, Position, SnapshotRef, Window,
 };
 use takt_common::release::{
-    Artifact, Container, Health, Kind, MANIFEST_FORMAT, Manifest, Probe, ReleaseId, Severity, Strategy,
+    Artifact, Conffiles, Container, ContainerSet, FileSet, FileSpec, Health, Hook, HookPoint, LivePatch,
+    MANIFEST_FORMAT, Manifest, Network, OsImage, Package, PackageFormat, PackageSet, Port, Probe, ReleaseId,
+    Severity, Step, Strategy,
 };
 use takt_common::report::{
     Ack, Installed, Memory, OrderRef, Outcome, PhaseName, REPORT_FORMAT, Refused, Report, Timing,
@@ -46,19 +48,24 @@ fn manifest() -> Manifest {
         release: release(),
         counter: 2,
         severity: Severity::Minor,
-        kind: Kind::Container,
         hardware: vec![name("cam-x")],
         artifacts: vec![Artifact { sha256: archive, length: 7 }],
-        container: Some(Container {
-            archive,
-            image_id: Sha256Digest::of(b"image"),
-            env: [("PORT".to_owned(), "${port}".to_owned())].into(),
-            command: vec![],
-            volumes: vec!["state:/var/lib/counter".into()],
-            memory_mib: Some(64),
-            strategies: vec![Strategy::Preserve, Strategy::Replace],
-            stop_grace_secs: 5,
-        }),
+        steps: vec![Step::Container(ContainerSet::of_one(
+            Container {
+                name: None,
+                archive,
+                image_id: Sha256Digest::of(b"image"),
+                env: [("PORT".to_owned(), "${port}".to_owned())].into(),
+                command: vec![],
+                volumes: vec!["state:/var/lib/counter".into()],
+                memory_mib: Some(64),
+                network: Network::Host,
+                ports: vec![],
+                stop_grace_secs: 5,
+            },
+            vec![Strategy::Preserve, Strategy::Replace],
+        ))],
+        hooks: [].into(),
         health: Health {
             probes: vec![
                 Probe::Http("http://127.0.0.1:${port}/health".into()),
@@ -224,6 +231,7 @@ fn every_action_mode_and_outcome_has_the_form_of_its_golden() {
         "outcomes.json",
         &vec![
             Outcome::Verified { strategy: Some(Strategy::Replace) },
+            Outcome::Verified { strategy: Some(Strategy::Handover) },
             Outcome::Verified { strategy: None },
             Outcome::RolledBack { cause: cause(), memory: Memory::Lost },
             Outcome::RolledBack { cause: cause(), memory: Memory::Untouched },
@@ -235,6 +243,131 @@ fn every_action_mode_and_outcome_has_the_form_of_its_golden() {
             Outcome::Stranded { cause: cause() },
         ],
     );
+}
+
+/// A release with a step of each kind and a hook.
+fn manifest_of_all_kinds() -> Manifest {
+    let artifact = |name: &str| Artifact { sha256: Sha256Digest::of(name.as_bytes()), length: 7 };
+    let names = ["archive", "file", "package", "bundle", "module", "hook"];
+    let [archive, file, package, bundle, module, hook] = names.map(|name| artifact(name).sha256);
+    let container = Container {
+        name: Some(name("web")),
+        archive,
+        image_id: Sha256Digest::of(b"image"),
+        env: [].into(),
+        command: vec![],
+        volumes: vec![],
+        memory_mib: None,
+        network: Network::Bridge,
+        ports: vec![Port { variable: name("port"), container_port: Some(80) }],
+        stop_grace_secs: 5,
+    };
+    let kept = FileSpec {
+        path: "/etc/app/kept.conf".into(),
+        content: Some(file),
+        mode: None,
+        owner: None,
+        xattrs: [].into(),
+    };
+    Manifest {
+        artifacts: names.map(artifact).into(),
+        steps: vec![
+            Step::File(FileSet {
+                files: vec![
+                    FileSpec {
+                        path: "/etc/app/app.conf".into(),
+                        mode: Some("0640".into()),
+                        owner: Some("root:app".into()),
+                        xattrs: [("user.origin".to_owned(), "takt".to_owned())].into(),
+                        ..kept.clone()
+                    },
+                    kept.clone(),
+                    FileSpec { path: "/etc/app/old.conf".into(), content: None, ..kept },
+                ],
+            }),
+            Step::Package(PackageSet {
+                format: PackageFormat::Deb,
+                packages: vec![Package {
+                    file: package,
+                    name: "app".into(),
+                    version: "1:2.0-1".into(),
+                    architecture: "amd64".into(),
+                }],
+                conffiles: Conffiles::Keep,
+            }),
+            Step::Container(ContainerSet {
+                containers: vec![container],
+                strategies: vec![Strategy::Handover, Strategy::Replace],
+                drain_secs: 20,
+            }),
+            Step::LivePatch(LivePatch {
+                module,
+                name: "livepatch_app".into(),
+                kernel: "6.1.0-30-amd64".into(),
+                stands_for: "6.1.0-31-amd64".into(),
+                transition_secs: 60,
+            }),
+            Step::OsImage(OsImage {
+                bundle,
+                compatible: "cam-x".into(),
+                version: "2026.11".into(),
+                boot_secs: 600,
+            }),
+        ],
+        hooks: [(
+            HookPoint::ExportState,
+            Hook { program: hook, args: vec!["--all".into()], timeout_secs: 30 },
+        )]
+        .into(),
+        ..manifest()
+    }
+}
+
+#[test]
+fn a_manifest_of_all_kinds_has_the_form_of_its_golden() {
+    let manifest = manifest_of_all_kinds();
+    hold("manifest-kinds.json", &manifest);
+    assert_eq!(Manifest::from_bytes(&manifest.to_bytes()).unwrap(), manifest);
+}
+
+#[test]
+fn a_step_with_an_unknown_field_is_refused() {
+    for step in 0..5 {
+        let mut value = serde_json::to_value(manifest_of_all_kinds()).unwrap();
+        value["steps"][step]["colour"] = "red".into();
+        let error = Manifest::from_bytes(value.to_string().as_bytes()).unwrap_err();
+        let text = std::error::Error::source(&error).unwrap().to_string();
+        assert!(text.contains("colour"), "{text}");
+    }
+}
+
+#[test]
+fn a_manifest_that_contradicts_itself_is_refused_with_the_field() {
+    type Spoil = fn(&mut serde_json::Value);
+    let cases: [(&str, Spoil); 16] = [
+        ("steps", |m| m["steps"] = serde_json::json!([])),
+        ("steps", |m| m["steps"] = serde_json::json!([m["steps"][2], m["steps"][2]])),
+        ("file.path", |m| m["steps"][0]["files"][0]["path"] = "etc/app".into()),
+        ("file.path", |m| m["steps"][0]["files"][0]["path"] = "/etc/../shadow".into()),
+        ("file.path", |m| m["steps"][0]["files"][0]["path"] = "/etc/app/kept.conf".into()),
+        ("file.path", |m| m["steps"][0]["files"][0]["path"] = "/etc/app/kept.conf/below".into()),
+        ("file.mode", |m| m["steps"][0]["files"][0]["mode"] = "u+x".into()),
+        ("file.owner", |m| m["steps"][0]["files"][0]["owner"] = "root".into()),
+        ("file.content", |m| m["steps"][0]["files"][0]["content"] = "0".repeat(64).into()),
+        ("package.name", |m| m["steps"][1]["packages"][0]["name"] = "--purge".into()),
+        ("package.version", |m| m["steps"][1]["packages"][0]["version"] = "1/2".into()),
+        ("strategies", |m| m["steps"][2]["containers"][0]["ports"] = serde_json::json!([])),
+        ("container.ports", |m| m["steps"][2]["containers"][0]["network"] = "host".into()),
+        ("live-patch.name", |m| m["steps"][3]["name"] = "../x".into()),
+        ("live-patch.kernel", |m| m["steps"][3]["stands_for"] = "6.1.0-30-amd64".into()),
+        ("hooks", |m| m["hooks"]["export-state"]["timeout_secs"] = 0.into()),
+    ];
+    for (field, spoil) in cases {
+        let mut value = serde_json::to_value(manifest_of_all_kinds()).unwrap();
+        spoil(&mut value);
+        let error = Manifest::from_bytes(value.to_string().as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(&format!("'{field}'")), "{field}: {error}");
+    }
 }
 
 #[test]

@@ -4,14 +4,33 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use takt_common::Sha256Digest;
-use takt_common::release::Container;
+use takt_common::release::{Container, Hook, HookPoint, Step};
+use takt_common::{Name, Sha256Digest};
 
-use crate::phase::Role;
+use crate::phase::{Role, Workload};
+use crate::step::StepKey;
 
-/// The name of a container of ours: `takt-<device>-<component>-g<generation>`.
+/// The name of a workload of ours: `takt-<device>-<component>-g<epoch>-<generation>`.
 ///
-/// It holds the generation, so the container of one order is never taken for that of another.
+/// It holds the order's position, so what belongs to one order is never taken for that of another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WorkloadName(pub String);
+
+impl fmt::Display for WorkloadName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl WorkloadName {
+    /// The name of one of its containers, which may have none of its own.
+    pub fn container(&self, own: Option<&Name>) -> ContainerName {
+        ContainerName(own.map_or_else(|| self.0.clone(), |own| format!("{}.{own}", self.0)))
+    }
+}
+
+/// The name of a container of ours: the workload's, and the container's own where it has one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ContainerName(pub String);
@@ -19,6 +38,24 @@ pub struct ContainerName(pub String);
 impl fmt::Display for ContainerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// What is started anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restarted {
+    /// The whole device.
+    Machine,
+    /// This agent: its service starts it again, by the launcher.
+    Agent,
+}
+
+impl fmt::Display for Restarted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Machine => "the machine",
+            Self::Agent => "the agent",
+        })
     }
 }
 
@@ -92,6 +129,63 @@ pub enum Action {
         /// The name of the checkpoint.
         checkpoint: String,
     },
+    /// Let the published ports of a workload lead to its containers, all of them at once. Connections that exist stay
+    /// where they are.
+    Route {
+        /// To which workload.
+        to: Box<Workload>,
+    },
+    /// Keep what a step will replace, and lay ready what it brings; nothing that is in force changes.
+    Prepare {
+        /// Which step.
+        key: StepKey,
+        /// What it is.
+        step: Box<Step>,
+    },
+    /// Put a step in force, or complete what was begun.
+    Apply {
+        /// Which step.
+        key: StepKey,
+        /// What it is.
+        step: Box<Step>,
+    },
+    /// Bring back what a step has replaced.
+    Revert {
+        /// Which step.
+        key: StepKey,
+        /// What it is.
+        step: Box<Step>,
+    },
+    /// Let nothing take a step back by itself any more.
+    Confirm {
+        /// Which step.
+        key: StepKey,
+        /// What it is.
+        step: Box<Step>,
+    },
+    /// Forget the way back of a step.
+    Settle {
+        /// Which step.
+        key: StepKey,
+    },
+    /// Run a hook to its end.
+    Hook {
+        /// When.
+        point: HookPoint,
+        /// Which.
+        hook: Box<Hook>,
+        /// For which release: the new one, by its workload's name.
+        workload: WorkloadName,
+        /// What ran before it, if anything did.
+        old: Option<WorkloadName>,
+    },
+    /// Reboot the machine, or end this agent so that it is started anew. It returns only when that failed.
+    Restart {
+        /// Which of them.
+        what: Restarted,
+        /// Why, after "restart the machine".
+        why: String,
+    },
     /// Remove every image and artifact of ours but these.
     Prune {
         /// Image ids that stay.
@@ -115,6 +209,14 @@ impl fmt::Display for Action {
             Self::KeepRunning { name } => write!(f, "let container {name} restart by itself"),
             Self::Remove { name } => write!(f, "remove container {name}"),
             Self::DeleteCheckpoint { name, .. } => write!(f, "delete the checkpoint of container {name}"),
+            Self::Route { to } => write!(f, "publish the ports of {}", to.name),
+            Self::Prepare { key, step } => write!(f, "prepare {} step {key}", step.kind()),
+            Self::Apply { key, step } => write!(f, "apply {} step {key}", step.kind()),
+            Self::Revert { key, step } => write!(f, "revert {} step {key}", step.kind()),
+            Self::Confirm { key, step } => write!(f, "confirm {} step {key}", step.kind()),
+            Self::Settle { key } => write!(f, "forget the way back of step {key}"),
+            Self::Hook { point, .. } => write!(f, "run the hook {point}"),
+            Self::Restart { what, why } => write!(f, "restart {what} {why}"),
             Self::Prune { .. } => f.write_str("remove images and artifacts that are no longer needed"),
         }
     }
@@ -130,6 +232,8 @@ pub enum Nature {
     Corrupt,
     /// It will fail again.
     Fatal,
+    /// Nothing is wrong: it was asked to wait.
+    NotNow,
 }
 
 /// Why an action failed.
@@ -146,6 +250,6 @@ pub struct ActionFailure {
 pub struct Attempt {
     /// What was tried.
     pub action: Action,
-    /// What came of it.
-    pub result: Result<(), ActionFailure>,
+    /// What came of it: what it wrote (hooks only), or why it failed.
+    pub result: Result<String, ActionFailure>,
 }

@@ -9,16 +9,19 @@
 pub mod action;
 pub mod decide;
 pub mod facts;
+pub mod failure;
 pub mod phase;
 pub mod policy;
 pub mod record;
 pub mod rules;
+pub mod step;
 pub mod waiting;
 
-pub use action::{Action, ActionFailure, Attempt, ContainerName, Nature};
+pub use action::{Action, ActionFailure, Attempt, ContainerName, Nature, WorkloadName};
 pub use decide::{Decision, decide};
-pub use facts::{BootTime, ContainerState, Facts, Presence, Wellness, WorkloadState};
+pub use facts::{BootTime, ContainerFacts, ContainerState, Facts, Presence, Vitals, Wellness};
 pub use phase::{Accepted, Job, Phase, Role, StandIn, Swap, Tries, Way, Workload};
 pub use policy::Policy;
 pub use record::Record;
+pub use step::{StepKey, StepState};
 pub use waiting::{Blocker, WaitingOn};

@@ -1,23 +1,26 @@
 //! Where the agent is in an order. Phases are journalled; nothing else decides what happens after a restart.
 //!
 //! ```text
-//!            Idle ──accept──> Fetching ──> Staged ──> Checkpointing ──> Switching ──> Probation
-//!             ^                  │            │        (preserve)           │             │
-//!             │                  v            v                             v             v
-//!             └──── Ended <── failed, given up, withdrawn            RollingBack     verified,
-//!                     ^                                                     │         serving
-//!                     └─────────── rolled back, stranded <─────────────────┘             │
-//!                     └───────────────────────────────────────────────────────────────────┘
+//!            Idle ──accept──> Fetching ──> Staged ──> Checkpointing ──> Switching ──> Probation ──> Confirming
+//!             ^                  │            │        (preserve)           │             │             │
+//!             │                  v            v                             v             v             v
+//!             └──── Ended <── failed, given up, withdrawn              RollingBack <── ill        verified,
+//!                     ^                                                     │                      serving
+//!                     └─────────── rolled back, stranded <─────────────────┘                         │
+//!                     └──────────────────────────────────────────────────────────────────────────────┘
 //! ```
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use takt_common::order::{Action as OrderAction, Order};
-use takt_common::release::{Manifest, Strategy};
+use takt_common::release::{Container, HookPoint, Manifest, Step, Strategy};
 use takt_common::report::{Outcome, PhaseName, Timing};
 use takt_common::{DeviceId, Name, Sha256Digest, UnixTime};
 
-use crate::action::ContainerName;
-use crate::facts::BootTime;
+use crate::action::{ContainerName, WorkloadName};
+use crate::facts::{BootTime, Vitals};
+use crate::step::StepKey;
 
 /// What a container serves as; it chooses which device variables fill its texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -49,8 +52,31 @@ pub struct Workload {
     pub manifest: Manifest,
     /// Digest of the manifest's exact bytes.
     pub manifest_sha256: Sha256Digest,
-    /// Its container.
-    pub container: ContainerName,
+    /// Its name on this device.
+    pub name: WorkloadName,
+}
+
+impl Workload {
+    /// Its containers with their names, in the order of starting; none if it has no such step.
+    pub fn containers(&self) -> impl Iterator<Item = (ContainerName, &Container)> {
+        let set = self.manifest.containers().into_iter().flat_map(|set| &set.containers);
+        set.map(|container| (self.name.container(container.name.as_ref()), container))
+    }
+
+    /// True when it has containers.
+    pub fn has_containers(&self) -> bool {
+        self.manifest.containers().is_some()
+    }
+
+    /// Its steps with their keys, in the order of applying.
+    pub fn steps(&self) -> impl DoubleEndedIterator<Item = (StepKey, &Step)> + ExactSizeIterator {
+        self.manifest.steps.iter().enumerate().map(|(index, step)| (self.key(index), step))
+    }
+
+    /// The key of its step `index`.
+    pub fn key(&self, index: usize) -> StepKey {
+        StepKey { workload: self.name.clone(), index }
+    }
 }
 
 /// A takeover in force.
@@ -95,6 +121,9 @@ pub struct Tries {
     pub why: Option<String>,
     /// Not again before this instant of this boot.
     pub not_before: Option<BootTime>,
+    /// Nothing failed the last time: a hook asked to wait.
+    #[serde(default)]
+    pub held: bool,
 }
 
 /// The switch in hand, known once the manifest is.
@@ -103,8 +132,8 @@ pub struct Tries {
 pub struct Swap {
     /// What comes.
     pub new: Workload,
-    /// How.
-    pub strategy: Strategy,
+    /// How its containers switch, if it has some.
+    pub strategy: Option<Strategy>,
     /// The checkpoint of the old container, once it has been taken.
     pub checkpoint: Option<String>,
     /// A checkpoint that failed: some or all of it may be on disk, and it must go.
@@ -117,6 +146,21 @@ pub struct Swap {
     /// Later boots that the switch has seen, by boot id; a device that reboots again and again turns back.
     #[serde(default)]
     pub reboots: Vec<String>,
+    /// Strategy `handover`: when all new containers were first seen to run in this boot.
+    #[serde(default)]
+    pub up: Option<BootTime>,
+    /// Strategy `handover`: when the published ports were first seen to lead to them.
+    #[serde(default)]
+    pub moved: Option<BootTime>,
+    /// Steps that could not be taken back, by their place, with what failed.
+    #[serde(default)]
+    pub stuck: BTreeMap<usize, String>,
+    /// Hooks that have run to their end, with what they wrote.
+    #[serde(default)]
+    pub hooks: BTreeMap<HookPoint, String>,
+    /// How the old one fared before the switch.
+    #[serde(default)]
+    pub baseline: Option<Vitals>,
     /// Measured times.
     pub timing: Timing,
 }
@@ -147,6 +191,9 @@ pub enum Phase {
     Fetching {
         /// The order.
         job: Box<Job>,
+        /// What the hook `pre-fetch` wrote, once it has run to its end.
+        #[serde(default)]
+        hook: Option<String>,
         /// Failed tries.
         tries: Tries,
     },
@@ -183,6 +230,17 @@ pub enum Phase {
         swap: Box<Swap>,
         /// When it had started.
         since: BootTime,
+    },
+    /// It is well; what could still fall back by itself is made to stay.
+    Confirming {
+        /// The order.
+        job: Box<Job>,
+        /// The switch.
+        swap: Box<Swap>,
+        /// Since when.
+        since: BootTime,
+        /// Failed tries.
+        tries: Tries,
     },
     /// Bringing back what ran before.
     RollingBack {
@@ -232,6 +290,7 @@ impl Phase {
             Self::Checkpointing { .. } => PhaseName::Checkpointing,
             Self::Switching { .. } | Self::HandingBack { .. } => PhaseName::Switching,
             Self::Probation { .. } => PhaseName::Probation,
+            Self::Confirming { .. } => PhaseName::Confirming,
             Self::RollingBack { .. } => PhaseName::RollingBack,
             Self::Ended { .. } => PhaseName::Ended,
         }
@@ -246,6 +305,7 @@ impl Phase {
             | Self::Checkpointing { job, .. }
             | Self::Switching { job, .. }
             | Self::Probation { job, .. }
+            | Self::Confirming { job, .. }
             | Self::RollingBack { job, .. }
             | Self::HandingBack { job, .. }
             | Self::Ended { job, .. } => Some(job),
@@ -260,6 +320,7 @@ impl Phase {
             | Self::Checkpointing { swap, .. }
             | Self::Switching { swap, .. }
             | Self::Probation { swap, .. }
+            | Self::Confirming { swap, .. }
             | Self::RollingBack { swap, .. } => Some(swap),
             Self::Ended { swap, .. } => swap.as_deref(),
         }

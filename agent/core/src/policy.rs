@@ -11,6 +11,10 @@ pub struct Policy {
     pub reserve_memory_bytes: u64,
     /// The highest load average per processor at which the agent switches.
     pub load_per_cpu_max: f64,
+    /// The lowest charge of a battery, in percent, at which the agent switches.
+    pub battery_percent_min: u8,
+    /// How long a new agent may take to hear from the coordinator before the old one is brought back.
+    pub hear_max: Duration,
     /// How often a fetch over a failing link is tried before the order fails (its deadline may come first).
     pub fetch_tries_max: u32,
     /// How often an artifact that came corrupt is fetched anew.
@@ -31,6 +35,8 @@ impl Default for Policy {
             reserve_disk_bytes: 256 << 20,
             reserve_memory_bytes: 32 << 20,
             load_per_cpu_max: 8.0,
+            battery_percent_min: 30,
+            hear_max: Duration::from_mins(15),
             fetch_tries_max: 100,
             corrupt_tries_max: 3,
             engine_tries_max: 3,

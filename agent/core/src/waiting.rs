@@ -3,6 +3,7 @@
 use std::fmt;
 
 use takt_common::UnixTime;
+use takt_common::release::Kind;
 
 /// A reason not to switch now.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +43,30 @@ pub enum Blocker {
     Locked {
         /// Which.
         lock: String,
+    },
+    /// The battery is low.
+    LowBattery {
+        /// Its charge.
+        percent: u8,
+        /// The least at which the agent switches.
+        limit: u8,
+    },
+    /// The link is paid for, and the budget has not so many bytes left.
+    LinkBudget {
+        /// Bytes left.
+        left_bytes: u64,
+        /// Bytes needed.
+        needed_bytes: u64,
+    },
+    /// The order has a window, and the device does not know what time it is.
+    ClockOff {
+        /// How far the wall clock is from the last signed time.
+        by_secs: u64,
+    },
+    /// The standby does not serve.
+    StandbySilent {
+        /// What it answered.
+        said: String,
     },
     /// The device serves for another one.
     StandingIn {
@@ -84,6 +109,21 @@ impl fmt::Display for Blocker {
             Self::BeforeWindow { from } => write!(f, "the window opens at {from}"),
             Self::AfterWindow { until } => write!(f, "the window closed at {until}"),
             Self::Locked { lock } => write!(f, "the update lock '{lock}' is held"),
+            Self::LowBattery { percent, limit } => {
+                write!(f, "low battery: {percent} % charged, at least {limit} % needed")
+            }
+            Self::LinkBudget { left_bytes, needed_bytes } => {
+                write!(
+                    f,
+                    "link budget: {} MiB left, {} MiB needed",
+                    left_bytes / MIB,
+                    needed_bytes.div_ceil(MIB)
+                )
+            }
+            Self::ClockOff { by_secs } => {
+                write!(f, "the clock is not trusted: it is {by_secs} s from the last signed time")
+            }
+            Self::StandbySilent { said } => write!(f, "the standby does not serve: {said}"),
             Self::StandingIn { name } => write!(f, "this device stands in for {name}"),
         }
     }
@@ -106,6 +146,35 @@ pub enum WaitingOn {
         count: u32,
         /// Milliseconds until the next try.
         in_millis: u64,
+    },
+    /// The published ports cannot be looked at.
+    Ports {
+        /// Why.
+        why: String,
+    },
+    /// A step cannot be looked at.
+    Step {
+        /// Of which kind.
+        kind: Kind,
+        /// Why.
+        why: String,
+    },
+    /// What runs is measured, for the comparison afterwards.
+    Baseline {
+        /// Milliseconds that are left.
+        left_millis: u64,
+    },
+    /// Clients that the old release still serves.
+    Draining {
+        /// How many connections.
+        connections: u32,
+        /// Milliseconds until they are cut.
+        left_millis: u64,
+    },
+    /// The new agent must hear from the coordinator before it stays.
+    Coordinator {
+        /// Milliseconds until the old one is brought back.
+        left_millis: u64,
     },
     /// The new release must show that it is well.
     FirstGoodRound {
@@ -135,6 +204,21 @@ impl fmt::Display for WaitingOn {
                 }
                 Ok(())
             }
+            Self::Ports { why } => write!(f, "the published ports, which cannot be looked at: {why}"),
+            Self::Step { kind, why } => write!(f, "the {kind} step, which cannot be looked at: {why}"),
+            Self::Baseline { left_millis } => {
+                write!(f, "the measurement of what runs, {:.1} s left", *left_millis as f64 / 1e3)
+            }
+            Self::Draining { connections, left_millis } => write!(
+                f,
+                "{connections} connections that the previous release still serves, {:.1} s left",
+                *left_millis as f64 / 1e3
+            ),
+            Self::Coordinator { left_millis } => write!(
+                f,
+                "the coordinator, which the new agent must hear from, {:.1} s left",
+                *left_millis as f64 / 1e3
+            ),
             Self::Retry { why, count, in_millis } => {
                 write!(f, "the next try in {:.1} s, after {count} failed: {why}", *in_millis as f64 / 1e3)
             }

@@ -1,34 +1,53 @@
 //! Reasons not to begin, with their numbers.
 
 use takt_common::order::{Action, Order};
+use takt_common::release::{ContainerSet, Manifest};
 
-use crate::facts::{Facts, Presence};
-use crate::phase::Job;
+use crate::facts::{ClockState, Facts, LinkCost, Power, Presence, StandbyState};
+use crate::phase::{Job, Workload};
 use crate::policy::Policy;
 use crate::waiting::Blocker;
-use takt_common::release::Manifest;
 
-/// Before the first byte: storage for what is missing, its unpacking and the reserve that the way back needs.
-pub(super) fn low_disk(
+/// Before the first byte: everything that speaks against fetching now.
+pub(super) fn before_fetch(
     order: &Order,
     manifest: Option<&Manifest>,
     facts: &Facts,
     policy: &Policy,
-) -> Option<Blocker> {
-    let unpacked = match (manifest, facts.image) {
-        (_, Presence::Present) | (None, _) => 0,
-        (Some(manifest), _) => manifest.unpacked_bytes,
-    };
-    // The archive of an image that the engine has is not fetched.
-    let archive =
-        manifest.and_then(|manifest| manifest.container.as_ref()).map(|container| container.archive);
-    let not_needed = archive.filter(|_| facts.image == Presence::Present);
-    let missing = order
+) -> Vec<Blocker> {
+    let missing = missing_bytes(order, manifest, facts);
+    let mut blockers = Vec::new();
+    blockers.extend(low_disk(missing, manifest, facts, policy));
+    if let LinkCost::Metered { left_bytes: Some(left_bytes) } = facts.link
+        && left_bytes < missing
+    {
+        blockers.push(Blocker::LinkBudget { left_bytes, needed_bytes: missing });
+    }
+    blockers
+}
+
+/// Bytes that are still to be fetched: the archive of an image that the engine has is not.
+fn missing_bytes(order: &Order, manifest: Option<&Manifest>, facts: &Facts) -> u64 {
+    let containers = manifest.and_then(Manifest::containers).into_iter().flat_map(|set| &set.containers);
+    let not_needed: Vec<_> = containers
+        .filter(|container| facts.images.get(&container.image_id) == Some(&Presence::Present))
+        .map(|container| container.archive)
+        .collect();
+    order
         .members
         .iter()
-        .filter(|member| !facts.staged.contains(&member.sha256) && Some(member.sha256) != not_needed)
+        .filter(|member| !facts.staged.contains(&member.sha256) && !not_needed.contains(&member.sha256))
         .map(|member| member.length.saturating_sub(facts.partial.get(&member.sha256).copied().unwrap_or(0)))
-        .fold(0_u64, u64::saturating_add);
+        .fold(0, u64::saturating_add)
+}
+
+/// Storage for what is missing, its unpacking and the reserve that the way back needs.
+fn low_disk(missing: u64, manifest: Option<&Manifest>, facts: &Facts, policy: &Policy) -> Option<Blocker> {
+    let unpacked = match manifest {
+        None => 0,
+        Some(manifest) if manifest.containers().is_some() && facts.image(manifest) == Presence::Present => 0,
+        Some(manifest) => manifest.unpacked_bytes,
+    };
     let needed = missing.saturating_add(unpacked).saturating_add(policy.reserve_disk_bytes);
     (facts.free_disk_bytes < needed)
         .then_some(Blocker::LowDisk { free_bytes: facts.free_disk_bytes, needed_bytes: needed })
@@ -38,37 +57,52 @@ pub(super) fn low_disk(
 pub(super) fn before_switch(job: &Job, manifest: &Manifest, facts: &Facts, policy: &Policy) -> Vec<Blocker> {
     let order = &job.accepted.order;
     let mut blockers = Vec::new();
-    blockers.extend(low_disk(order, Some(manifest), facts, policy));
+    let missing = missing_bytes(order, Some(manifest), facts);
+    blockers.extend(low_disk(missing, Some(manifest), facts, policy));
     blockers.extend(low_memory(job, manifest, facts, policy));
+    if let Power::Battery { percent } = facts.power
+        && percent < policy.battery_percent_min
+    {
+        blockers.push(Blocker::LowBattery { percent, limit: policy.battery_percent_min });
+    }
     if facts.load_per_cpu > policy.load_per_cpu_max {
         blockers.push(Blocker::HighLoad { load_per_cpu: facts.load_per_cpu, limit: policy.load_per_cpu_max });
     }
     if let Some(window) = order.window {
-        if facts.now < window.from {
+        if let ClockState::Off { by_secs } = facts.clock {
+            blockers.push(Blocker::ClockOff { by_secs });
+        } else if facts.now < window.from {
             blockers.push(Blocker::BeforeWindow { from: window.from });
         } else if facts.now >= window.until {
             blockers.push(Blocker::AfterWindow { until: window.until });
         }
     }
     blockers.extend(facts.locks.iter().map(|lock| Blocker::Locked { lock: lock.clone() }));
-    if let (Some((stand_in, _)), Action::Install) = (&facts.stand_in, &order.action) {
+    if let (StandbyState::Silent(said), Action::Install) = (&facts.standby, &order.action) {
+        blockers.push(Blocker::StandbySilent { said: said.clone() });
+    }
+    if let (Some(stand_in), Action::Install) = (&facts.stand_in, &order.action) {
         blockers.push(Blocker::StandingIn { name: stand_in.name.to_string() });
     }
     blockers
 }
 
-/// The new workload replaces the old one, so only what it may take beyond the old one's limit is new.
+/// The new workload replaces the old one, so only what it may take beyond the old one's limit is new; where both run
+/// for a while, all of it is.
 fn low_memory(job: &Job, manifest: &Manifest, facts: &Facts, policy: &Policy) -> Option<Blocker> {
     let limit = |manifest: &Manifest| {
-        manifest
-            .container
-            .as_ref()
-            .and_then(|container| container.memory_mib)
-            .unwrap_or(0)
-            .saturating_mul(1 << 20)
+        manifest.containers().map_or(0, ContainerSet::memory_mib).saturating_mul(1 << 20)
     };
-    let given_up = job.old.as_ref().map_or(0, |old| limit(&old.manifest));
+    let given_up = match &job.old {
+        Some(Workload { manifest: old, .. }) if !both_run(manifest) => limit(old),
+        _ => 0,
+    };
     let needed = limit(manifest).saturating_sub(given_up).saturating_add(policy.reserve_memory_bytes);
     (facts.free_memory_bytes < needed)
         .then_some(Blocker::LowMemory { free_bytes: facts.free_memory_bytes, needed_bytes: needed })
+}
+
+fn both_run(manifest: &Manifest) -> bool {
+    use takt_common::release::Strategy;
+    manifest.containers().is_some_and(|set| set.strategies.first() == Some(&Strategy::Handover))
 }

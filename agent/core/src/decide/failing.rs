@@ -25,16 +25,19 @@ pub(super) fn after(
     policy: &Policy,
 ) -> Decision {
     let why = format!("failed to {action}: {}", failure.text);
+    if failure.nature == Nature::NotNow {
+        return not_now(phase, why, facts, policy);
+    }
     let final_now = failure.nature == Nature::Fatal;
     match phase.clone() {
         Phase::Idle => idle::after_failure(action, why, facts),
-        Phase::Fetching { job, tries } => {
+        Phase::Fetching { job, hook, tries } => {
             let limit = match failure.nature {
                 Nature::Corrupt => policy.corrupt_tries_max,
-                Nature::Transient | Nature::Fatal => policy.fetch_tries_max,
+                Nature::Transient | Nature::Fatal | Nature::NotNow => policy.fetch_tries_max,
             };
             match again(&tries, why, limit, final_now, facts, policy) {
-                Ok(tries) => Decision::Remember(Phase::Fetching { job, tries }),
+                Ok(tries) => Decision::Remember(Phase::Fetching { job, hook, tries }),
                 Err(cause) => end(&job, None, Outcome::Failed { cause }),
             }
         }
@@ -53,10 +56,25 @@ pub(super) fn after(
             }
         }
         Phase::Probation { job, swap, .. } => turn_back(&job, &swap, why, facts),
+        Phase::Confirming { job, swap, since, tries } => {
+            match again(&tries, why, policy.engine_tries_max, final_now, facts, policy) {
+                Ok(tries) => Decision::Remember(Phase::Confirming { job, swap, since, tries }),
+                Err(cause) => turn_back(&job, &swap, cause, facts),
+            }
+        }
         Phase::RollingBack { job, swap, cause, since, way, ran, tries } => {
             let this =
                 RollBack { job: &job, swap: &swap, cause: &cause, since: &since, way, ran, tries: &tries };
-            way_failed(&this, why, since.clone(), facts, policy)
+            match action {
+                Action::Revert { key, .. } => step_failed(&this, key.index, why, facts, policy),
+                Action::Hook { point, .. } => {
+                    let mut swap = swap.clone();
+                    swap.warnings.push(why);
+                    swap.hooks.insert(*point, String::new());
+                    Decision::Remember(RollBack { swap: &swap, ..this }.same())
+                }
+                _ => way_failed(&this, why, since.clone(), facts, policy),
+            }
         }
         Phase::HandingBack { job, tries } => {
             match again(&tries, why, policy.rollback_tries_max, false, facts, policy) {
@@ -73,6 +91,42 @@ pub(super) fn after(
                 Ok(tries) => Decision::Remember(Phase::Ended { job, swap, outcome, tries }),
                 Err(_) => Decision::Remember(Phase::Idle),
             }
+        }
+    }
+}
+
+/// A hook asked to wait: it is asked again, until the order's deadline.
+fn not_now(phase: &Phase, why: String, facts: &Facts, policy: &Policy) -> Decision {
+    let held = |tries: &Tries| {
+        let count = tries.count.saturating_add(1);
+        let not_before = Some(facts.boot.plus(policy.pause(count)));
+        Tries { count, why: Some(why.clone()), not_before, held: true }
+    };
+    Decision::Remember(match phase.clone() {
+        Phase::Fetching { job, hook, tries } => Phase::Fetching { job, hook, tries: held(&tries) },
+        Phase::Staged { job, swap, tries } => Phase::Staged { job, swap, tries: held(&tries) },
+        // Once the switch has begun there is nothing to wait for any more: it is a failure like others.
+        other => {
+            let failure = ActionFailure { nature: Nature::Fatal, text: why };
+            let last = facts.last.as_ref().map(|last| last.action.clone());
+            return match last {
+                Some(action) => after(&other, &action, &failure, facts, policy),
+                None => Decision::Remember(other),
+            };
+        }
+    })
+}
+
+/// A step that cannot be taken back is passed over, and the end of the order says so: what ran before is brought to run
+/// all the same.
+fn step_failed(this: &RollBack, index: usize, why: String, facts: &Facts, policy: &Policy) -> Decision {
+    match again(this.tries, why, policy.rollback_tries_max, false, facts, policy) {
+        Ok(tries) => Decision::Remember(RollBack { tries: &tries, ..*this }.same()),
+        Err(why) => {
+            let mut swap = this.swap.clone();
+            swap.stuck.insert(index, why);
+            let tries = Tries::default();
+            Decision::Remember(RollBack { swap: &swap, tries: &tries, ..*this }.same())
         }
     }
 }
@@ -118,7 +172,7 @@ fn again(
     if count >= limit {
         return Err(if count > 1 { format!("{why} ({count} tries)") } else { why });
     }
-    Ok(Tries { count, why: Some(why), not_before: Some(facts.boot.plus(policy.pause(count))) })
+    Ok(Tries { count, why: Some(why), not_before: Some(facts.boot.plus(policy.pause(count))), held: false })
 }
 
 /// CRIU refused: the container keeps running, and the next strategy that the release allows is used.
@@ -126,16 +180,11 @@ pub(super) fn without_checkpoint(job: &Job, swap: &Swap, why: String, facts: &Fa
     let mut swap = swap.clone();
     swap.checkpoint = None;
     swap.left_over = Some(CHECKPOINT.to_owned());
-    let replace_allowed = swap
-        .new
-        .manifest
-        .container
-        .as_ref()
-        .is_some_and(|container| container.strategies.contains(&Strategy::Replace));
-    if !replace_allowed {
+    let set = swap.new.manifest.containers();
+    if !set.is_some_and(|set| set.strategies.contains(&Strategy::Replace)) {
         return turn_back(job, &swap, why, facts);
     }
-    swap.strategy = Strategy::Replace;
+    swap.strategy = Some(Strategy::Replace);
     swap.began = Some(facts.boot.clone());
     swap.warnings.push(format!("{why}; the strategy replace was used"));
     Decision::Remember(Phase::Switching {

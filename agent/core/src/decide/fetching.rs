@@ -1,18 +1,26 @@
 //! Bringing a release to disk, and finding out whether this device can run it.
 
+use std::collections::BTreeMap;
+
 use takt_common::order::{Action as OrderAction, Order};
-use takt_common::release::{Container, Manifest, Strategy};
+use takt_common::release::{ContainerSet, HookPoint, Kind, Manifest, Strategy};
 use takt_common::report::{Outcome, Timing};
 use takt_common::{Name, Sha256Digest};
 
-use super::{Decision, blockers, end, kind_text, pause_left};
-use crate::action::{Action, ContainerName};
-use crate::facts::{ContainerState, Facts, Presence};
+use super::{Decision, blockers, containers, end, hooks, pause_left};
+use crate::action::{Action, WorkloadName};
+use crate::facts::{Facts, Presence, Routed};
 use crate::phase::{Job, Phase, Role, Swap, Tries, Workload};
 use crate::policy::Policy;
 use crate::waiting::WaitingOn;
 
-pub(super) fn fetching(job: &Job, tries: &Tries, facts: &Facts, policy: &Policy) -> Decision {
+pub(super) fn fetching(
+    job: &Job,
+    hook: Option<&str>,
+    tries: &Tries,
+    facts: &Facts,
+    policy: &Policy,
+) -> Decision {
     let order = &job.accepted.order;
     if facts.next.is_some() {
         return end(job, None, Outcome::Withdrawn);
@@ -28,10 +36,11 @@ pub(super) fn fetching(job: &Job, tries: &Tries, facts: &Facts, policy: &Policy)
     if let Some(ended) = manifest.and_then(|manifest| unfit(job, manifest, &member.sha256, facts)) {
         return ended;
     }
-    let held_up = if manifest.is_some() && facts.image == Presence::Unknown {
+    let held_up = if manifest.is_some_and(|manifest| facts.image(manifest) == Presence::Unknown) {
         Some(WaitingOn::Engine)
     } else {
-        blockers::low_disk(order, manifest, facts, policy).map(|blocker| WaitingOn::Blockers(vec![blocker]))
+        let blockers = blockers::before_fetch(order, manifest, facts, policy);
+        (!blockers.is_empty()).then_some(WaitingOn::Blockers(blockers))
     };
     if let Some(ended) = give_up_at_deadline(job, tries, held_up.as_ref(), facts) {
         return ended;
@@ -45,22 +54,48 @@ pub(super) fn fetching(job: &Job, tries: &Tries, facts: &Facts, policy: &Policy)
     let Some(manifest) = manifest else {
         return Decision::Do(Action::Fetch { sha256: member.sha256, length: member.length });
     };
-    // An image that the engine has is named by the digest of its content: its archive is not needed again.
+    let name = workload_name(&manifest.release.name, job);
+    if let Some(asked) = before_fetch(job, manifest, &name, hook, facts) {
+        return asked;
+    }
+    match missing(manifest, facts) {
+        Some(fetch) => fetch,
+        None => staged(job, manifest, name, &member.sha256, hook, facts),
+    }
+}
+
+/// The hook `pre-fetch` comes before every other artifact but its own program.
+fn before_fetch(
+    job: &Job,
+    manifest: &Manifest,
+    name: &WorkloadName,
+    hook: Option<&str>,
+    facts: &Facts,
+) -> Option<Decision> {
+    let due = hooks::due_before_fetch(job, manifest, name, hook.is_some())?;
+    let program = manifest.hooks.get(&HookPoint::PreFetch)?.program;
+    let artifact = manifest.artifact(&program)?;
+    Some(if facts.staged.contains(&program) {
+        due
+    } else {
+        Decision::Do(Action::Fetch { sha256: program, length: artifact.length })
+    })
+}
+
+/// The next artifact that is not on disk. An image that the engine has is named by the digest of its content: its
+/// archive is not needed again.
+fn missing(manifest: &Manifest, facts: &Facts) -> Option<Decision> {
+    let archives: Vec<_> = manifest.containers().into_iter().flat_map(|set| &set.containers).collect();
     let needed = |sha256: &Sha256Digest| {
-        let is_archive = manifest.container.as_ref().is_some_and(|container| container.archive == *sha256);
-        !(is_archive && facts.image == Presence::Present)
+        let mut of = archives.iter().filter(|container| container.archive == *sha256).peekable();
+        of.peek().is_none()
+            || of.any(|container| facts.images.get(&container.image_id) != Some(&Presence::Present))
     };
-    let missing = manifest
+    let artifact = manifest
         .artifacts
         .iter()
-        .find(|artifact| !facts.staged.contains(&artifact.sha256) && needed(&artifact.sha256));
-    match (missing, &manifest.container) {
-        (Some(artifact), _) => {
-            Decision::Do(Action::Fetch { sha256: artifact.sha256, length: artifact.length })
-        }
-        (None, Some(container)) => staged(job, manifest, container, &member.sha256, facts),
-        (None, None) => failed(job, "the release has no container"),
-    }
+        .find(|artifact| !facts.staged.contains(&artifact.sha256) && needed(&artifact.sha256))?;
+    Some(Decision::Do(Action::Fetch { sha256: artifact.sha256, length: artifact.length }))
 }
 
 fn failed(job: &Job, cause: &str) -> Decision {
@@ -77,6 +112,7 @@ fn give_up_at_deadline(
     let given_up = |cause: String| end(job, None, Outcome::GivenUp { cause });
     (facts.now >= job.accepted.order.deadline).then(|| match (held_up, &tries.why) {
         (Some(waiting), _) => given_up(format!("the deadline passed; waited on {waiting}")),
+        (None, Some(why)) if tries.held => given_up(format!("the deadline passed; waited on {why}")),
         (None, Some(why)) => {
             failed(job, &format!("the deadline passed after {} failed tries: {why}", tries.count))
         }
@@ -90,21 +126,29 @@ fn unfit(job: &Job, manifest: &Manifest, sha256: &Sha256Digest, facts: &Facts) -
     if let Err(why) = matches_order(manifest, order) {
         return Some(failed(job, &why));
     }
-    if manifest.container.is_none() {
-        let why = format!("this agent cannot install releases of kind {}", kind_text(manifest.kind));
-        return Some(failed(job, &why));
-    }
     if order.action != OrderAction::Install {
-        return None;
+        return manifest
+            .containers()
+            .is_none()
+            .then(|| failed(job, &format!("{} has no containers to stand in with", manifest.release)));
     }
-    let runs = facts.installed.iter().any(|(workload, state)| {
-        workload.manifest_sha256 == *sha256 && state.container == ContainerState::Running
-    });
-    if runs {
+    // Whether other steps are in force is only told by going through them, which changes nothing that is.
+    let only_containers = manifest.steps.iter().all(|step| step.kind() == Kind::Container);
+    let runs =
+        |workload: &Workload| workload.manifest_sha256 == *sha256 && containers::all_run(workload, facts);
+    if only_containers && facts.installed.iter().any(runs) {
         return Some(end(job, None, Outcome::Verified { strategy: None }));
     }
+    let replaced = facts.installed.iter().find(|old| old.manifest.release.name == manifest.release.name);
+    if let Some(old) = replaced.filter(|old| old.has_containers() && manifest.containers().is_none()) {
+        let why = format!(
+            "{} has no containers, but {} has, which it replaces",
+            manifest.release, old.manifest.release
+        );
+        return Some(failed(job, &why));
+    }
     // The device rules have said so of what was verified when the order came in; another may have been since.
-    let newer = facts.installed.iter().map(|(workload, _)| &workload.manifest).find(|installed| {
+    let newer = facts.installed.iter().map(|workload| &workload.manifest).find(|installed| {
         installed.release.name == manifest.release.name && installed.counter > manifest.counter
     });
     if let Some(newer) = newer {
@@ -146,19 +190,17 @@ fn matches_order(manifest: &Manifest, order: &Order) -> Result<(), String> {
 fn staged(
     job: &Job,
     manifest: &Manifest,
-    container: &Container,
+    name: WorkloadName,
     sha256: &Sha256Digest,
+    hook: Option<&str>,
     facts: &Facts,
 ) -> Decision {
-    let (strategy, warnings) = match choose(container, job, facts) {
-        Ok(chosen) => chosen,
-        Err(why) => return failed(job, &why),
+    let (strategy, warnings) = match manifest.containers().map(|set| choose(set, job, facts)) {
+        None => (None, Vec::new()),
+        Some(Ok((strategy, warnings))) => (Some(strategy), warnings),
+        Some(Err(why)) => return failed(job, &why),
     };
-    let new = Workload {
-        manifest: manifest.clone(),
-        manifest_sha256: *sha256,
-        container: container_name(&manifest.release.name, job),
-    };
+    let new = Workload { manifest: manifest.clone(), manifest_sha256: *sha256, name };
     let swap = Swap {
         new,
         strategy,
@@ -167,6 +209,11 @@ fn staged(
         warnings,
         began: None,
         reboots: Vec::new(),
+        up: None,
+        moved: None,
+        stuck: BTreeMap::new(),
+        hooks: hook.map(|said| (HookPoint::PreFetch, said.to_owned())).into_iter().collect(),
+        baseline: None,
         timing: Timing::default(),
     };
     Decision::Remember(Phase::Staged {
@@ -177,25 +224,40 @@ fn staged(
 }
 
 /// The first allowed strategy that this device is able to do, and warnings about those it is not.
-fn choose(container: &Container, job: &Job, facts: &Facts) -> Result<(Strategy, Vec<String>), String> {
-    if job.old.is_none() {
+fn choose(set: &ContainerSet, job: &Job, facts: &Facts) -> Result<(Strategy, Vec<String>), String> {
+    let Some(old) = job.old.as_ref().filter(|old| old.has_containers()) else {
         return Ok((Strategy::Replace, Vec::new()));
-    }
+    };
     let mut warnings = Vec::new();
-    for strategy in &container.strategies {
-        match (strategy, &facts.checkpoint_ability) {
-            (Strategy::Replace, _) | (Strategy::Preserve, Ok(())) => return Ok((*strategy, warnings)),
-            (Strategy::Preserve, Err(why)) => {
-                warnings.push(format!("strategy preserve is not possible here: {why}"));
-            }
+    for strategy in &set.strategies {
+        let able = match strategy {
+            Strategy::Replace => Ok(()),
+            Strategy::Preserve => facts.checkpoint_ability.clone(),
+            Strategy::Handover => handover(old, facts),
+        };
+        match able {
+            Ok(()) => return Ok((*strategy, warnings)),
+            Err(why) => warnings.push(format!("strategy {strategy} is not possible here: {why}")),
         }
     }
     Err(format!("no strategy that the release allows is possible here: {}", warnings.join("; ")))
 }
 
-fn container_name(component: &Name, job: &Job) -> ContainerName {
+/// Ports can only be moved away from a release whose ports the agent publishes: otherwise it holds them itself.
+fn handover(old: &Workload, facts: &Facts) -> Result<(), String> {
+    facts.handover_ability.clone()?;
+    let publishes = old.manifest.containers().is_some_and(ContainerSet::publishes);
+    match facts.routed(old) {
+        _ if !publishes => Err("the previous release holds its ports itself".to_owned()),
+        Routed::Yes => Ok(()),
+        Routed::No => Err("the published ports do not lead to the previous release".to_owned()),
+        Routed::Unknown(why) => Err(why),
+    }
+}
+
+fn workload_name(component: &Name, job: &Job) -> WorkloadName {
     let order = &job.accepted.order;
     let role = if job.role() == Role::StandIn { "-standin" } else { "" };
     let device = order.device.to_string();
-    ContainerName(format!("takt-{}-{component}{role}-g{}-{}", &device[..12], order.epoch, order.generation))
+    WorkloadName(format!("takt-{}-{component}{role}-g{}-{}", &device[..12], order.epoch, order.generation))
 }

@@ -1,12 +1,14 @@
 //! At rest: take the next order, and keep what should run running.
 
 use takt_common::order::Action as OrderAction;
+use takt_common::release::{Container, Kind};
 use takt_common::report::Outcome;
 
-use super::{Decision, end, pause_left};
-use crate::action::Action;
-use crate::facts::{ContainerState, Facts, Presence, WorkloadState};
+use super::{Decision, containers, end, pause_left};
+use crate::action::{Action, ContainerName};
+use crate::facts::{ContainerState, Facts, Presence, Routed};
 use crate::phase::{Accepted, Job, Phase, Role, Tries, Workload};
+use crate::step::StepState;
 use crate::waiting::WaitingOn;
 
 pub(super) fn idle(facts: &Facts) -> Decision {
@@ -27,25 +29,29 @@ pub(super) fn after_failure(action: &Action, why: String, facts: &Facts) -> Deci
 }
 
 /// Everything that should run, in an order that stays.
-fn should_run(facts: &Facts) -> impl Iterator<Item = (Role, &Workload, &WorkloadState)> {
-    let own = facts.installed.iter().map(|(workload, state)| (Role::Own, workload, state));
-    let stand_in = facts.stand_in.iter().map(|(stand_in, state)| (Role::StandIn, &stand_in.workload, state));
+fn should_run(facts: &Facts) -> impl Iterator<Item = (Role, &Workload)> {
+    let own = facts.installed.iter().map(|workload| (Role::Own, workload));
+    let stand_in = facts.stand_in.iter().map(|stand_in| (Role::StandIn, &stand_in.workload));
     own.chain(stand_in)
 }
 
 /// The place of the workload that `action` was for.
 fn place(action: &Action, facts: &Facts) -> Option<usize> {
-    let (Action::Create { name, .. } | Action::Start { name } | Action::KeepRunning { name }) = action else {
-        return None;
-    };
-    should_run(facts).position(|(_, workload, _)| workload.container == *name)
+    should_run(facts).position(|(_, workload)| match action {
+        Action::Create { name, .. } | Action::Start { name } | Action::KeepRunning { name } => {
+            workload.containers().any(|(own, _)| own == *name)
+        }
+        Action::Route { to } => to.name == workload.name,
+        Action::Apply { key, .. } => key.workload == workload.name,
+        _ => false,
+    })
 }
 
 /// Goes through the workloads from `from` on, and never back before a rest: so no two of them can keep it busy.
 fn supervise_from(from: usize, failed: Option<String>, facts: &Facts) -> Decision {
     let needs: Vec<(usize, Decision)> = should_run(facts)
         .enumerate()
-        .filter_map(|(place, (role, workload, state))| Some((place, supervise(role, workload, state)?)))
+        .filter_map(|(place, (role, workload))| Some((place, supervise(role, workload, facts)?)))
         .collect();
     let is_action = |need: &Decision| matches!(need, Decision::Do(_));
     if let Some((_, action)) = needs.iter().find(|(place, need)| *place >= from && is_action(need)) {
@@ -69,8 +75,8 @@ fn begin(accepted: &Accepted, facts: &Facts) -> Decision {
         OrderAction::Install => facts
             .installed
             .iter()
-            .find(|(workload, _)| Some(&workload.manifest.release.name) == component)
-            .map(|(workload, _)| workload.clone()),
+            .find(|workload| Some(&workload.manifest.release.name) == component)
+            .cloned(),
         _ => None,
     };
     let job = Job { accepted: accepted.clone(), old };
@@ -78,23 +84,23 @@ fn begin(accepted: &Accepted, facts: &Facts) -> Decision {
         OrderAction::Install => fetch(job),
         OrderAction::TakeOver { device, .. } => match &facts.stand_in {
             None => fetch(job),
-            Some((stand_in, _)) if stand_in.device != *device => {
+            Some(stand_in) if stand_in.device != *device => {
                 let cause = format!("this device already stands in for {}", stand_in.name);
                 end(&job, None, Outcome::Failed { cause })
             }
-            Some((_, state)) if state.container == ContainerState::Unknown => {
+            Some(stand_in) if containers::unknown(&facts.states(&stand_in.workload)) => {
                 Decision::Wait(WaitingOn::Engine)
             }
-            Some((_, state)) if state.container == ContainerState::Running => {
+            Some(stand_in) if containers::all_run(&stand_in.workload, facts) => {
                 end(&job, None, Outcome::Serving)
             }
-            Some((stand_in, _)) => {
+            Some(stand_in) => {
                 let cause = format!("the stand-in for {} does not run", stand_in.name);
                 end(&job, None, Outcome::Failed { cause })
             }
         },
         OrderAction::HandBack { device, .. } => match &facts.stand_in {
-            Some((stand_in, _)) if stand_in.device == *device => {
+            Some(stand_in) if stand_in.device == *device => {
                 Decision::Remember(Phase::HandingBack { job: Box::new(job), tries: Tries::default() })
             }
             _ => end(&job, None, Outcome::HandedBack),
@@ -104,19 +110,32 @@ fn begin(accepted: &Accepted, facts: &Facts) -> Decision {
 }
 
 fn fetch(job: Job) -> Decision {
-    Decision::Remember(Phase::Fetching { job: Box::new(job), tries: Tries::default() })
+    Decision::Remember(Phase::Fetching { job: Box::new(job), hook: None, tries: Tries::default() })
 }
 
-/// What a container that should run needs, if anything.
-fn supervise(role: Role, workload: &Workload, state: &WorkloadState) -> Option<Decision> {
-    let name = workload.container.clone();
-    match (state.container, state.image) {
+/// What a workload that should run needs, if anything.
+fn supervise(role: Role, workload: &Workload, facts: &Facts) -> Option<Decision> {
+    let container = workload
+        .containers()
+        .find_map(|(name, container)| supervise_container(role, workload, name, container, facts));
+    container.or_else(|| supervise_ports(workload, facts)).or_else(|| supervise_patches(workload, facts))
+}
+
+fn supervise_container(
+    role: Role,
+    workload: &Workload,
+    name: ContainerName,
+    container: &Container,
+    facts: &Facts,
+) -> Option<Decision> {
+    let image = facts.images.get(&container.image_id).copied().unwrap_or(Presence::Unknown);
+    let found = facts.container(&name);
+    match (found.state, image) {
         (ContainerState::Unknown, _) | (ContainerState::Absent, Presence::Unknown) => {
             Some(Decision::Wait(WaitingOn::Engine))
         }
         (ContainerState::Absent, Presence::Present) => {
-            let container = workload.manifest.container.clone()?;
-            Some(Decision::Do(Action::Create { name, role, container: Box::new(container) }))
+            Some(Decision::Do(Action::Create { name, role, container: Box::new(container.clone()) }))
         }
         (ContainerState::Absent, Presence::Absent) => Some(Decision::Wait(WaitingOn::Retry {
             why: format!("container {name} and the image of {} are gone", workload.manifest.release),
@@ -127,25 +146,44 @@ fn supervise(role: Role, workload: &Workload, state: &WorkloadState) -> Option<D
             Some(Decision::Do(Action::Start { name }))
         }
         (ContainerState::Running, _) => {
-            (!state.kept_running).then_some(Decision::Do(Action::KeepRunning { name }))
+            (!found.kept_running).then_some(Decision::Do(Action::KeepRunning { name }))
         }
     }
 }
 
+/// Published ports are rules of the kernel: a reboot, or a restart of the engine that gives other addresses, undoes them.
+fn supervise_ports(workload: &Workload, facts: &Facts) -> Option<Decision> {
+    match facts.routed(workload) {
+        Routed::Yes => None,
+        Routed::No => Some(Decision::Do(Action::Route { to: Box::new(workload.clone()) })),
+        Routed::Unknown(why) => Some(Decision::Wait(WaitingOn::Ports { why })),
+    }
+}
+
+/// A live patch is gone after a reboot: it is applied again, until the kernel runs that it stands for.
+fn supervise_patches(workload: &Workload, facts: &Facts) -> Option<Decision> {
+    workload.steps().filter(|(_, step)| step.kind() == Kind::LivePatch).find_map(|(key, step)| {
+        matches!(facts.step(&key), StepState::Untouched | StepState::Prepared | StepState::Half(_))
+            .then(|| Decision::Do(Action::Apply { key, step: Box::new(step.clone()) }))
+    })
+}
+
 pub(super) fn handing_back(job: &Job, tries: &Tries, facts: &Facts) -> Decision {
-    let Some((stand_in, state)) = &facts.stand_in else {
+    let Some(stand_in) = &facts.stand_in else {
         return end(job, None, Outcome::HandedBack);
     };
     if let Some(pause) = pause_left(tries, facts) {
         return pause;
     }
-    let name = stand_in.workload.container.clone();
-    match state.container {
-        ContainerState::Unknown => Decision::Wait(WaitingOn::Engine),
-        ContainerState::Running => {
-            Decision::Do(Action::Stop { name, grace: super::switching::grace(&stand_in.workload) })
-        }
-        ContainerState::Created | ContainerState::Exited(_) => Decision::Do(Action::Remove { name }),
-        ContainerState::Absent => end(job, None, Outcome::HandedBack),
+    let states = facts.states(&stand_in.workload);
+    if containers::unknown(&states) {
+        return Decision::Wait(WaitingOn::Engine);
+    }
+    if let Some(stop) = containers::stop_next(&stand_in.workload, facts) {
+        return stop;
+    }
+    match states.into_iter().find(|(_, state)| *state != ContainerState::Absent) {
+        Some((name, _)) => Decision::Do(Action::Remove { name }),
+        None => end(job, None, Outcome::HandedBack),
     }
 }

@@ -1,14 +1,22 @@
 //! The one decision of the agent, phase by phase.
 
+mod baseline;
 mod blockers;
 mod clearing;
+mod confirming;
+mod containers;
 mod failing;
 mod fetching;
+mod hooks;
 mod idle;
+mod probation;
 mod rollback;
+mod staged;
+mod steps;
 mod switching;
 
-use takt_common::release::Kind;
+use std::time::Duration;
+
 use takt_common::report::Outcome;
 
 use crate::action::{Action, ActionFailure, Attempt, Nature};
@@ -33,13 +41,23 @@ pub fn decide(phase: &Phase, facts: &Facts, policy: &Policy) -> Decision {
     if let Some(Attempt { action, result: Err(failure) }) = &facts.last {
         return failing::after(phase, action, failure, facts, policy);
     }
+    if let Some(Attempt { action: Action::Hook { point, .. }, result: Ok(said) }) = &facts.last
+        && let Some(noted) = hooks::noted(phase, *point, said)
+    {
+        return Decision::Remember(noted);
+    }
     let decision = match phase {
         Phase::Idle => idle::idle(facts),
-        Phase::Fetching { job, tries } => fetching::fetching(job, tries, facts, policy),
-        Phase::Staged { job, swap, tries } => switching::staged(job, swap, tries, facts, policy),
+        Phase::Fetching { job, hook, tries } => {
+            fetching::fetching(job, hook.as_deref(), tries, facts, policy)
+        }
+        Phase::Staged { job, swap, tries } => staged::staged(job, swap, tries, facts, policy),
         Phase::Checkpointing { job, swap } => switching::checkpointing(job, swap, facts),
         Phase::Switching { job, swap, tries } => switching::switching(job, swap, tries, facts),
-        Phase::Probation { job, swap, since } => switching::probation(job, swap, since, facts),
+        Phase::Probation { job, swap, since } => probation::probation(job, swap, since, facts),
+        Phase::Confirming { job, swap, since, tries } => {
+            confirming::confirming(job, swap, since, tries, facts, policy)
+        }
         Phase::RollingBack { job, swap, cause, since, way, ran, tries } => {
             let this = rollback::RollBack { job, swap, cause, since, way: *way, ran: *ran, tries };
             rollback::rolling_back(&this, facts, policy)
@@ -51,7 +69,7 @@ pub fn decide(phase: &Phase, facts: &Facts, policy: &Policy) -> Decision {
     };
     // An action that succeeded and is wanted again has changed nothing: count it as failed, so that no loop is endless.
     match (decision, &facts.last) {
-        (Decision::Do(action), Some(Attempt { action: done, result: Ok(()) })) if action == *done => {
+        (Decision::Do(action), Some(Attempt { action: done, result: Ok(_) })) if action == *done => {
             let failure = ActionFailure { nature: Nature::Transient, text: "it had no effect".to_owned() };
             failing::after(phase, &action, &failure, facts, policy)
         }
@@ -95,13 +113,15 @@ fn pause_left(tries: &Tries, facts: &Facts) -> Option<Decision> {
     })
 }
 
-fn kind_text(kind: Kind) -> &'static str {
-    match kind {
-        Kind::File => "file",
-        Kind::Package => "package",
-        Kind::Container => "container",
-        Kind::OsImage => "os-image",
-        Kind::LivePatch => "live-patch",
-        Kind::LeafFirmware => "leaf-firmware",
+/// An action, unless its next try is still to be waited for.
+fn paused(decision: Decision, tries: &Tries, facts: &Facts) -> Decision {
+    match decision {
+        Decision::Do(_) => pause_left(tries, facts).unwrap_or(decision),
+        other => other,
     }
+}
+
+/// Milliseconds of `whole` that are left after `gone`.
+fn millis(whole: Duration, gone: Duration) -> u64 {
+    u64::try_from(whole.saturating_sub(gone).as_millis()).unwrap_or(u64::MAX)
 }

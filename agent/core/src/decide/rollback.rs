@@ -1,8 +1,14 @@
-//! The way back: stop the new one, then bring back what ran before, with its memory if that was kept.
+//! The way back: each step in the reverse order, then what ran before comes back, with its memory if that was kept.
+//!
+//! The containers of the new release stop in their turn, those of the previous one start last: they need what the other
+//! steps bring back.
 
+use std::time::Duration;
+
+use takt_common::release::HookPoint;
 use takt_common::report::{Memory, Outcome};
 
-use super::{Decision, end, failing, pause_left, switching};
+use super::{Decision, containers, end, failing, hooks, paused, steps, switching};
 use crate::action::Action;
 use crate::facts::{BootTime, ContainerState, Facts};
 use crate::phase::{Job, Phase, Swap, Tries, Way, Workload};
@@ -35,21 +41,29 @@ impl RollBack<'_> {
         }
     }
 
-    /// It runs: from now on it may die.
-    fn seen_running(&self) -> Phase {
+    /// The same phase with what has been changed in it.
+    pub(super) fn same(&self) -> Phase {
         Phase::RollingBack {
             job: Box::new(self.job.clone()),
             swap: Box::new(self.swap.clone()),
             cause: self.cause.to_owned(),
             since: self.since.clone(),
             way: self.way,
-            ran: true,
+            ran: self.ran,
             tries: self.tries.clone(),
         }
     }
 
-    /// The previous release runs: the end.
+    /// It runs: from now on it may die.
+    fn seen_running(&self) -> Phase {
+        Self { ran: true, ..*self }.same()
+    }
+
+    /// The previous release is back: the end, after the release's own hook.
     fn back(&self, memory: Memory, facts: &Facts, warning: Option<String>) -> Decision {
+        if let Some(hook) = hooks::due(HookPoint::Rollback, self.job, self.swap) {
+            return hook;
+        }
         let mut swap = self.swap.clone();
         swap.warnings.extend(warning);
         if memory != Memory::Untouched {
@@ -57,50 +71,80 @@ impl RollBack<'_> {
                 facts.boot.since(self.since).map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
             swap.timing.rollback_millis = took;
         }
+        if let Some(stuck) = self.stuck() {
+            return end(self.job, Some(&swap), Outcome::Stranded { cause: stuck });
+        }
         end(self.job, Some(&swap), Outcome::RolledBack { cause: self.cause.to_owned(), memory })
+    }
+
+    /// What could not be taken back, after the cause.
+    fn stuck(&self) -> Option<String> {
+        let stuck: Vec<&str> = self.swap.stuck.values().map(String::as_str).collect();
+        (!stuck.is_empty()).then(|| format!("{}; then {}", self.cause, stuck.join("; ")))
     }
 }
 
+/// How long one way may take without an end; what runs by turns and not at once, never comes to one.
+const WAY_MAX: Duration = Duration::from_mins(15);
+
 pub(super) fn rolling_back(this: &RollBack, facts: &Facts, policy: &Policy) -> Decision {
-    let new = &this.swap.new.container;
-    let state = facts.container(new);
-    if let Some(pause) = pause_left(this.tries, facts).filter(|_| state != ContainerState::Unknown) {
-        return pause;
+    if let Some(decision) = steps::backward(this.job, this.swap, facts) {
+        return paused(decision, this.tries, facts);
     }
-    match state {
-        ContainerState::Unknown => return Decision::Wait(WaitingOn::Engine),
-        ContainerState::Running => {
-            let grace = switching::grace(&this.swap.new);
-            return Decision::Do(Action::Stop { name: new.clone(), grace });
-        }
-        ContainerState::Absent | ContainerState::Created | ContainerState::Exited(_) => {}
-    }
-    let Some(old) = &this.job.old else {
-        return end(this.job, Some(this.swap), Outcome::Failed { cause: this.cause.to_owned() });
+    let Some(old) = this.job.old.as_ref().filter(|old| old.has_containers()) else {
+        return without_containers(this, facts);
     };
-    let name = old.container.clone();
-    let same_boot = facts.boot.since(this.since).is_some();
-    match (this.way, facts.container(&name)) {
-        (_, ContainerState::Unknown) => Decision::Wait(WaitingOn::Engine),
-        (_, ContainerState::Absent) => {
-            let cause = format!("{}; then container {name} of the previous release was gone", this.cause);
-            end(this.job, Some(this.swap), Outcome::Stranded { cause })
+    paused(bring_back(this, old, facts, policy), this.tries, facts)
+}
+
+/// Nothing of the new release is in force, and there were no containers before it.
+fn without_containers(this: &RollBack, facts: &Facts) -> Decision {
+    let Some(old) = &this.job.old else {
+        // Nothing of ours was there: either there was nothing at all, or what was there is back as it was.
+        if let Some(cause) = this.stuck() {
+            return end(this.job, Some(this.swap), Outcome::Stranded { cause });
         }
-        (Way::AsIs, ContainerState::Running) if switching::rebooted(this.swap, facts) => {
-            this.back(Memory::Lost, facts, None)
-        }
-        (Way::AsIs, ContainerState::Running) => this.back(Memory::Untouched, facts, None),
+        let cause = this.cause.to_owned();
+        return if steps::without_containers(this.job, this.swap).is_empty() {
+            end(this.job, Some(this.swap), Outcome::Failed { cause })
+        } else {
+            this.back(Memory::Untouched, facts, None)
+        };
+    };
+    if !this.ran {
+        return Decision::Remember(RollBack { since: &facts.boot, ..*this }.seen_running());
+    }
+    watch(this, old, Memory::Untouched, facts)
+}
+
+/// The containers of the previous release, by the way in hand.
+fn bring_back(this: &RollBack, old: &Workload, facts: &Facts, policy: &Policy) -> Decision {
+    let states = facts.states(old);
+    if containers::unknown(&states) {
+        return Decision::Wait(WaitingOn::Engine);
+    }
+    if let Some((name, _)) = states.iter().find(|(_, state)| *state == ContainerState::Absent) {
+        let cause = format!("{}; then container {name} of the previous release was gone", this.cause);
+        return end(this.job, Some(this.swap), Outcome::Stranded { cause });
+    }
+    let since = facts.boot.since(this.since);
+    if since.is_some_and(|since| since > WAY_MAX) && this.way != Way::AsIs && !this.ran {
+        let why = format!("the previous release did not come to run within {} s", WAY_MAX.as_secs());
+        return failing::came_down(this, why, facts, policy);
+    }
+    let same_boot = since.is_some();
+    let Some((name, state)) = states.into_iter().find(|(_, state)| *state != ContainerState::Running) else {
+        return all_run(this, old, same_boot, facts);
+    };
+    match (this.way, state) {
         (Way::AsIs, _) => {
             let way = if this.swap.checkpoint.is_some() { Way::Restore } else { Way::Cold };
             Decision::Remember(this.by(way, facts))
         }
-        // No memory outlives a boot: somebody else has started it.
-        (Way::Restore, ContainerState::Running) if !same_boot => {
-            Decision::Remember(this.by(Way::Cold, facts))
-        }
-        (Way::Restore | Way::Cold, ContainerState::Running) if !this.ran => {
-            Decision::Remember(this.seen_running())
-        }
+        (Way::Restart, _) => match containers::stop_next(old, facts) {
+            Some(stop) => stop,
+            None => Decision::Remember(this.by(Way::Cold, facts)),
+        },
         (Way::Restore | Way::Cold, ContainerState::Created) if this.ran || !same_boot => {
             failing::came_down(this, format!("container {name} was recreated"), facts, policy)
         }
@@ -112,18 +156,30 @@ pub(super) fn rolling_back(this: &RollBack, facts: &Facts, policy: &Policy) -> D
             let why = format!("container {name} of the previous release exited with code {code}");
             failing::came_down(this, why, facts, policy)
         }
-        (Way::Restore, ContainerState::Running) => watch(this, old, Memory::Kept, facts),
-        (Way::Restore, ContainerState::Created | ContainerState::Exited(_)) => match &this.swap.checkpoint {
+        (Way::Restore, _) => match &this.swap.checkpoint {
             Some(checkpoint) => Decision::Do(Action::Restore { name, checkpoint: checkpoint.clone() }),
             None => Decision::Remember(this.by(Way::Cold, facts)),
         },
-        (Way::Restart, ContainerState::Running) => {
-            Decision::Do(Action::Stop { name, grace: switching::grace(old) })
-        }
-        (Way::Restart, _) => Decision::Remember(this.by(Way::Cold, facts)),
-        (Way::Cold, ContainerState::Running) => watch(this, old, Memory::Lost, facts),
-        (Way::Cold, ContainerState::Created | ContainerState::Exited(_)) => {
-            Decision::Do(Action::Start { name })
+        (Way::Cold, _) => Decision::Do(Action::Start { name }),
+    }
+}
+
+/// All containers of the previous release run.
+fn all_run(this: &RollBack, old: &Workload, same_boot: bool, facts: &Facts) -> Decision {
+    // Clients come to it at once: whether it is well is asked then.
+    let ports = || containers::route(old, facts);
+    match this.way {
+        Way::AsIs => ports().unwrap_or_else(|| {
+            let memory = if switching::rebooted(this.swap, facts) { Memory::Lost } else { Memory::Untouched };
+            this.back(memory, facts, None)
+        }),
+        // No memory outlives a boot: somebody else has started it.
+        Way::Restore if !same_boot => Decision::Remember(this.by(Way::Cold, facts)),
+        Way::Restore | Way::Cold if !this.ran => Decision::Remember(this.seen_running()),
+        Way::Restore => ports().unwrap_or_else(|| watch(this, old, Memory::Kept, facts)),
+        Way::Cold => ports().unwrap_or_else(|| watch(this, old, Memory::Lost, facts)),
+        Way::Restart => {
+            containers::stop_next(old, facts).unwrap_or_else(|| Decision::Remember(this.by(Way::Cold, facts)))
         }
     }
 }

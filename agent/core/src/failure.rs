@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use takt_agent_core::{ActionFailure, Nature};
+use crate::action::{ActionFailure, Nature};
 
 /// `error` and its causes, each said once, joined by ": ".
 pub fn sentence(error: &dyn Error) -> String {

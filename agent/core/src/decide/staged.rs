@@ -1,0 +1,102 @@
+//! From staged to the switch: preparing ahead, blockers, hooks, the measurement of what runs.
+
+use takt_common::order::AtDeadline;
+use takt_common::release::{HookPoint, Strategy};
+use takt_common::report::Outcome;
+
+use super::{Decision, blockers, containers, end, hooks, pause_left, paused, steps};
+use crate::facts::{Baseline, Facts, Presence};
+use crate::phase::{Job, Phase, Swap, Tries, Workload};
+use crate::policy::Policy;
+use crate::waiting::{Blocker, WaitingOn};
+
+pub(super) fn staged(job: &Job, swap: &Swap, tries: &Tries, facts: &Facts, policy: &Policy) -> Decision {
+    if facts.next.is_some() {
+        return end(job, Some(swap), Outcome::Withdrawn);
+    }
+    let order = &job.accepted.order;
+    let overdue = facts.now >= order.deadline;
+    let mut found = blockers::before_switch(job, &swap.new.manifest, facts, policy);
+    if overdue && order.policy.at_deadline == AtDeadline::GoAhead {
+        found.retain(|blocker| !blocker.is_soft());
+    }
+    let engine_away = engine_away(job, swap, facts);
+    let held = tries.held || engine_away || !found.is_empty();
+    if overdue && (order.policy.at_deadline == AtDeadline::GiveUp || held) {
+        let cause = if engine_away { WaitingOn::Engine.to_string() } else { held_by(&found, tries) };
+        return end(
+            job,
+            Some(swap),
+            Outcome::GivenUp { cause: format!("the deadline passed; waited on {cause}") },
+        );
+    }
+    if engine_away {
+        return Decision::Wait(WaitingOn::Engine);
+    }
+    if let Some(pause) = pause_left(tries, facts) {
+        return pause;
+    }
+    // Preparing ahead needs storage but disturbs nobody, so only storage holds it back.
+    let low_disk = found.iter().any(|blocker| matches!(blocker, Blocker::LowDisk { .. }));
+    let prepare = || {
+        containers::prepare_next(&swap.new, job.role(), facts)
+            .or_else(|| steps::prepare_next(job, swap, facts))
+    };
+    if !low_disk && let Some(prepare) = prepare() {
+        return prepare;
+    }
+    if !found.is_empty() {
+        return Decision::Wait(WaitingOn::Blockers(found));
+    }
+    // The programs of hooks are files like others: they are there.
+    if let Some(hook) = hooks::due(HookPoint::PreSwitch, job, swap) {
+        return paused(hook, tries, facts);
+    }
+    let mut next = swap.clone();
+    match facts.baseline {
+        Baseline::Measuring { left_millis } => return Decision::Wait(WaitingOn::Baseline { left_millis }),
+        Baseline::Measured(vitals) => next.baseline = Some(vitals),
+        Baseline::None => {}
+    }
+    if let Some(hook) = hooks::due(HookPoint::ExportState, job, swap) {
+        return hook;
+    }
+    next.began = Some(facts.boot.clone());
+    begin(job, next, facts)
+}
+
+fn engine_away(job: &Job, swap: &Swap, facts: &Facts) -> bool {
+    let away = |workload: &Workload| containers::unknown(&facts.states(workload));
+    let no_images = swap.new.has_containers() && facts.image(&swap.new.manifest) == Presence::Unknown;
+    no_images || away(&swap.new) || job.old.as_ref().is_some_and(away)
+}
+
+fn begin(job: &Job, mut next: Swap, facts: &Facts) -> Decision {
+    let old = job.old.as_ref().filter(|old| old.has_containers());
+    let old_runs = old.is_some_and(|old| containers::all_run(old, facts));
+    match next.strategy {
+        Some(Strategy::Preserve) if old_runs => {
+            let (job, swap) = (Box::new(job.clone()), Box::new(next));
+            return Decision::Remember(Phase::Checkpointing { job, swap });
+        }
+        Some(Strategy::Preserve) => {
+            next.strategy = Some(Strategy::Replace);
+            next.warnings.push("the previous release did not run: it had no memory to preserve".to_owned());
+        }
+        Some(Strategy::Handover) if !old_runs => {
+            next.strategy = Some(Strategy::Replace);
+            next.warnings.push("the previous release did not run: there was nothing to hand over".to_owned());
+        }
+        Some(Strategy::Handover | Strategy::Replace) | None => {}
+    }
+    let (job, swap) = (Box::new(job.clone()), Box::new(next));
+    Decision::Remember(Phase::Switching { job, swap, tries: Tries::default() })
+}
+
+fn held_by(found: &[Blocker], tries: &Tries) -> String {
+    match (found, &tries.why) {
+        ([], Some(why)) => why.clone(),
+        ([], None) => "preparations".to_owned(),
+        _ => WaitingOn::Blockers(found.to_vec()).to_string(),
+    }
+}

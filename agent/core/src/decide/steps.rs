@@ -1,0 +1,118 @@
+//! Steps of a release that are no containers: forward in their order, back in the reverse one.
+
+use takt_common::order::Action as OrderAction;
+use takt_common::release::{Kind, Step};
+
+use super::{Decision, containers, turn_back};
+use crate::action::{Action, Restarted};
+use crate::facts::Facts;
+use crate::phase::{Job, Swap, Tries};
+use crate::step::{StepKey, StepState};
+use crate::waiting::WaitingOn;
+
+/// The steps that this order takes: a stand-in only runs the containers of what is verified on the device already.
+pub(super) fn of<'a>(job: &Job, swap: &'a Swap) -> Vec<(StepKey, &'a Step)> {
+    let stand_in = matches!(job.accepted.order.action, OrderAction::TakeOver { .. });
+    swap.new.steps().filter(|(_, step)| !stand_in || step.kind() == Kind::Container).collect()
+}
+
+/// The same without containers.
+pub(super) fn without_containers<'a>(job: &Job, swap: &'a Swap) -> Vec<(StepKey, &'a Step)> {
+    of(job, swap).into_iter().filter(|(_, step)| step.kind() != Kind::Container).collect()
+}
+
+/// What must be started anew for a step to be in force.
+const fn restarted(step: &Step) -> Restarted {
+    match step {
+        Step::Package(_) => Restarted::Agent,
+        _ => Restarted::Machine,
+    }
+}
+
+/// Keeps the way back of each step ahead of the switch; `None` when there is nothing more to keep.
+pub(super) fn prepare_next(job: &Job, swap: &Swap, facts: &Facts) -> Option<Decision> {
+    without_containers(job, swap).into_iter().find_map(|(key, step)| match facts.step(&key) {
+        StepState::Unknown(why) => Some(Decision::Wait(WaitingOn::Step { kind: step.kind(), why })),
+        // What was half done before anything began here is for the adapter to mend.
+        StepState::Untouched | StepState::Half(_) => {
+            Some(Decision::Do(Action::Prepare { key, step: Box::new(step.clone()) }))
+        }
+        _ => None,
+    })
+}
+
+/// The next thing on the way forward; `None` when all steps are in force.
+pub(super) fn forward(job: &Job, swap: &Swap, tries: &Tries, facts: &Facts) -> Option<Decision> {
+    of(job, swap).into_iter().find_map(|(key, step)| match step {
+        Step::Container(_) => containers::forward(job, swap, tries, facts),
+        _ => forward_one(job, swap, key, step, facts),
+    })
+}
+
+fn forward_one(job: &Job, swap: &Swap, key: StepKey, step: &Step, facts: &Facts) -> Option<Decision> {
+    let kind = step.kind();
+    let boxed = || Box::new(step.clone());
+    Some(match facts.step(&key) {
+        StepState::Applied | StepState::Confirmed => return None,
+        StepState::Unknown(why) => Decision::Wait(WaitingOn::Step { kind, why }),
+        StepState::Untouched => Decision::Do(Action::Prepare { key, step: boxed() }),
+        StepState::Prepared | StepState::Half(_) => Decision::Do(Action::Apply { key, step: boxed() }),
+        StepState::NewAfterReboot => {
+            let why = format!("into {kind} step {key}");
+            Decision::Do(Action::Restart { what: restarted(step), why })
+        }
+        StepState::OldAfterReboot => {
+            turn_back(job, swap, format!("{kind} step {key} is being taken back by somebody else"), facts)
+        }
+        StepState::FellBack(why) => turn_back(job, swap, why, facts),
+    })
+}
+
+/// On probation and after: what is no longer in force ends it.
+pub(super) fn no_longer_in_force(job: &Job, swap: &Swap, facts: &Facts) -> Option<Decision> {
+    without_containers(job, swap).into_iter().find_map(|(key, step)| {
+        let kind = step.kind();
+        let cause = match facts.step(&key) {
+            StepState::Applied | StepState::Confirmed => return None,
+            StepState::Unknown(why) => return Some(Decision::Wait(WaitingOn::Step { kind, why })),
+            StepState::FellBack(why) => why,
+            StepState::Half(what) => format!("{kind} step {key} is no longer whole: {what}"),
+            StepState::Untouched
+            | StepState::Prepared
+            | StepState::NewAfterReboot
+            | StepState::OldAfterReboot => format!("{kind} step {key} is no longer in force"),
+        };
+        Some(turn_back(job, swap, cause, facts))
+    })
+}
+
+/// The next thing on the way back; `None` when nothing of the new release is in force any more.
+pub(super) fn backward(job: &Job, swap: &Swap, facts: &Facts) -> Option<Decision> {
+    of(job, swap).into_iter().rev().find_map(|(key, step)| match step {
+        Step::Container(_) => containers::backward(job, swap, facts),
+        _ if swap.stuck.contains_key(&key.index) => None,
+        _ => backward_one(key, step, facts),
+    })
+}
+
+fn backward_one(key: StepKey, step: &Step, facts: &Facts) -> Option<Decision> {
+    Some(match facts.step(&key) {
+        StepState::Untouched | StepState::Prepared | StepState::FellBack(_) => return None,
+        StepState::Unknown(why) => Decision::Wait(WaitingOn::Step { kind: step.kind(), why }),
+        StepState::Half(_) | StepState::Applied | StepState::Confirmed | StepState::NewAfterReboot => {
+            Decision::Do(Action::Revert { key, step: Box::new(step.clone()) })
+        }
+        StepState::OldAfterReboot => {
+            let why = format!("out of {} step {key}", step.kind());
+            Decision::Do(Action::Restart { what: restarted(step), why })
+        }
+    })
+}
+
+/// The next step that could still fall back by itself; `None` when there is none.
+pub(super) fn confirm_next(job: &Job, swap: &Swap, facts: &Facts) -> Option<Decision> {
+    without_containers(job, swap).into_iter().find_map(|(key, step)| {
+        (facts.step(&key) == StepState::Applied)
+            .then(|| Decision::Do(Action::Confirm { key, step: Box::new(step.clone()) }))
+    })
+}

@@ -1,0 +1,52 @@
+//! Kind `os-image`.
+
+use takt_agent_core::{ActionFailure, Nature, StepState};
+use takt_common::release::OsImage;
+
+use crate::ArtifactFiles;
+use crate::way_back::StepFolder;
+
+/// What the device allows.
+#[derive(Debug, Clone, Default)]
+pub struct OsImageSettings {}
+
+/// The kind.
+#[derive(Debug)]
+pub struct OsImages {}
+
+impl OsImages {
+    /// Nothing is touched.
+    pub const fn new(_settings: OsImageSettings) -> Self {
+        Self {}
+    }
+
+    pub(crate) async fn look(&self, _: &StepFolder, _: &OsImage) -> StepState {
+        StepState::Unknown("not built yet".to_owned())
+    }
+
+    pub(crate) async fn prepare(
+        &self,
+        _: &StepFolder,
+        _: &OsImage,
+        _: &dyn ArtifactFiles,
+    ) -> Result<(), ActionFailure> {
+        Err(ActionFailure { nature: Nature::Fatal, text: "not built yet".to_owned() })
+    }
+
+    pub(crate) async fn apply(
+        &self,
+        _: &StepFolder,
+        _: &OsImage,
+        _: &dyn ArtifactFiles,
+    ) -> Result<(), ActionFailure> {
+        Err(ActionFailure { nature: Nature::Fatal, text: "not built yet".to_owned() })
+    }
+
+    pub(crate) async fn revert(&self, _: &StepFolder, _: &OsImage) -> Result<(), ActionFailure> {
+        Err(ActionFailure { nature: Nature::Fatal, text: "not built yet".to_owned() })
+    }
+
+    pub(crate) async fn confirm(&self, _: &StepFolder, _: &OsImage) -> Result<(), ActionFailure> {
+        Err(ActionFailure { nature: Nature::Fatal, text: "not built yet".to_owned() })
+    }
+}
