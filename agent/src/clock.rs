@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use takt_agent_core::facts::ClockState;
 use takt_common::UnixTime;
 
 /// This version was not yet written before 2026-11-01: no honest clock says less.
@@ -29,6 +30,15 @@ pub fn trusted(floor: UnixTime, wall: UnixTime, uptime: Duration) -> UnixTime {
     let floor = floor.max(BUILT);
     let believable = floor..=floor + uptime + LEAP_MAX;
     if believable.contains(&wall) { wall } else { floor }
+}
+
+/// Whether the wall clock is believed, and by how much it is off otherwise.
+pub fn state(floor: UnixTime, wall: UnixTime, uptime: Duration) -> ClockState {
+    if trusted(floor, wall, uptime) == wall {
+        return ClockState::Trusted;
+    }
+    let floor = floor.max(BUILT);
+    ClockState::Off { by_secs: wall.as_secs().abs_diff(floor.as_secs()) }
 }
 
 #[cfg(test)]

@@ -1,11 +1,6 @@
-//! Points at which a test lets the agent die as by a power cut: `kill -9` to itself, in the middle of its work.
-//!
-//! Only in builds with the feature `failpoints`; in all others there is nothing here and no variable is read. The
-//! points stand before and after each commit of the journal that changes the phase or takes an order in, and before
-//! and after each action. Their names are `<order>/commit:<phase>:before|after` and `<order>/act:<action>:before|after`.
-//!
-//! * `TAKT_FAILPOINT_DIR` names a folder. Each point that is reached is written as a line to `reached` in it.
-//! * `TAKT_FAILPOINT` names the point at which to die, once: the file `died` in the folder says that it was.
+//! The points of the loop at which a test lets the agent die (`takt_failpoint`): before and after each commit of the
+//! journal that changes the phase or takes an order in, and before and after each action. Their names are
+//! `<order>/commit:<phase>:before|after` and `<order>/act:<action>:before|after`.
 
 /// Which side of a commit or an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,14 +41,11 @@ mod unarmed {
 
 #[cfg(feature = "failpoints")]
 mod armed {
-    use std::fs::OpenOptions;
-    use std::io::Write as _;
-    use std::path::{Path, PathBuf};
-
-    use nix::sys::signal::{Signal, raise};
+    use takt_agent_core::action::Restarted;
     use takt_agent_core::phase::{Phase, Way};
     use takt_agent_core::{Action, Record};
     use takt_common::order::Action as OrderAction;
+    use takt_common::release::Step;
 
     use super::Side;
 
@@ -81,25 +73,11 @@ mod armed {
         /// A point is reached; where it is armed, the process ends here.
         pub(crate) fn reach(&self, side: Side) {
             let Some(name) = &self.0 else { return };
-            reach(&format!("{name}:{}", if side == Side::Before { "before" } else { "after" }));
+            takt_failpoint::reach(&format!(
+                "{name}:{}",
+                if side == Side::Before { "before" } else { "after" }
+            ));
         }
-    }
-
-    fn reach(point: &str) {
-        let Some(folder) = std::env::var_os("TAKT_FAILPOINT_DIR").map(PathBuf::from) else { return };
-        note(&folder.join("reached"), point, OpenOptions::new().create(true).append(true));
-        if std::env::var("TAKT_FAILPOINT").is_ok_and(|armed| armed == point) {
-            let died = folder.join("died");
-            if !died.exists() {
-                note(&died, point, OpenOptions::new().create_new(true).write(true));
-                raise(Signal::SIGKILL).expect("a process may always kill itself");
-            }
-        }
-    }
-
-    fn note(file: &Path, point: &str, open: &OpenOptions) {
-        // A test whose folder cannot be written sees that its point was never reached.
-        let _noted = open.open(file).and_then(|mut file| writeln!(file, "{point}"));
     }
 
     fn order_of(action: Option<&OrderAction>) -> &'static str {
@@ -133,19 +111,29 @@ mod armed {
         }
     }
 
-    const fn action_name(action: &Action) -> &'static str {
+    fn action_name(action: &Action) -> String {
+        let step = |verb: &str, step: &Step| format!("{verb}-{}", step.kind());
         match action {
-            Action::Fetch { .. } => "fetch",
-            Action::LoadImage { .. } => "load-image",
-            Action::Create { .. } => "create",
-            Action::Start { .. } => "start",
-            Action::Stop { .. } => "stop",
-            Action::Checkpoint { .. } => "checkpoint",
-            Action::Restore { .. } => "restore",
-            Action::KeepRunning { .. } => "keep-running",
-            Action::Remove { .. } => "remove",
-            Action::DeleteCheckpoint { .. } => "delete-checkpoint",
-            Action::Prune { .. } => "prune",
+            Action::Fetch { .. } => "fetch".to_owned(),
+            Action::LoadImage { .. } => "load-image".to_owned(),
+            Action::Create { .. } => "create".to_owned(),
+            Action::Start { .. } => "start".to_owned(),
+            Action::Stop { .. } => "stop".to_owned(),
+            Action::Checkpoint { .. } => "checkpoint".to_owned(),
+            Action::Restore { .. } => "restore".to_owned(),
+            Action::KeepRunning { .. } => "keep-running".to_owned(),
+            Action::Remove { .. } => "remove".to_owned(),
+            Action::DeleteCheckpoint { .. } => "delete-checkpoint".to_owned(),
+            Action::Route { .. } => "route".to_owned(),
+            Action::Prepare { step: what, .. } => step("prepare", what),
+            Action::Apply { step: what, .. } => step("apply", what),
+            Action::Revert { step: what, .. } => step("revert", what),
+            Action::Confirm { step: what, .. } => step("confirm", what),
+            Action::Settle { .. } => "settle".to_owned(),
+            Action::Hook { point, .. } => format!("hook-{point}"),
+            Action::Restart { what: Restarted::Machine, .. } => "restart-machine".to_owned(),
+            Action::Restart { what: Restarted::Agent, .. } => "restart-agent".to_owned(),
+            Action::Prune { .. } => "prune".to_owned(),
         }
     }
 }

@@ -162,6 +162,11 @@ impl Journal {
         Ok(())
     }
 
+    /// The number of the last report that was made.
+    pub const fn last_sequence(&self) -> Option<u64> {
+        self.chain.next_sequence.checked_sub(1)
+    }
+
     /// How many reports wait.
     pub const fn outbox_length(&self) -> usize {
         self.outbox_length

@@ -4,12 +4,13 @@
 
 pub mod agent;
 pub mod artifacts;
+pub mod budget;
 pub mod clock;
 pub mod engine;
 pub mod enrol;
 mod failpoint;
-pub mod failure;
 pub mod fetch;
+pub mod hooks;
 pub mod host;
 pub mod identity;
 pub mod journal;
@@ -17,9 +18,13 @@ pub mod link;
 pub mod locks;
 pub mod perform;
 mod pin;
+pub mod ports;
+pub mod power;
 pub mod probe;
+pub mod restart;
 pub mod settings;
 pub mod trust;
 pub mod variables;
+pub mod vitals;
 
-pub use failure::sentence;
+pub use takt_agent_core::failure::{self, sentence};

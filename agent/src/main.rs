@@ -94,7 +94,7 @@ fn run(command: Command) -> Result<(), Failure> {
                 .map_err(|error| Failure::Running(takt_agent::sentence(&error))),
             Command::Run { .. } => {
                 let stop = stop_on_signals().map_err(Failure::Running)?;
-                let agent = takt_agent::agent::Agent::open(settings)
+                let agent = takt_agent::agent::Agent::open(settings, &stop)
                     .map_err(|error| Failure::Running(takt_agent::sentence(&error)))?;
                 Box::pin(agent.run(stop))
                     .await

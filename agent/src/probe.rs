@@ -1,22 +1,24 @@
 //! Health probes: asking a release whether it is well, and remembering what it has said.
 
 use std::io;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use takt_agent_core::phase::Role;
-use takt_agent_core::{BootTime, ContainerName, Wellness};
-use takt_common::release::{Health, Probe};
+use takt_agent_core::{BootTime, ContainerName, Wellness, Workload};
+use takt_common::release::Probe;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::engine::{Engine, ExecError};
+use crate::engine::{Engine, EngineError, ExecError};
 use crate::failure::sentence;
 use crate::variables::{VariableError, Variables};
 
 /// The longest status line that is read: the words after the code are nobody's business.
 const STATUS_LINE_LENGTH_MAX: usize = 1_024;
+/// How much of what a command says is kept.
+const SAID_LENGTH_MAX: usize = 400;
 /// HTTP's port.
 const HTTP_PORT: &str = "80";
 
@@ -50,21 +52,62 @@ pub enum ProbeError {
     /// The command did not succeed.
     #[error(transparent)]
     Exec(#[from] ExecError),
+    /// The engine cannot say.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A container's own health check.
+    #[error("container {container} is {said}")]
+    Unhealthy {
+        /// Which.
+        container: ContainerName,
+        /// What the engine says of it.
+        said: String,
+    },
+    /// A command without a program.
+    #[error("the command is empty")]
+    NoCommand,
+    /// The command cannot be run.
+    #[error("run '{program}'")]
+    Run {
+        /// Its program.
+        program: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The command did not succeed.
+    #[error("it ended with {status}: {said}")]
+    Ended {
+        /// How.
+        status: ExitStatus,
+        /// What it said.
+        said: String,
+    },
+    /// The unit is not active.
+    #[error("it is {said}")]
+    UnitState {
+        /// What systemd says.
+        said: String,
+    },
     /// No answer in time.
     #[error("no answer within {} ms", .0.as_millis())]
     Silent(Duration),
 }
 
+/// Who answers a round beside the network.
+pub struct Asked<'a> {
+    /// The container engine.
+    pub engine: &'a Engine,
+    /// The release.
+    pub workload: &'a Workload,
+    /// What `${name}` in its checks stands for.
+    pub variables: &'a Variables,
+}
+
 /// One round: all probes at once. The error is what the first one that failed, in their order, said.
-pub async fn round(
-    engine: &Engine,
-    container: &ContainerName,
-    role: Role,
-    health: &Health,
-) -> Result<(), String> {
-    let variables = engine.variables().of(role);
+pub async fn round(asked: &Asked<'_>) -> Result<(), String> {
+    let health = &asked.workload.manifest.health;
     let ask = |probe| async move {
-        match timeout(health.timeout(), pass(engine, container, variables, probe, health.timeout())).await {
+        match timeout(health.timeout(), pass(asked, probe, health.timeout())).await {
             Ok(passed) => passed,
             Err(_elapsed) => Err(ProbeError::Silent(health.timeout())),
         }
@@ -72,19 +115,14 @@ pub async fn round(
     let answers = join_all(health.probes.iter().map(ask)).await;
     for (probe, answer) in health.probes.iter().zip(answers) {
         // What was really asked, with the device's own port in it.
-        let asked = variables.fill(&probe.to_string()).unwrap_or_else(|_| probe.to_string());
-        answer.map_err(|error| format!("{asked}: {}", sentence(&error)))?;
+        let text = asked.variables.fill(&probe.to_string()).unwrap_or_else(|_| probe.to_string());
+        answer.map_err(|error| format!("{text}: {}", sentence(&error)))?;
     }
     Ok(())
 }
 
-async fn pass(
-    engine: &Engine,
-    container: &ContainerName,
-    variables: &Variables,
-    probe: &Probe,
-    limit: Duration,
-) -> Result<(), ProbeError> {
+async fn pass(asked: &Asked<'_>, probe: &Probe, limit: Duration) -> Result<(), ProbeError> {
+    let (engine, variables) = (asked.engine, asked.variables);
     match probe {
         Probe::Http(url) => http(&variables.fill(url)?).await,
         Probe::Tcp(address) => {
@@ -92,8 +130,54 @@ async fn pass(
         }
         Probe::Exec(command) => {
             let command = command.iter().map(|text| variables.fill(text)).collect::<Result<Vec<_>, _>>()?;
-            Ok(engine.exec(container, &command, limit).await?)
+            match asked.workload.containers().next() {
+                Some((container, _)) => Ok(engine.exec(&container, &command, limit).await?),
+                None => run(&command).await,
+            }
         }
+        Probe::Unit(unit) => unit_is_active(unit).await,
+        Probe::Healthcheck => {
+            for (container, _) in asked.workload.containers() {
+                if let Some(said) = engine.unhealthy(&container).await? {
+                    return Err(ProbeError::Unhealthy { container, said });
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A command of the device itself; it must exit with 0. It is killed when its time is up.
+async fn run(command: &[String]) -> Result<(), ProbeError> {
+    let Some((program, arguments)) = command.split_first() else { return Err(ProbeError::NoCommand) };
+    let mut child = tokio::process::Command::new(program);
+    child.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    let output =
+        child.output().await.map_err(|source| ProbeError::Run { program: program.clone(), source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    let said: String = String::from_utf8_lossy(&said).trim().chars().take(SAID_LENGTH_MAX).collect();
+    Err(ProbeError::Ended { status: output.status, said })
+}
+
+async fn unit_is_active(unit: &str) -> Result<(), ProbeError> {
+    let command = ["systemctl", "is-active", "--", unit].map(str::to_owned);
+    match run(&command).await {
+        Err(ProbeError::Ended { said, .. }) => Err(ProbeError::UnitState { said }),
+        other => other,
+    }
+}
+
+/// How long a standby may take to answer.
+const STANDBY_LIMIT: Duration = Duration::from_secs(3);
+
+/// Asks whether a standby serves, by a plain HTTP GET.
+pub async fn ask_standby(url: &str) -> Result<(), ProbeError> {
+    match timeout(STANDBY_LIMIT, http(url)).await {
+        Ok(answer) => answer,
+        Err(_elapsed) => Err(ProbeError::Silent(STANDBY_LIMIT)),
     }
 }
 

@@ -7,6 +7,13 @@ use std::time::Duration;
 use serde::Deserialize;
 use takt_agent_core::Policy;
 use takt_common::Name;
+use takt_kinds::KindSettings;
+use takt_kinds::file::FileSettings;
+use takt_kinds::live_patch::LivePatchSettings;
+use takt_kinds::os_image::OsImageSettings;
+use takt_kinds::package::PackageSettings;
+
+use crate::budget::LinkSettings;
 
 /// Where the state lies when the file does not say.
 pub const STATE_DIR_DEFAULT: &str = "/var/lib/takt-agent";
@@ -16,7 +23,7 @@ pub const DOCKER_SOCKET_DEFAULT: &str = "/var/run/docker.sock";
 pub const LOCKS_DIR_DEFAULT: &str = "/run/takt/locks";
 
 /// The settings of one device.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// The device's name, for people.
     pub name: Name,
@@ -39,6 +46,14 @@ pub struct Settings {
     pub vars: BTreeMap<String, String>,
     /// The same for workloads with which the device stands in for another.
     pub stand_in_vars: BTreeMap<String, String>,
+    /// What bytes cost on its link.
+    pub link: LinkSettings,
+    /// Asked before a switch while a standby serves: a plain HTTP address of the standby.
+    pub standby_probe: Option<String>,
+    /// The command that reboots the machine.
+    pub reboot: Vec<String>,
+    /// What the update kinds may do.
+    pub kinds: KindSettings,
     /// Limits of the device.
     pub policy: Policy,
 }
@@ -85,6 +100,10 @@ struct File {
     locks_dir: Option<PathBuf>,
     latch: Option<PathBuf>,
     health_interval_secs: Option<u64>,
+    standby_probe: Option<String>,
+    reboot_command: Option<Vec<String>>,
+    #[serde(default)]
+    link: Link,
     #[serde(default)]
     vars: BTreeMap<String, String>,
     #[serde(default)]
@@ -99,7 +118,20 @@ struct Limits {
     reserve_disk_mib: Option<u64>,
     reserve_memory_mib: Option<u64>,
     load_per_cpu_max: Option<f64>,
+    battery_percent_min: Option<u8>,
 }
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Link {
+    #[serde(default)]
+    metered: bool,
+    budget_mib: Option<u64>,
+    period_days: Option<u32>,
+}
+
+/// A budget's period when the file does not say.
+const PERIOD_DAYS_DEFAULT: u32 = 30;
 
 impl Settings {
     /// Reads and checks the file at `path`.
@@ -137,11 +169,37 @@ impl Settings {
             }
             policy.load_per_cpu_max = load;
         }
+        if let Some(percent) = file.limits.battery_percent_min {
+            if percent > 100 {
+                return Err(value("limits.battery_percent_min", format!("must be 0 to 100, not {percent}")));
+            }
+            policy.battery_percent_min = percent;
+        }
+        let link = link(&file.link, &value)?;
+        let standby_probe = file.standby_probe;
+        if let Some(url) = standby_probe.as_deref().filter(|url| !url.starts_with("http://")) {
+            return Err(value("standby_probe", format!("must be http://host:port/path, not '{url}'")));
+        }
+        let reboot = file.reboot_command.unwrap_or_else(|| vec!["systemctl".to_owned(), "reboot".to_owned()]);
+        if reboot.first().is_none_or(String::is_empty) {
+            return Err(value("reboot_command", "must name a program".to_owned()));
+        }
+        let state_dir = file.state_dir.unwrap_or_else(|| STATE_DIR_DEFAULT.into());
         Ok(Self {
             name: file.name,
             hardware: file.hardware.unwrap_or_else(|| "generic".parse().expect("'generic' is a name")),
             coordinator,
-            state_dir: file.state_dir.unwrap_or_else(|| STATE_DIR_DEFAULT.into()),
+            kinds: KindSettings {
+                way_back: state_dir.join("way-back"),
+                file: FileSettings::default(),
+                package: PackageSettings::default(),
+                os_image: OsImageSettings::default(),
+                live_patch: LivePatchSettings::default(),
+            },
+            state_dir,
+            link,
+            standby_probe,
+            reboot,
             docker_socket: file.docker_socket.unwrap_or_else(|| DOCKER_SOCKET_DEFAULT.into()),
             locks_dir: file.locks_dir.unwrap_or_else(|| LOCKS_DIR_DEFAULT.into()),
             latch: file.latch,
@@ -151,6 +209,24 @@ impl Settings {
             policy,
         })
     }
+}
+
+fn link(
+    file: &Link,
+    value: &impl Fn(&'static str, String) -> SettingsError,
+) -> Result<LinkSettings, SettingsError> {
+    let days = file.period_days.unwrap_or(PERIOD_DAYS_DEFAULT);
+    if !(1..=366).contains(&days) {
+        return Err(value("link.period_days", format!("must be 1 to 366, not {days}")));
+    }
+    if file.budget_mib.is_some() && !file.metered {
+        return Err(value("link.budget_mib", "needs 'metered = true'".to_owned()));
+    }
+    Ok(LinkSettings {
+        metered: file.metered,
+        budget_bytes: file.budget_mib.map(|mib| mib.saturating_mul(1 << 20)),
+        period: Duration::from_hours(24) * days,
+    })
 }
 
 /// A TOML error without its drawing of the source.

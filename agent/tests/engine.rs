@@ -281,14 +281,11 @@ async fn what_does_not_stop_is_killed_after_its_grace() {
 async fn a_kept_container_comes_back_and_one_that_is_stopped_does_not() {
     let device = Device::new();
     let name = device.running("a", "1.0.0").await;
-    let image = device.loaded("1.0.0", Nature::Good).await.image_id;
-    assert!(!device.engine.workload_state(&name, &image).await.kept_running);
+    assert!(!device.engine.container_facts(&name).await.kept_running);
     device.engine.keep_running(&name).await.unwrap();
     device.engine.keep_running(&name).await.unwrap();
-    let state = device.engine.workload_state(&name, &image).await;
-    assert!(
-        state.kept_running && state.container == ContainerState::Running && state.image == Presence::Present
-    );
+    let state = device.engine.container_facts(&name).await;
+    assert!(state.kept_running && state.state == ContainerState::Running);
     get(device.port, "/").unwrap();
     assert_eq!(device.counter(), 1);
     let pid = docker(&["inspect", "-f", "{{.State.Pid}}", &name.0]);
@@ -303,7 +300,7 @@ async fn a_kept_container_comes_back_and_one_that_is_stopped_does_not() {
 
     device.engine.stop(&name, GRACE).await.unwrap();
     device.until_state(&name, ContainerState::Exited(0)).await;
-    assert!(!device.engine.workload_state(&name, &image).await.kept_running);
+    assert!(!device.engine.container_facts(&name).await.kept_running);
 }
 
 #[tokio::test]
@@ -353,7 +350,6 @@ async fn a_checkpoint_that_criu_refuses_leaves_the_container_running() {
     let name = device.running("a", "1.0.0").await;
     device.engine.keep_running(&name).await.unwrap();
     get(device.port, "/").unwrap();
-    let image = device.loaded("1.0.0", Nature::Good).await.image_id;
     // A process has one tracer at a time, and CRIU must be that.
     let pid: i32 = docker(&["inspect", "-f", "{{.State.Pid}}", &name.0]).parse().unwrap();
     let pid = nix::unistd::Pid::from_raw(pid);
@@ -371,8 +367,8 @@ async fn a_checkpoint_that_criu_refuses_leaves_the_container_running() {
         "{error}"
     );
     assert_eq!(failure::failure(&error).nature, FailureNature::Fatal);
-    let state = device.engine.workload_state(&name, &image).await;
-    assert!(state.container == ContainerState::Running && state.kept_running, "{state:?}");
+    let state = device.engine.container_facts(&name).await;
+    assert!(state.state == ContainerState::Running && state.kept_running, "{state:?}");
     assert_eq!(device.counter(), 1);
     drop(done);
     tracer.join().unwrap();

@@ -5,14 +5,8 @@
 mod common;
 
 use common::{Device, until};
-use takt_agent::probe;
-use takt_agent_core::phase::Role;
-use takt_common::release::{Health, Probe};
+use takt_common::release::Probe;
 use takt_workload::Nature;
-
-fn health(probes: Vec<Probe>) -> Health {
-    Health { probes, timeout_millis: 1_000, ..Health::default() }
-}
 
 fn http(path: &str) -> Probe {
     Probe::Http(format!("http://127.0.0.1:${{port}}{path}"))
@@ -23,7 +17,7 @@ async fn a_good_release_passes_and_the_first_failure_is_told() {
     let device = Device::new();
     let name = device.running("a", "1.0.0").await;
     let tcp = Probe::Tcp("127.0.0.1:${port}".to_owned());
-    let round = async |probes| probe::round(&device.engine, &name, Role::Own, &health(probes)).await;
+    let round = async |probes| device.round(&name, probes).await;
     assert_eq!(round(vec![http("/health"), tcp.clone()]).await, Ok(()));
     let exec = |command: &[&str]| Probe::Exec(command.iter().map(ToString::to_string).collect());
     // The image holds one program: the latch's own is there to be run, and refuses without a command.
@@ -41,9 +35,7 @@ async fn a_good_release_passes_and_the_first_failure_is_told() {
 #[tokio::test]
 async fn a_sick_a_mute_and_an_absent_release_fail() {
     let device = Device::new();
-    let ask = async |name, probe| {
-        probe::round(&device.engine, name, Role::Own, &health(vec![probe])).await.unwrap_err()
-    };
+    let ask = async |name, probe| device.round(name, vec![probe]).await.unwrap_err();
     let name = device.created("sick", "1.0.0", Nature::Sick).await;
     let said = ask(&name, http("/health")).await;
     assert!(said.contains("no connection"), "{said}");

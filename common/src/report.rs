@@ -1,5 +1,6 @@
 //! Reports: what a device states, signed with its own key and chained by digest.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Sha256Digest;
 use crate::id::DeviceId;
 use crate::order::{Nonce, Position};
-use crate::release::{ReleaseId, Strategy};
+use crate::release::{HookPoint, ReleaseId, Strategy};
 use crate::time::UnixTime;
 
 /// The format this code writes.
@@ -207,6 +208,9 @@ pub struct Report {
     pub refused: Option<Refused>,
     /// Measured times of the switch.
     pub timing: Option<Timing>,
+    /// What the hooks of the order have written, cut to a bounded length.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hooks: BTreeMap<HookPoint, String>,
     /// When it was made, by the device's trusted time.
     pub made: UnixTime,
     /// The earliest time it can be, as far as the device has signed evidence.

@@ -16,6 +16,7 @@ pub mod record;
 pub mod rules;
 pub mod step;
 pub mod waiting;
+pub mod watch;
 
 pub use action::{Action, ActionFailure, Attempt, ContainerName, Nature, WorkloadName};
 pub use decide::{Decision, decide};
@@ -25,3 +26,4 @@ pub use policy::Policy;
 pub use record::Record;
 pub use step::{StepKey, StepState};
 pub use waiting::{Blocker, WaitingOn};
+pub use watch::{OnWatch, Watching};

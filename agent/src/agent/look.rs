@@ -1,36 +1,27 @@
 //! Looking: everything a decision may know, asked anew each time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::path::Path;
 
-use takt_agent_core::phase::Way;
+use takt_agent_core::facts::{Baseline, ClockState, Routed, StandbyState};
 use takt_agent_core::{
-    BootTime, ContainerName, ContainerState, Facts, Phase, Presence, Wellness, Workload, WorkloadState,
+    ContainerFacts, ContainerName, Facts, Phase, Presence, StepKey, StepState, Watching, Workload,
+    WorkloadName,
 };
 use takt_common::Sha256Digest;
-use takt_common::release::{MANIFEST_LENGTH_MAX, Manifest};
+use takt_common::order::Mode;
+use takt_common::release::{Kind, MANIFEST_LENGTH_MAX, Manifest};
 
 use super::Agent;
+use crate::clock;
 use crate::host::Room;
-use crate::locks;
-use crate::probe::{self, Watch};
+use crate::{locks, power};
 
 /// What is remembered between looks because asking again would be a waste.
 #[derive(Debug, Default)]
 pub(super) struct Looking {
     manifest: Option<(Sha256Digest, Result<Manifest, String>)>,
     checkpoint_ability: Option<Result<(), String>>,
-}
-
-/// Nobody asked.
-const UNSEEN: WorkloadState =
-    WorkloadState { container: ContainerState::Unknown, kept_running: true, image: Presence::Unknown };
-
-/// The release on watch, what its probes have said, and when they are asked next.
-pub(super) struct Watched {
-    key: String,
-    watch: Watch,
-    due: BootTime,
 }
 
 impl Looking {
@@ -40,6 +31,15 @@ impl Looking {
     }
 }
 
+/// What the engine says of the containers that matter now, and of their images.
+#[derive(Default)]
+struct Containers {
+    found: BTreeMap<ContainerName, ContainerFacts>,
+    images: BTreeMap<Sha256Digest, Presence>,
+    routes: BTreeMap<WorkloadName, Routed>,
+    connections: BTreeMap<WorkloadName, u32>,
+}
+
 impl Agent {
     pub(super) async fn look(&mut self) -> Facts {
         // Asked before it can matter, and never in the gap between two releases.
@@ -47,64 +47,147 @@ impl Agent {
         if ahead && !matches!(self.looking.checkpoint_ability, Some(Ok(()))) {
             self.looking.checkpoint_ability = Some(self.performer.engine.checkpoint_ability().await);
         }
-        let wellness = self.wellness().await;
+        let seen = self.watch().await;
         let record = self.journal.record().clone();
         let (staged, partial) = self.files(&record.phase);
         let manifest = self.manifest(&record.phase, &staged);
-        let image = match record
-            .phase
-            .swap()
-            .map(|swap| &swap.new.manifest)
-            .or(manifest.as_ref().and_then(|m| m.as_ref().ok()))
-        {
-            Some(manifest) => self.image_of(manifest).await,
-            None => Presence::Unknown,
-        };
-        let mut containers = BTreeMap::new();
-        let old = record.phase.job().and_then(|job| job.old.as_ref());
-        let new = record.phase.swap().map(|swap| &swap.new);
-        for workload in old.into_iter().chain(new) {
-            containers
-                .insert(workload.container.clone(), self.performer.engine.state(&workload.container).await);
-        }
-        let mut installed = Vec::new();
-        for workload in record.installed.values() {
-            let state = self.workload_state(&record.phase, workload).await;
-            installed.push((workload.clone(), state));
-        }
-        let stand_in = match &record.stand_in {
-            Some(stand_in) => {
-                let state = self.workload_state(&record.phase, &stand_in.workload).await;
-                Some((stand_in.clone(), state))
-            }
-            None => None,
-        };
+        let containers = self.containers(manifest.as_ref()).await;
+        let steps = self.steps().await;
+        let standby = self.standby().await;
         // A machine that cannot be measured has no room: nothing is switched, and the blocker's zeros say so.
         let room = self.host.room().unwrap_or_else(|error| {
             tracing::warn!(error = %crate::sentence(&error), "the machine cannot be measured");
             Room { free_disk_bytes: 0, free_memory_bytes: 0, load_per_cpu: 0.0 }
         });
+        let (wellness, vitals, baseline) = match seen {
+            None => (takt_agent_core::Wellness::default(), None, Baseline::None),
+            Some(seen) if seen.as_what == Watching::Baseline => {
+                (takt_agent_core::Wellness::default(), None, seen.baseline())
+            }
+            Some(seen) => (seen.wellness, Some(seen.vitals), Baseline::None),
+        };
         Facts {
             now: self.now(),
             boot: self.boot_time(),
             next: record.next,
-            installed,
-            stand_in,
+            installed: record.installed.into_values().collect(),
+            stand_in: record.stand_in,
             retained: record.retained,
             failed_here: record.failed_here,
             free_disk_bytes: room.free_disk_bytes,
             free_memory_bytes: room.free_memory_bytes,
             load_per_cpu: room.load_per_cpu,
+            power: power::power(Path::new(power::SUPPLIES)),
+            link: self.performer.budget.cost(self.now()),
+            clock: self.clock_state(),
+            standby,
             staged,
             partial,
             manifest,
-            image,
-            containers,
+            images: containers.images,
+            containers: containers.found,
+            routes: containers.routes,
+            connections: containers.connections,
+            steps,
+            kept: self.performer.kinds.kept(),
             checkpoint_ability: self.looking.checkpoint_ability(),
+            handover_ability: self.performer.ports.ability().await,
             wellness,
+            vitals,
+            baseline,
+            heard: self.heard,
             locks: locks::held(&self.settings.locks_dir),
             last: self.last.clone(),
         }
+    }
+
+    /// At rest, while fetching and at the end it matters what runs; in the middle of a switch only its two releases do.
+    async fn containers(&self, manifest: Option<&Result<Manifest, String>>) -> Containers {
+        let record = self.journal.record();
+        let phase = &record.phase;
+        let at_leisure = matches!(
+            phase,
+            Phase::Idle | Phase::Fetching { .. } | Phase::HandingBack { .. } | Phase::Ended { .. }
+        );
+        let mut asked: Vec<&Workload> = Vec::new();
+        if at_leisure {
+            asked.extend(record.installed.values());
+            asked.extend(record.stand_in.iter().map(|stand_in| &stand_in.workload));
+        }
+        asked.extend(phase.job().and_then(|job| job.old.as_ref()));
+        asked.extend(phase.swap().map(|swap| &swap.new));
+        let engine = &self.performer.engine;
+        let mut all = Containers::default();
+        for workload in asked {
+            for (name, container) in workload.containers() {
+                if !all.found.contains_key(&name) {
+                    all.found.insert(name.clone(), engine.container_facts(&name).await);
+                }
+                self.note_image(&mut all.images, &container.image_id).await;
+            }
+            if self.performer.ports.publishes(workload) && !all.routes.contains_key(&workload.name) {
+                let (routed, connections) = self.performer.ports.look(engine, workload).await;
+                all.routes.insert(workload.name.clone(), routed);
+                all.connections.insert(workload.name.clone(), connections);
+            }
+        }
+        let coming = manifest.and_then(|manifest| manifest.as_ref().ok()).and_then(Manifest::containers);
+        for container in coming.into_iter().flat_map(|set| &set.containers) {
+            self.note_image(&mut all.images, &container.image_id).await;
+        }
+        all
+    }
+
+    async fn note_image(&self, images: &mut BTreeMap<Sha256Digest, Presence>, image: &Sha256Digest) {
+        if !images.contains_key(image) {
+            images.insert(*image, self.performer.engine.image_presence(image).await);
+        }
+    }
+
+    /// Where the steps of the order in hand stand; at rest, the live patches of what is installed.
+    async fn steps(&self) -> BTreeMap<StepKey, StepState> {
+        let record = self.journal.record();
+        let kinds = &self.performer.kinds;
+        let mut states = BTreeMap::new();
+        match &record.phase {
+            Phase::Idle => {
+                for workload in record.installed.values() {
+                    for (key, step) in workload.steps().filter(|(_, step)| step.kind() == Kind::LivePatch) {
+                        let state = kinds.look(&key, step).await;
+                        states.insert(key, state);
+                    }
+                }
+            }
+            Phase::Staged { swap, .. }
+            | Phase::Switching { swap, .. }
+            | Phase::Probation { swap, .. }
+            | Phase::Confirming { swap, .. }
+            | Phase::RollingBack { swap, .. } => {
+                for (key, step) in swap.new.steps().filter(|(_, step)| step.kind() != Kind::Container) {
+                    let state = kinds.look(&key, step).await;
+                    states.insert(key, state);
+                }
+            }
+            _ => {}
+        }
+        states
+    }
+
+    /// Asks the standby of the order in hand before the switch, if the device has been told how.
+    async fn standby(&self) -> StandbyState {
+        let Phase::Staged { job, .. } = &self.journal.record().phase else { return StandbyState::NotAsked };
+        let (Mode::Rolling { .. }, Some(url)) = (&job.accepted.order.mode, &self.settings.standby_probe)
+        else {
+            return StandbyState::NotAsked;
+        };
+        match crate::probe::ask_standby(url).await {
+            Ok(()) => StandbyState::Serves,
+            Err(error) => StandbyState::Silent(format!("{url}: {}", crate::sentence(&error))),
+        }
+    }
+
+    fn clock_state(&self) -> ClockState {
+        clock::state(self.journal.record().time_floor, clock::wall(), self.uptime())
     }
 
     /// Which files of the order in hand are on disk, whole or in part.
@@ -145,75 +228,5 @@ impl Agent {
             .and_then(|bytes| Manifest::from_bytes(&bytes).map_err(|error| crate::sentence(&error)));
         self.looking.manifest = Some((sha256, manifest.clone()));
         Some(manifest)
-    }
-
-    async fn image_of(&self, manifest: &Manifest) -> Presence {
-        match &manifest.container {
-            Some(container) => self.performer.engine.image_presence(&container.image_id).await,
-            None => Presence::Absent,
-        }
-    }
-
-    /// At rest, while fetching and at the end it matters what runs; in the middle of a switch only its two containers do.
-    async fn workload_state(&self, phase: &Phase, workload: &Workload) -> WorkloadState {
-        match phase {
-            Phase::Idle | Phase::Fetching { .. } | Phase::HandingBack { .. } | Phase::Ended { .. } => {
-                match &workload.manifest.container {
-                    Some(container) => {
-                        self.performer.engine.workload_state(&workload.container, &container.image_id).await
-                    }
-                    None => UNSEEN,
-                }
-            }
-            _ => UNSEEN,
-        }
-    }
-
-    /// Probes the release that is being watched, when a round is due.
-    async fn wellness(&mut self) -> Wellness {
-        let record = self.journal.record();
-        let watched = match &record.phase {
-            Phase::Probation { job, swap, .. } => Some((swap.new.clone(), job.role())),
-            Phase::RollingBack { job, way: Way::Restore | Way::Cold, .. } => {
-                job.old.clone().map(|old| (old, job.role()))
-            }
-            _ => None,
-        };
-        let Some((workload, role)) = watched else {
-            self.watched = None;
-            return Wellness::default();
-        };
-        let key = watch_key(&record.phase, &workload.container);
-        let now = self.boot_time();
-        let mut watched = match self.watched.take() {
-            Some(watched) if watched.key == key => watched,
-            _ => Watched { key, watch: Watch::new(), due: now.clone() },
-        };
-        let health = &workload.manifest.health;
-        let engine = &self.performer.engine;
-        let due = watched.due.boot_id != now.boot_id || now.millis >= watched.due.millis;
-        if due && engine.state(&workload.container).await == ContainerState::Running {
-            let answer = probe::round(engine, &workload.container, role, health).await;
-            let answered = self.boot_time();
-            watched.watch.note(&answered, health.failures_max, answer);
-            watched.due = answered.plus(health.interval());
-        }
-        let wellness = watched.watch.wellness(&self.boot_time());
-        self.watched = Some(watched);
-        wellness
-    }
-
-    /// How long until the next round of probes.
-    pub(super) fn until_next_round(&self) -> Duration {
-        let left = self.watched.as_ref().and_then(|watched| watched.due.since(&self.boot_time()));
-        left.unwrap_or_default().min(super::REST_WAITING)
-    }
-}
-
-/// A restart of the previous release by another way is watched from the beginning.
-fn watch_key(phase: &Phase, container: &ContainerName) -> String {
-    match phase {
-        Phase::RollingBack { way, .. } => format!("{container} {way:?}"),
-        _ => container.to_string(),
     }
 }

@@ -4,8 +4,9 @@ mod intake;
 mod look;
 mod outbox;
 mod reporting;
+mod watch;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,26 +14,32 @@ use takt_agent_core::{Action, ActionFailure, Attempt, BootTime, Decision, Phase,
 use takt_common::health::WorkloadFacts;
 use takt_common::report::Report;
 use takt_common::{Sha256Digest, SigningKey};
+use takt_kinds::Kinds;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::artifacts::ArtifactStore;
+use crate::budget::Budget;
 use crate::engine::{Engine, EngineSettings, LatchSettings};
 use crate::failpoint::{Deed, Side};
 use crate::fetch::Client;
+use crate::hooks::{HookSettings, Hooks};
 use crate::host::Host;
 use crate::identity::{IdentityError, IdentityFolder, Membership};
 use crate::journal::{Journal, JournalError};
 use crate::link::{Link, LinkEvent, LinkSettings};
 use crate::perform::Performer;
+use crate::ports::Ports;
+use crate::restart::Restarter;
 use crate::settings::Settings;
 use crate::trust::{Keeper, KeeperError};
 use crate::variables::{RoleVariables, Variables};
 use intake::Pending;
-use look::{Looking, Watched};
+use look::Looking;
 use outbox::Flow;
+use watch::Watched;
 
 /// From one look at clocks, outbox and pending orders to the next.
 const TICK: Duration = Duration::from_secs(1);
@@ -40,6 +47,8 @@ const TICK: Duration = Duration::from_secs(1);
 const REST_IDLE: Duration = Duration::from_secs(5);
 /// How long the loop rests when it waits on something that it must look for.
 const REST_WAITING: Duration = Duration::from_secs(1);
+/// The same while the last clients of the previous release are waited for: each look is cheap and each moment counts.
+const REST_DRAINING: Duration = Duration::from_millis(100);
 /// The shortest rest, so that no mistake turns the loop into a busy one.
 const REST_MIN: Duration = Duration::from_millis(20);
 /// From one look at whether an export is due to the next, also after one that failed.
@@ -94,11 +103,14 @@ pub struct Agent {
     health_in: Duration,
     export_at: Duration,
     sampling: Option<JoinHandle<Vec<WorkloadFacts>>>,
+    /// The first report of this run, and whether the coordinator has acknowledged it or a later one.
+    first_report: Option<u64>,
+    heard: bool,
 }
 
 impl Agent {
     /// Opens everything the agent keeps and starts its link.
-    pub fn open(settings: Settings) -> Result<Self, AgentError> {
+    pub fn open(settings: Settings, stop: &CancellationToken) -> Result<Self, AgentError> {
         let identity = IdentityFolder::open(&settings.state_dir)?;
         let membership = identity.membership()?;
         let key = identity.key()?;
@@ -108,7 +120,7 @@ impl Agent {
             tracing::warn!(%text, "journal was restored");
         }
         let keeper = Keeper::load(identity, &membership)?;
-        let performer = Arc::new(performer(&settings, &membership, &tls)?);
+        let performer = Arc::new(performer(&settings, &membership, &tls, stop)?);
         let host = Host::new(&settings.state_dir).map_err(|error| AgentError::Adapter {
             what: "the look at the machine",
             why: crate::sentence(&error),
@@ -146,6 +158,8 @@ impl Agent {
             health_in: Duration::ZERO,
             export_at: Duration::ZERO,
             sampling: None,
+            first_report: None,
+            heard: false,
         })
     }
 
@@ -157,6 +171,7 @@ impl Agent {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Said at every start, so that the coordinator knows what runs even when nothing changes.
         self.say_where_we_are().await?;
+        self.first_report = self.journal.last_sequence();
         while !stop.is_cancelled() {
             let facts = self.look().await;
             match decide(&self.journal.record().phase, &facts, &self.settings.policy) {
@@ -202,8 +217,9 @@ impl Agent {
         let wanted = action.clone();
         let deed = Deed::act(&self.journal.record().phase, &action);
         deed.reach(Side::Before);
-        let resumable = matches!(action, Action::Fetch { .. });
-        let mut work = Box::pin(async move { performer.perform(&wanted).await });
+        let resumable = matches!(action, Action::Fetch { .. } | Action::Restart { .. });
+        let now = self.now();
+        let mut work = Box::pin(async move { performer.perform(&wanted, now).await });
         loop {
             let interrupted = tokio::select! {
                 result = &mut work => {
@@ -222,7 +238,7 @@ impl Agent {
         }
     }
 
-    fn note(&mut self, action: Action, result: Result<(), ActionFailure>) {
+    fn note(&mut self, action: Action, result: Result<String, ActionFailure>) {
         if let Err(failure) = &result {
             tracing::warn!(%action, nature = ?failure.nature, why = %failure.text, "action failed");
         }
@@ -237,12 +253,19 @@ impl Agent {
         stop: &CancellationToken,
     ) -> Result<(), AgentError> {
         let span = match &waiting {
-            WaitingOn::Engine | WaitingOn::Blockers(_) => REST_WAITING,
+            WaitingOn::Engine
+            | WaitingOn::Blockers(_)
+            | WaitingOn::Ports { .. }
+            | WaitingOn::Step { .. }
+            | WaitingOn::Coordinator { .. } => REST_WAITING,
+            WaitingOn::Draining { .. } => REST_DRAINING,
             WaitingOn::Retry { in_millis, .. } if *in_millis > 0 => {
                 Duration::from_millis(*in_millis).min(REST_IDLE)
             }
             WaitingOn::Orders | WaitingOn::Retry { .. } => REST_IDLE,
-            WaitingOn::FirstGoodRound { .. } | WaitingOn::Probation { .. } => self.until_next_round(),
+            WaitingOn::FirstGoodRound { .. } | WaitingOn::Probation { .. } | WaitingOn::Baseline { .. } => {
+                self.until_next_round()
+            }
         };
         self.last = None;
         self.tell_waiting(&waiting).await?;
@@ -338,6 +361,7 @@ fn performer(
     settings: &Settings,
     membership: &Membership,
     tls: &Arc<rustls::ClientConfig>,
+    stop: &CancellationToken,
 ) -> Result<Performer, AgentError> {
     let adapter =
         |what| move |error: &dyn std::error::Error| AgentError::Adapter { what, why: crate::sentence(error) };
@@ -359,5 +383,30 @@ fn performer(
         .map_err(|error| adapter("the artifact folder")(&error))?;
     let client = Client::new(&settings.coordinator, Arc::clone(tls))
         .map_err(|error| adapter("the connection to the coordinator")(&error))?;
-    Ok(Performer { engine, artifacts, client })
+    Ok(Performer {
+        engine,
+        artifacts,
+        client,
+        budget: Budget::open(settings.link, &settings.state_dir),
+        kinds: Kinds::new(settings.kinds.clone()),
+        ports: Ports::default(),
+        hooks: Hooks::new(hook_settings(settings, membership)),
+        restarter: Restarter { reboot: settings.reboot.clone(), stop: stop.clone() },
+    })
+}
+
+fn hook_settings(settings: &Settings, membership: &Membership) -> HookSettings {
+    let capitals = |name: &str| -> String {
+        name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
+    };
+    let mut environment: BTreeMap<String, String> = settings
+        .vars
+        .iter()
+        .map(|(name, value)| (format!("TAKT_VAR_{}", capitals(name)), value.clone()))
+        .collect();
+    environment.insert("TAKT_DEVICE".to_owned(), membership.device.to_string());
+    environment.insert("TAKT_NAME".to_owned(), settings.name.to_string());
+    let socket = settings.docker_socket.to_string_lossy().into_owned();
+    environment.insert("TAKT_DOCKER_SOCKET".to_owned(), socket);
+    HookSettings { folder: settings.state_dir.join("hooks"), environment }
 }

@@ -99,6 +99,7 @@ impl Agent {
             return Ok(());
         }
         self.journal.acknowledged(ack.sequence).await?;
+        self.heard |= self.first_report.is_some_and(|first| ack.sequence >= first);
         self.flow.moved_at = self.uptime();
         // Only the answer to a nonce of ours is fresh evidence of the time.
         let floor = self.journal.record().time_floor;

@@ -45,6 +45,7 @@ impl Agent {
             phase: record.phase.name(),
             timing: swap.map(|swap| swap.timing).filter(|timing| *timing != Timing::default()),
             warnings: swap.map(|swap| swap.warnings.clone()).unwrap_or_default(),
+            hooks: swap.map(|swap| swap.hooks.clone()).unwrap_or_default(),
             outcome,
             waiting_on: None,
             refused: None,
@@ -63,7 +64,14 @@ impl Agent {
     /// Reports a reason to wait when it is a new one.
     pub(super) async fn tell_waiting(&mut self, waiting: &WaitingOn) -> Result<(), AgentError> {
         let kind = Some(std::mem::discriminant(waiting));
-        let worth = matches!(waiting, WaitingOn::Engine | WaitingOn::Blockers(_) | WaitingOn::Retry { .. });
+        let worth = !matches!(
+            waiting,
+            WaitingOn::Orders
+                | WaitingOn::FirstGoodRound { .. }
+                | WaitingOn::Probation { .. }
+                | WaitingOn::Baseline { .. }
+                | WaitingOn::Draining { .. }
+        );
         let text = waiting.to_string();
         let uptime = self.uptime();
         let due = uptime.saturating_sub(self.told_waiting.at) >= WAITING_EVERY;
@@ -93,7 +101,9 @@ impl Agent {
         self.sampling = Some(tokio::spawn(async move {
             let mut workloads = Vec::with_capacity(installed.len());
             for (component, workload) in &installed {
-                workloads.push(performer.engine.workload_facts(component, &workload.container).await);
+                for (name, _) in workload.containers() {
+                    workloads.push(performer.engine.workload_facts(component, &name).await);
+                }
             }
             workloads
         }));

@@ -151,6 +151,7 @@ impl Engine {
         let path = format!("/containers/{name}/start?checkpoint={checkpoint}");
         let call = || format!("restore container {name}");
         let mut refusals = Vec::new();
+        self.renew(name).await;
         for _try in 0..RESTORE_TRIES_MAX {
             self.make_unique(&seen.id, checkpoint).await;
             let asked = timeout(RESTORE_LIMIT, raw::post(self.connection.socket(), &path)).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, RestartPolicyNameEnum};
 use bollard::query_parameters::{InspectContainerOptions, ListContainersOptions, LogsOptions};
 use futures_util::StreamExt;
-use takt_agent_core::{ContainerName, ContainerState, Presence, WorkloadState};
+use takt_agent_core::{ContainerFacts, ContainerName, ContainerState, Presence};
 use takt_common::Sha256Digest;
 use tracing::debug;
 
@@ -44,6 +44,8 @@ pub(super) struct Seen {
     pub(super) error: String,
     pub(super) kept_running: bool,
     pub(super) restarts: u64,
+    /// What its own health check says; absent if it has none.
+    health: Option<String>,
     pub(super) stop_signal: Option<String>,
     pub(super) device: Option<String>,
     pub(super) spec: Option<String>,
@@ -54,6 +56,7 @@ impl Seen {
         let state = found.state.unwrap_or_default();
         let config = found.config.unwrap_or_default();
         let mut labels = config.labels.unwrap_or_default();
+        let health = state.health.and_then(|health| health.status).map(|status| status.to_string());
         let policy = found.host_config.and_then(|host| host.restart_policy).and_then(|policy| policy.name);
         Self {
             id: found.id.unwrap_or_default(),
@@ -67,6 +70,7 @@ impl Seen {
                 Some(RestartPolicyNameEnum::ALWAYS | RestartPolicyNameEnum::UNLESS_STOPPED)
             ),
             restarts: u64::try_from(found.restart_count.unwrap_or_default()).unwrap_or_default(),
+            health: health.filter(|health| !health.is_empty() && health != "none"),
             stop_signal: config.stop_signal.filter(|signal| !signal.is_empty()),
             device: labels.remove(LABEL_DEVICE),
             spec: labels.remove(LABEL_SPEC),
@@ -126,29 +130,37 @@ impl Engine {
         Ok(names.map(|name| ContainerName(name.trim_start_matches('/').to_owned())).collect())
     }
 
-    /// What the engine says of a container; unknown when it does not answer.
+    /// The state of a container; unknown when the engine does not answer.
     pub async fn state(&self, name: &ContainerName) -> ContainerState {
-        self.workload_state_of(name).await.0
+        self.container_facts(name).await.state
     }
 
-    /// What the engine says of a workload's container and image.
-    pub async fn workload_state(&self, name: &ContainerName, image: &Sha256Digest) -> WorkloadState {
-        let (container, kept_running) = self.workload_state_of(name).await;
-        WorkloadState { container, kept_running, image: self.image_presence(image).await }
-    }
-
-    async fn workload_state_of(&self, name: &ContainerName) -> (ContainerState, bool) {
+    /// What the engine says of a container.
+    pub async fn container_facts(&self, name: &ContainerName) -> ContainerFacts {
         if let Some(code) = self.ended_code(name) {
-            return (ContainerState::Exited(code), false);
+            return ContainerFacts { state: ContainerState::Exited(code), kept_running: false };
         }
         match self.inspect(name).await {
-            Ok(None) => (ContainerState::Absent, false),
-            Ok(Some(seen)) => (self.state_of(name, &seen), seen.kept_running),
+            Ok(None) => ContainerFacts { state: ContainerState::Absent, kept_running: false },
+            Ok(Some(seen)) => {
+                ContainerFacts { state: self.state_of(name, &seen), kept_running: seen.kept_running }
+            }
             Err(error) => {
                 debug!(%name, error = crate::failure::sentence(&error), "could not look at a container");
-                (ContainerState::Unknown, false)
+                ContainerFacts { state: ContainerState::Unknown, kept_running: false }
             }
         }
+    }
+
+    /// How often the engine has restarted a container; 0 when it does not say.
+    pub async fn restarts(&self, name: &ContainerName) -> u64 {
+        self.inspect(name).await.ok().flatten().map_or(0, |seen| seen.restarts)
+    }
+
+    /// What the engine says of a container whose own health check does not pass; one without a health check passes.
+    pub async fn unhealthy(&self, name: &ContainerName) -> Result<Option<String>, EngineError> {
+        let seen = self.ours_present(name).await?;
+        Ok(seen.health.filter(|health| health != "healthy"))
     }
 
     /// The state in the words of the decision: what waits at its latch has not been started.

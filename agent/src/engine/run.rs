@@ -26,6 +26,10 @@ const CODE_STOPPED: i64 = 143;
 /// Exit codes the engine gives to a container whose command could not be started.
 const CODES_NOT_STARTED: std::ops::RangeInclusive<i64> = 126..=128;
 
+/// The most processes that Linux has on 64 bits, and how much less than that a container may have.
+const PIDS_MAX: i64 = 1 << 22;
+const PIDS_SPREAD: i64 = 1 << 21;
+
 /// When a container's first process was seen to have ended.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ended {
@@ -79,6 +83,7 @@ impl Engine {
     async fn start_afresh(&self, name: &ContainerName) -> Result<(), EngineError> {
         self.settle(name).await?;
         self.ours_present(name).await?;
+        self.renew(name).await;
         let Err(error) = self.start_engine_side(name).await else { return Ok(()) };
         let seen = self.ours_present(name).await?;
         if seen.runs() {
@@ -172,6 +177,25 @@ impl Engine {
                 docker.update_container(&name.0, body).await
             })
             .await
+    }
+
+    /// Makes what the engine knows of a stopped container differ from all that it has known of it: a checkpoint holds
+    /// that too, and one that is made while the content store still has an identical one fails with "content … already
+    /// exists" (moby#42900) after the process has been dumped and is gone. The number of processes it may have is what
+    /// differs, far above what any machine has.
+    pub(super) async fn renew(&self, name: &ContainerName) {
+        let millis = i64::try_from(now().as_millis()).unwrap_or_default();
+        let body = ContainerUpdateBody {
+            pids_limit: Some(PIDS_MAX - millis.rem_euclid(PIDS_SPREAD)),
+            ..ContainerUpdateBody::default()
+        };
+        let call = format!("renew container {name}");
+        let renewed = self
+            .connection
+            .call(call, LOOK_LIMIT, |docker| async move { docker.update_container(&name.0, body).await });
+        if let Err(error) = renewed.await {
+            tracing::debug!(%name, error = crate::failure::sentence(&error), "could not renew a container");
+        }
     }
 
     /// Waits until the engine has noticed an end that we have seen, before it is asked to start that container.

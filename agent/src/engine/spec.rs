@@ -161,7 +161,7 @@ pub(super) fn filter(key: &str, value: String) -> HashMap<String, Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use takt_common::release::Strategy;
+    use takt_common::release::Network;
 
     use super::*;
 
@@ -173,7 +173,9 @@ mod tests {
             command: Vec::new(),
             volumes: vec!["data:/var/lib/data".to_owned()],
             memory_mib: Some(64),
-            strategies: vec![Strategy::Replace],
+            name: None,
+            network: Network::Host,
+            ports: Vec::new(),
             stop_grace_secs: 1,
         }
     }

@@ -12,9 +12,14 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use takt_agent::engine::{Engine, EngineSettings, LatchSettings};
+use takt_agent::probe::Asked;
 use takt_agent::variables::{RoleVariables, Variables};
-use takt_agent_core::{ContainerName, ContainerState};
-use takt_common::release::{Container, Strategy};
+use takt_agent_core::phase::Role;
+use takt_agent_core::{ContainerName, ContainerState, Workload, WorkloadName};
+use takt_common::release::{
+    Artifact, Container, ContainerSet, Health, MANIFEST_FORMAT, Manifest, Network, Probe, ReleaseId,
+    Severity, Step, Strategy,
+};
 use takt_common::{DeviceId, Sha256Digest};
 use takt_tests::engine::SOCKET_VARIABLE;
 use takt_tests::image::{Image, Recipe, workload_binary};
@@ -133,10 +138,43 @@ impl Device {
             command: Vec::new(),
             volumes: Vec::new(),
             memory_mib: Some(64),
-            strategies: vec![Strategy::Replace],
+            name: None,
+            network: Network::Host,
+            ports: Vec::new(),
             stop_grace_secs: 5,
         };
         (image, container)
+    }
+
+    /// The workload whose container is called `name`, with these health checks.
+    pub(crate) fn workload(
+        &self,
+        name: &ContainerName,
+        container: &Container,
+        probes: Vec<Probe>,
+    ) -> Workload {
+        let manifest = Manifest {
+            format: MANIFEST_FORMAT,
+            release: ReleaseId { name: "counter".parse().unwrap(), version: "1.0.0".parse().unwrap() },
+            counter: 1,
+            severity: Severity::Minor,
+            hardware: Vec::new(),
+            artifacts: vec![Artifact { sha256: container.archive, length: 1 }],
+            steps: vec![Step::Container(ContainerSet::of_one(container.clone(), vec![Strategy::Replace]))],
+            hooks: [].into(),
+            health: Health { probes, timeout_millis: 1_000, ..Health::default() },
+            unpacked_bytes: 0,
+        };
+        let manifest_sha256 = Sha256Digest::of(&manifest.to_bytes());
+        Workload { manifest, manifest_sha256, name: WorkloadName(name.0.clone()) }
+    }
+
+    /// One round of health checks of the workload whose container is called `name`.
+    pub(crate) async fn round(&self, name: &ContainerName, probes: Vec<Probe>) -> Result<(), String> {
+        let (_, container) = self.image("1.0.0", Nature::Good);
+        let workload = self.workload(name, &container, probes);
+        let variables = self.engine.variables().of(Role::Own);
+        takt_agent::probe::round(&Asked { engine: &self.engine, workload: &workload, variables }).await
     }
 
     /// Loads an image of the workload.

@@ -75,7 +75,11 @@ impl Disk {
 
     /// Unmounts the disk and hands out its image, before anything is forgotten. No program may use it any more.
     pub fn take_out(self) -> io::Result<Image> {
-        self.session.umount_and_join()?;
+        match self.session.umount_and_join() {
+            // The kernel says either "no such device" or this to a disk that is taken out: all programs have ended.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            ended => ended?,
+        }
         Ok(std::mem::take(&mut self.power.state().image))
     }
 }
