@@ -86,7 +86,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let settings =
             LinkSettings { metered: true, budget_bytes: Some(100), period: Duration::from_hours(24) };
-        let at = |secs| UnixTime::from_secs(1_800_000_000 + secs);
+        let at = |secs: u64| UnixTime::from_secs(1_800_000_000 + secs);
         let budget = Budget::open(settings, folder.path());
         assert_eq!(budget.cost(at(0)), LinkCost::Metered { left_bytes: Some(100) });
         budget.spend(70, at(1));

@@ -158,6 +158,7 @@ impl<'a> Stage<'a> {
     ) -> Result<CampaignView, BenchError> {
         let strategies = match strategy {
             Strategy::Preserve => "preserve,replace".to_owned(),
+            Strategy::Handover => "handover,replace".to_owned(),
             Strategy::Replace => strategy.to_string(),
         };
         let release = ReleaseSpec {
