@@ -55,8 +55,9 @@ pub struct ManifestCustom {
     pub hardware: Vec<Name>,
     /// Releases that must run first.
     pub requires: Vec<String>,
-    /// The kinds of its steps, each once, as in its manifest; text, so that kinds to come do not hide the rest from old readers.
-    pub kinds: Vec<String>,
+    /// The kinds of its steps, in their order, as `file, container`; text, so that kinds to come do not hide the rest
+    /// from old readers.
+    pub kind: String,
 }
 
 /// What a device must know of an artifact.
@@ -192,11 +193,10 @@ impl Release {
     /// The release that these bytes of a manifest describe, with the floor that its publication sets.
     pub fn of_manifest(bytes: &[u8], floor: u64, requires: Vec<String>) -> Result<Self, ManifestError> {
         let manifest = Manifest::from_bytes(bytes)?;
-        let kinds: BTreeSet<String> = manifest.steps.iter().map(|step| step.kind().to_string()).collect();
-        let kinds = kinds.into_iter().collect();
+        let kind = manifest.kinds();
         let ReleaseId { name: component, version: release } = manifest.release;
         let (counter, hardware) = (manifest.counter, manifest.hardware);
-        let about = ManifestCustom { component, release, counter, floor, hardware, requires, kinds };
+        let about = ManifestCustom { component, release, counter, floor, hardware, requires, kind };
         let length = u64::try_from(bytes.len()).expect("a length fits 64 bits");
         let file = Artifact { sha256: Sha256Digest::of(bytes), length };
         Ok(Self { about, manifest: file, artifacts: manifest.artifacts })

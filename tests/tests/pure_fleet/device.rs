@@ -130,11 +130,11 @@ impl Device {
             1 => &*OLD,
             _ => &*NEW,
         };
-        let container = takt_agent_core::ContainerName(format!("takt-{id}-counter-g0"));
-        device.machine.install(container.clone(), release.image);
+        let workload_name = takt_agent_core::WorkloadName(format!("takt-{id}-counter-g0"));
+        device.machine.install(workload_name.container(None), release.image);
         let (manifest, manifest_sha256) = (release.manifest.clone(), release.digest);
         device.record.highest.insert(releases::component(), manifest.counter);
-        let workload = Workload { manifest, manifest_sha256, container };
+        let workload = Workload { manifest, manifest_sha256, name: workload_name };
         device.record.installed.insert(releases::component(), workload);
         device
     }
@@ -195,7 +195,7 @@ impl Device {
                 if let Some(cut @ (Cut::PowerBefore | Cut::KillBefore)) = cut {
                     return self.interrupt(cut, now, chance);
                 }
-                let result = self.machine.perform(&action, now);
+                let result = self.machine.perform(&action, now).map(|()| String::new());
                 self.last = Some(Attempt { action, result });
                 if let Some(cut) = cut {
                     self.interrupt(cut, now, chance);
@@ -238,6 +238,7 @@ impl Device {
                         let due = self.watch.as_ref().map_or(now, |(_, _, due)| *due);
                         due.saturating_sub(now).clamp(20, REST_WAITING)
                     }
+                    other => panic!("releases of one container without ports do not wait on {other}"),
                 };
                 self.tell_waiting(waiting, now);
                 self.doing = Doing::Resting { until: now + span };

@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use takt_agent::probe::Watch;
-use takt_agent_core::phase::Way;
+use takt_agent_core::facts::{Baseline, ClockState, LinkCost, Power, StandbyState};
 use takt_agent_core::{
-    Accepted, BootTime, ContainerState, Facts, Phase, Presence, Record, Wellness, Workload, WorkloadState,
+    Accepted, BootTime, ContainerFacts, ContainerName, ContainerState, Facts, Phase, Presence, Record,
+    Watching, Wellness, Workload,
 };
+use takt_common::Sha256Digest;
+use takt_common::release::Manifest;
 use takt_common::report::{OrderRef, Outcome, REPORT_FORMAT, Report, Timing};
 
 use crate::device::{Device, time};
@@ -15,9 +18,6 @@ use crate::releases::release_of_manifest;
 
 /// How long the machine takes from its boot to the agent's start, in milliseconds.
 const BOOT_MILLIS: u64 = 20_000;
-
-const UNSEEN: WorkloadState =
-    WorkloadState { container: ContainerState::Unknown, kept_running: true, image: Presence::Unknown };
 
 impl Device {
     pub(crate) fn look(&mut self, now: u64) -> Facts {
@@ -33,39 +33,41 @@ impl Device {
         let manifest = ordered
             .filter(|sha256| matches!(record.phase, Phase::Fetching { .. }) && staged.contains(sha256))
             .map(|sha256| Ok(release_of_manifest(&sha256).manifest.clone()));
-        let wanted = record.phase.swap().map(|swap| swap.new.manifest_sha256);
-        let wanted = wanted.or(ordered.filter(|_| manifest.is_some()));
-        let image = wanted
-            .map_or(Presence::Unknown, |digest| self.machine.presence(&release_of_manifest(&digest).image));
-        let old = job.and_then(|job| job.old.as_ref());
-        let new = record.phase.swap().map(|swap| &swap.new);
-        let containers = old.into_iter().chain(new);
-        let containers: BTreeMap<_, _> = containers
-            .map(|workload| (workload.container.clone(), self.machine.state(&workload.container)))
-            .collect();
-        let seen = |workload: &Workload| self.workload_state(workload);
+        let containers = self.containers(manifest.as_ref());
         Facts {
             now: time(now),
             boot: self.boot_time(now),
             next: record.next.clone(),
-            installed: record.installed.values().map(|workload| (workload.clone(), seen(workload))).collect(),
-            stand_in: record.stand_in.as_ref().map(|one| (one.clone(), seen(&one.workload))),
+            installed: record.installed.values().cloned().collect(),
+            stand_in: record.stand_in.clone(),
             retained: record.retained.clone(),
             failed_here: record.failed_here.clone(),
             free_disk_bytes: 1 << 34,
             free_memory_bytes: 1 << 30,
             load_per_cpu: 0.1,
+            power: Power::Mains,
+            link: LinkCost::Free,
+            clock: ClockState::Trusted,
+            standby: StandbyState::NotAsked,
             staged,
             partial: BTreeMap::new(),
             manifest,
-            image,
-            containers,
+            images: containers.1,
+            containers: containers.0,
+            routes: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            steps: BTreeMap::new(),
+            kept: BTreeSet::new(),
             checkpoint_ability: if self.temper.criu == Criu::Missing {
                 Err("no criu".into())
             } else {
                 Ok(())
             },
+            handover_ability: Err("no published ports".into()),
             wellness,
+            vitals: None,
+            baseline: Baseline::None,
+            heard: false,
             locks: vec![],
             last: self.last.clone(),
         }
@@ -76,33 +78,42 @@ impl Device {
     }
 
     /// At rest, while fetching and at the end it matters what runs; in the middle of a switch only its containers do.
-    fn workload_state(&self, workload: &Workload) -> WorkloadState {
-        match self.record.phase {
-            Phase::Idle | Phase::Fetching { .. } | Phase::HandingBack { .. } | Phase::Ended { .. } => {
-                WorkloadState {
-                    container: self.machine.state(&workload.container),
-                    kept_running: self.machine.is_kept(&workload.container),
-                    image: self.machine.presence(&release_of_manifest(&workload.manifest_sha256).image),
-                }
-            }
-            _ => UNSEEN,
+    fn containers(
+        &self,
+        manifest: Option<&Result<Manifest, String>>,
+    ) -> (BTreeMap<ContainerName, ContainerFacts>, BTreeMap<Sha256Digest, Presence>) {
+        let record = &self.record;
+        let mut asked: Vec<&Workload> = Vec::new();
+        if matches!(
+            record.phase,
+            Phase::Idle | Phase::Fetching { .. } | Phase::HandingBack { .. } | Phase::Ended { .. }
+        ) {
+            asked.extend(record.installed.values());
+            asked.extend(record.stand_in.iter().map(|stand_in| &stand_in.workload));
         }
+        asked.extend(record.phase.job().and_then(|job| job.old.as_ref()));
+        asked.extend(record.phase.swap().map(|swap| &swap.new));
+        let facts = |name: &ContainerName| ContainerFacts {
+            state: self.machine.state(name),
+            kept_running: self.machine.is_kept(name),
+        };
+        let found = asked.iter().flat_map(|workload| workload.containers());
+        let found = found.map(|(name, _)| (name.clone(), facts(&name))).collect();
+        let coming = manifest.and_then(|manifest| manifest.as_ref().ok());
+        let manifests = asked.iter().map(|workload| &workload.manifest).chain(coming);
+        let containers = manifests.flat_map(|manifest| &manifest.containers().unwrap().containers);
+        let images = containers.map(|one| (one.image_id, self.machine.presence(&one.image_id))).collect();
+        (found, images)
     }
 
     /// Probes the release that is being watched, when a round is due.
     fn wellness(&mut self, now: u64) -> Wellness {
-        let (workload, key) = match &self.record.phase {
-            Phase::Probation { swap, .. } => (swap.new.clone(), swap.new.container.to_string()),
-            Phase::RollingBack { job, way: way @ (Way::Restore | Way::Cold), .. } => {
-                let Some(old) = job.old.clone() else { return Wellness::default() };
-                let key = format!("{} {way:?}", old.container);
-                (old, key)
-            }
-            _ => {
-                self.watch = None;
-                return Wellness::default();
-            }
+        let on_watch = self.record.phase.on_watch().filter(|on| on.as_what != Watching::Baseline);
+        let Some((workload, key)) = on_watch.map(|on| (on.workload.clone(), on.key)) else {
+            self.watch = None;
+            return Wellness::default();
         };
+        let container = workload.name.container(None);
         let at = self.boot_time(now);
         let (_, mut watch, mut due) = self
             .watch
@@ -110,8 +121,8 @@ impl Device {
             .filter(|(of, ..)| *of == key)
             .unwrap_or_else(|| (key.clone(), Watch::new(), now));
         let health = &workload.manifest.health;
-        if due <= now && self.machine.state(&workload.container) == ContainerState::Running {
-            watch.note(&at, health.failures_max, self.machine.probe(&workload.container));
+        if due <= now && self.machine.state(&container) == ContainerState::Running {
+            watch.note(&at, health.failures_max, self.machine.probe(&container));
             due = now + u64::from(health.interval_millis);
         }
         let wellness = watch.wellness(&at);
@@ -142,6 +153,7 @@ impl Device {
             outcome,
             waiting_on: None,
             refused: None,
+            hooks: BTreeMap::new(),
             made: time(now),
             time_floor: record.time_floor,
         }

@@ -234,6 +234,7 @@ impl Machine {
                 self.images.retain(|image| keep_images.contains(image));
                 self.files.retain(|file| keep_files.contains(file));
             }
+            other => panic!("releases of one container without ports and hooks do not {other}"),
         }
         Ok(())
     }
