@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use takt_agent_core::phase::Role;
+use takt_common::Name;
 
 /// What the variables are, by what the container serves as.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,6 +48,14 @@ pub enum VariableError {
 }
 
 impl Variables {
+    /// These, with the direct ports of a container in the place of published ones.
+    #[must_use]
+    pub fn with(&self, direct: &BTreeMap<Name, u16>) -> Self {
+        let mut all = self.0.clone();
+        all.extend(direct.iter().map(|(name, port)| (name.to_string(), port.to_string())));
+        Self(all)
+    }
+
     /// `text` with every `${name}` replaced. A value is not looked at again, so it may hold anything.
     pub fn fill(&self, text: &str) -> Result<String, VariableError> {
         let mut filled = String::with_capacity(text.len());

@@ -10,7 +10,7 @@ use takt_agent_core::{
 };
 use takt_common::Sha256Digest;
 use takt_common::order::Mode;
-use takt_common::release::{Kind, MANIFEST_LENGTH_MAX, Manifest};
+use takt_common::release::{ContainerSet, Kind, MANIFEST_LENGTH_MAX, Manifest, Strategy};
 
 use super::Agent;
 use crate::clock;
@@ -54,6 +54,12 @@ impl Agent {
         let containers = self.containers(manifest.as_ref()).await;
         let steps = self.steps().await;
         let standby = self.standby().await;
+        // Only asked where it decides something: trying it out touches the kernel's rules.
+        let hands_over = manifest.as_ref().and_then(|manifest| manifest.as_ref().ok()?.containers());
+        let handover_ability = match hands_over {
+            Some(set) if set.strategies.contains(&Strategy::Handover) => self.performer.ports.ability().await,
+            _ => Ok(()),
+        };
         // A machine that cannot be measured has no room: nothing is switched, and the blocker's zeros say so.
         let room = self.host.room().unwrap_or_else(|error| {
             tracing::warn!(error = %crate::sentence(&error), "the machine cannot be measured");
@@ -91,7 +97,7 @@ impl Agent {
             steps,
             kept: self.performer.kinds.kept(),
             checkpoint_ability: self.looking.checkpoint_ability(),
-            handover_ability: self.performer.ports.ability().await,
+            handover_ability,
             wellness,
             vitals,
             baseline,
@@ -125,10 +131,14 @@ impl Agent {
                 }
                 self.note_image(&mut all.images, &container.image_id).await;
             }
-            if self.performer.ports.publishes(workload) && !all.routes.contains_key(&workload.name) {
-                let (routed, connections) = self.performer.ports.look(engine, workload).await;
-                all.routes.insert(workload.name.clone(), routed);
-                all.connections.insert(workload.name.clone(), connections);
+            let publishes = workload.manifest.containers().is_some_and(ContainerSet::publishes);
+            if publishes && !all.routes.contains_key(&workload.name) {
+                let ports = &self.performer.ports;
+                all.routes.insert(workload.name.clone(), ports.look(engine, workload).await);
+                if drains(phase, workload) {
+                    let served = ports.connections(engine, workload).await;
+                    all.connections.insert(workload.name.clone(), served);
+                }
             }
         }
         let coming = manifest.and_then(|manifest| manifest.as_ref().ok()).and_then(Manifest::containers);
@@ -229,4 +239,11 @@ impl Agent {
         self.looking.manifest = Some((sha256, manifest.clone()));
         Some(manifest)
     }
+}
+
+/// Whether the clients that `workload` still serves are waited for.
+fn drains(phase: &Phase, workload: &Workload) -> bool {
+    let old = phase.job().and_then(|job| job.old.as_ref());
+    matches!(phase, Phase::Switching { swap, .. } if swap.moved.is_some())
+        && old.is_some_and(|old| old.name == workload.name)
 }

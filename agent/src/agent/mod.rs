@@ -389,7 +389,7 @@ fn performer(
         client,
         budget: Budget::open(settings.link, &settings.state_dir),
         kinds: Kinds::new(settings.kinds.clone()),
-        ports: Ports::default(),
+        ports: Ports::new(membership.device).map_err(|error| adapter("the published ports")(&error))?,
         hooks: Hooks::new(hook_settings(settings, membership)),
         restarter: Restarter { reboot: settings.reboot.clone(), stop: stop.clone() },
     })

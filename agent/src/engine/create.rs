@@ -36,9 +36,15 @@ impl Engine {
         role: Role,
         container: &Container,
     ) -> Result<(), EngineError> {
-        let spec = Spec::new(container, role, &self.settings.name, self.settings.variables.of(role))?;
         let latch = self.latch(name);
-        if let Some(seen) = self.ours(name).await? {
+        let found = self.ours(name).await?;
+        let direct = match &found {
+            Some(seen) => seen.direct.clone(),
+            None => self.allocate(name, container).await?,
+        };
+        let variables = self.settings.variables.of(role);
+        let spec = Spec::new(container, role, &self.settings.name, variables, direct)?;
+        if let Some(seen) = found {
             let same = seen.spec == Some(spec.digest().to_string())
                 && seen.image == format!("sha256:{}", spec.image);
             let held = latch.as_ref().is_some_and(Latch::is_closed);

@@ -14,6 +14,14 @@ use crate::variables::VariableError;
 /// A call to the engine failed, or what it shows is not what was asked for. `call` says what was tried.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
+    /// No direct ports for it.
+    #[error("find ports for container {name}")]
+    DirectPorts {
+        /// For which.
+        name: ContainerName,
+        /// Why.
+        source: takt_traffic::PortError,
+    },
     /// Nobody answers at the socket.
     #[error("reach the container engine at {}", socket.display())]
     Unreachable {
@@ -191,6 +199,7 @@ impl Natured for EngineError {
             | Self::NoContainer { .. }
             | Self::NoImage { .. }
             | Self::Latch { .. }
+            | Self::DirectPorts { .. }
             | Self::Archive { .. }
             | Self::NotInTime { .. } => Nature::Transient,
             Self::OtherImage { .. } => Nature::Corrupt,

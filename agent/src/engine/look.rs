@@ -1,17 +1,20 @@
 //! Looking: what the engine says of itself and of containers.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, RestartPolicyNameEnum};
 use bollard::query_parameters::{InspectContainerOptions, ListContainersOptions, LogsOptions};
 use futures_util::StreamExt;
+use takt_agent_core::phase::Role;
 use takt_agent_core::{ContainerFacts, ContainerName, ContainerState, Presence};
 use takt_common::Sha256Digest;
 use tracing::debug;
 
 use super::error::EngineError;
-use super::spec::{LABEL_DEVICE, LABEL_SPEC};
+use super::ports::{DirectPorts, from_label};
+use super::spec::{LABEL_DEVICE, LABEL_PORTS, LABEL_ROLE, LABEL_SPEC, role_label};
 use super::{Engine, process::Process};
 
 /// How long the engine may take to answer a question.
@@ -49,6 +52,10 @@ pub(super) struct Seen {
     pub(super) stop_signal: Option<String>,
     pub(super) device: Option<String>,
     pub(super) spec: Option<String>,
+    pub(super) role: Role,
+    pub(super) direct: DirectPorts,
+    /// On the engine's bridge.
+    pub(super) address: Option<Ipv4Addr>,
 }
 
 impl Seen {
@@ -56,6 +63,8 @@ impl Seen {
         let state = found.state.unwrap_or_default();
         let config = found.config.unwrap_or_default();
         let mut labels = config.labels.unwrap_or_default();
+        let bridge = found.network_settings.and_then(|network| network.networks?.remove("bridge"));
+        let address = bridge.and_then(|bridge| bridge.ip_address?.parse().ok());
         let health = state.health.and_then(|health| health.status).map(|status| status.to_string());
         let policy = found.host_config.and_then(|host| host.restart_policy).and_then(|policy| policy.name);
         Self {
@@ -74,6 +83,12 @@ impl Seen {
             stop_signal: config.stop_signal.filter(|signal| !signal.is_empty()),
             device: labels.remove(LABEL_DEVICE),
             spec: labels.remove(LABEL_SPEC),
+            role: match labels.remove(LABEL_ROLE).as_deref() {
+                Some(role) if role == role_label(Role::StandIn) => Role::StandIn,
+                _ => Role::Own,
+            },
+            direct: labels.remove(LABEL_PORTS).map(|label| from_label(&label)).unwrap_or_default(),
+            address,
         }
     }
 

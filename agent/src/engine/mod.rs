@@ -3,7 +3,8 @@
 //! Every call has a name and a time-out, and may be repeated. An error of a call says nothing about what the engine
 //! did with it: what is true is looked at afterwards, here or in the next round of the agent's loop.
 //!
-//! Workloads use the host's network, the only mode for now: no bridge, no published ports, no proxy in between.
+//! Workloads use the host's network or the engine's bridge. The engine publishes no port and its proxy is not used: what
+//! clients reach is `takt_traffic`'s business, and each container with published ports has direct ones of its own.
 //! A container is created ahead of its turn, started, and held at its latch (`takt_latch`) before its command:
 //! [`Engine::state`] calls it created until [`Engine::start`] opens the latch.
 
@@ -15,6 +16,7 @@ mod exec;
 mod image;
 mod latch;
 mod look;
+mod ports;
 mod process;
 mod raw;
 mod run;
@@ -33,6 +35,7 @@ pub use self::error::EngineError;
 pub use self::exec::ExecError;
 pub use self::latch::{LatchFileError, LatchSettings};
 pub use self::look::EngineFacts;
+pub use self::ports::{DirectPorts, PortFacts};
 pub use self::raw::RawError;
 pub use self::stats::Usage;
 use crate::variables::RoleVariables;

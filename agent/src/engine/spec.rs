@@ -7,16 +7,19 @@ use bollard::models::{
 };
 use serde_json::json;
 use takt_agent_core::phase::Role;
-use takt_common::release::Container;
+use takt_common::release::{Container, Network};
 use takt_common::{DeviceId, Name, Sha256Digest};
 
 use super::error::EngineError;
+use super::ports::DirectPorts;
 use crate::variables::Variables;
 
 /// Whose container it is.
 pub(super) const LABEL_DEVICE: &str = "takt.device";
 /// What it serves as.
-const LABEL_ROLE: &str = "takt.role";
+pub(super) const LABEL_ROLE: &str = "takt.role";
+/// Its direct ports.
+pub(super) const LABEL_PORTS: &str = "takt.ports";
 /// Digest of everything it was created from.
 pub(super) const LABEL_SPEC: &str = "takt.spec";
 
@@ -35,6 +38,8 @@ pub(super) struct Spec {
     command: Vec<String>,
     binds: Vec<String>,
     memory_bytes: Option<i64>,
+    network: Network,
+    direct: DirectPorts,
 }
 
 /// What the image itself says to run.
@@ -45,12 +50,15 @@ pub(super) struct ImageCommand {
 }
 
 impl Spec {
+    /// `direct` are the ports of this very container: in its own texts they stand for the published ones.
     pub(super) fn new(
         container: &Container,
         role: Role,
         device: &Name,
         variables: &Variables,
+        direct: DirectPorts,
     ) -> Result<Self, EngineError> {
+        let variables = &variables.with(&direct);
         let fill = |(name, value): (&String, &String)| Ok(format!("{name}={}", variables.fill(value)?));
         let env = container.env.iter().map(fill).collect::<Result<Vec<_>, EngineError>>()?;
         let command =
@@ -58,14 +66,15 @@ impl Spec {
         let binds = container.volumes.iter().map(|volume| bind(volume, device)).collect::<Result<_, _>>()?;
         let memory_bytes =
             container.memory_mib.map(|mib| i64::try_from(mib).unwrap_or(i64::MAX).saturating_mul(MIB));
-        Ok(Self { image: container.image_id, role, env, command, binds, memory_bytes })
+        let network = container.network;
+        Ok(Self { image: container.image_id, role, env, command, binds, memory_bytes, network, direct })
     }
 
     /// Names everything the container is made from, so that one made from something else is told apart.
     pub(super) fn digest(&self) -> Sha256Digest {
         let all = json!({
             "image": self.image, "role": self.role, "env": self.env, "command": self.command,
-            "binds": self.binds, "memory": self.memory_bytes,
+            "binds": self.binds, "memory": self.memory_bytes, "network": self.network, "direct": self.direct,
         });
         Sha256Digest::of(all.to_string().as_bytes())
     }
@@ -87,13 +96,11 @@ impl Spec {
             binds.push(bind);
             entrypoint.insert(0, program);
         }
-        let role = match self.role {
-            Role::Own => "own",
-            Role::StandIn => "stand-in",
-        };
+        let ports = serde_json::to_string(&self.direct).expect("names and numbers have a text");
         let labels = [
             (LABEL_DEVICE, device.to_string()),
-            (LABEL_ROLE, role.to_owned()),
+            (LABEL_ROLE, role_label(self.role).to_owned()),
+            (LABEL_PORTS, ports),
             (LABEL_SPEC, self.digest().to_string()),
         ];
         let log = [("max-file", LOG_FILES), ("max-size", LOG_FILE_SIZE)];
@@ -104,7 +111,13 @@ impl Spec {
             entrypoint: Some(entrypoint),
             labels: Some(labels.map(|(label, value)| (label.to_owned(), value)).into()),
             host_config: Some(HostConfig {
-                network_mode: Some("host".to_owned()),
+                network_mode: Some(
+                    match self.network {
+                        Network::Host => "host",
+                        Network::Bridge => "bridge",
+                    }
+                    .to_owned(),
+                ),
                 binds: Some(binds),
                 memory: self.memory_bytes,
                 // As much swap as memory is the engine's default; a limit that may be doubled is none.
@@ -118,6 +131,14 @@ impl Spec {
             }),
             ..ContainerCreateBody::default()
         })
+    }
+}
+
+/// A role as a label holds it.
+pub(super) const fn role_label(role: Role) -> &'static str {
+    match role {
+        Role::Own => "own",
+        Role::StandIn => "stand-in",
     }
 }
 
@@ -161,8 +182,6 @@ pub(super) fn filter(key: &str, value: String) -> HashMap<String, Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use takt_common::release::Network;
-
     use super::*;
 
     fn container() -> Container {
@@ -182,7 +201,7 @@ mod tests {
 
     fn spec(container: &Container) -> Result<Spec, EngineError> {
         let variables = Variables([("port".to_owned(), "8081".to_owned())].into());
-        Spec::new(container, Role::Own, &"camera-1".parse().unwrap(), &variables)
+        Spec::new(container, Role::Own, &"camera-1".parse().unwrap(), &variables, DirectPorts::new())
     }
 
     fn body(container: &Container, latch: Option<(String, String)>) -> ContainerCreateBody {
@@ -204,6 +223,20 @@ mod tests {
         assert_eq!(host.network_mode.as_deref(), Some("host"));
         assert_eq!(host.restart_policy.unwrap().name, Some(RestartPolicyNameEnum::NO));
         assert_eq!(body.labels.unwrap()[LABEL_DEVICE], "00112233445566778899aabbccddeeff");
+    }
+
+    #[test]
+    fn a_container_with_published_ports_is_told_its_direct_ones() {
+        let variables = Variables([("port".to_owned(), "8081".to_owned())].into());
+        let direct = DirectPorts::from([("port".parse().unwrap(), 61_001)]);
+        let with = Container { network: Network::Bridge, ..container() };
+        let spec = Spec::new(&with, Role::Own, &"camera-1".parse().unwrap(), &variables, direct).unwrap();
+        let image = ImageCommand { entrypoint: vec!["/serve".into()], command: Vec::new() };
+        let device = "00112233445566778899aabbccddeeff".parse().unwrap();
+        let body = spec.body(&device, image, None).unwrap();
+        assert_eq!(body.env.unwrap(), ["PORT=61001"]);
+        assert_eq!(body.labels.unwrap()[LABEL_PORTS], "{\"port\":61001}");
+        assert_eq!(body.host_config.unwrap().network_mode.as_deref(), Some("bridge"));
     }
 
     #[test]
