@@ -174,10 +174,9 @@ fn published_leads(
 ) -> Result<Leads, PortsError> {
     let lead = |port: &Port| {
         let number = variables.get(port.variable.as_str()).and_then(|value| value.parse().ok());
-        let number = number.filter(|number: &u16| *number > 0).ok_or_else(|| PortsError::NoPort {
-            name: name.clone(),
-            variable: port.variable.to_string(),
-        })?;
+        let number = number
+            .filter(|number: &u16| *number > 0)
+            .ok_or_else(|| PortsError::NoPort { name: name.clone(), variable: port.variable.to_string() })?;
         Ok((number, Lead::everyone(backend(name, facts, port)?)))
     };
     ports.iter().map(lead).collect()
@@ -202,8 +201,9 @@ fn backend(name: &ContainerName, facts: &PortFacts, port: &Port) -> Result<Backe
 }
 
 fn direct(name: &ContainerName, facts: &PortFacts, port: &Port) -> Result<u16, PortsError> {
-    facts.direct.get(&port.variable).copied().ok_or_else(|| PortsError::NoDirectPort {
-        name: name.clone(),
-        variable: port.variable.to_string(),
-    })
+    facts
+        .direct
+        .get(&port.variable)
+        .copied()
+        .ok_or_else(|| PortsError::NoDirectPort { name: name.clone(), variable: port.variable.to_string() })
 }
