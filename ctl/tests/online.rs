@@ -140,7 +140,7 @@ fn a_release_goes_from_an_image_to_what_devices_fetch() {
         site.bench.read("trust/2.targets.json")
     );
     let manifest: Value = serde_json::from_slice(&site.bench.read("r1.0.0/manifest.json")).unwrap();
-    let archive = manifest["container"]["archive"].as_str().unwrap();
+    let archive = manifest["steps"][0]["containers"][0]["archive"].as_str().unwrap();
     assert_eq!(fetch(format!("/api/v1/artifacts/{archive}")), site.bench.read("1.0.0.tar"));
 
     // A second time there is nothing left to do, and the next release counts on.

@@ -125,12 +125,10 @@ fn a_signed_release_is_what_a_device_finds_with_its_artifacts() {
     assert_eq!((&made["counter"], &made["image_id"]), (&1.into(), &id.clone().into()));
 
     let manifest = Manifest::from_bytes(&bench.read("r1/manifest.json")).unwrap();
-    let container = manifest.container.clone().unwrap();
+    let set = manifest.containers().unwrap();
+    let [container] = &set.containers[..] else { panic!("one container is expected") };
     assert_eq!(container.image_id.to_string(), id);
-    assert_eq!(
-        container.strategies.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["preserve", "replace"]
-    );
+    assert_eq!(set.strategies.iter().map(ToString::to_string).collect::<Vec<_>>(), ["preserve", "replace"]);
     assert_eq!((container.env["PORT"].as_str(), container.env["EMPTY"].as_str()), ("${port}", ""));
     assert_eq!((manifest.health.probation_millis, manifest.health.start_millis), (3_000, 5_000));
     assert_eq!(manifest.unpacked_bytes, 300);

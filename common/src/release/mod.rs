@@ -3,6 +3,7 @@
 mod container;
 mod health;
 mod hook;
+mod settle;
 mod step;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use crate::strict_json::{self, StrictJsonError};
 pub use container::{Container, ContainerSet, Network, Port, Strategy};
 pub use health::{BaselineLimits, Health, Probe};
 pub use hook::{Hook, HookPoint, NOT_NOW};
+pub use settle::{AGENT_HEAR, AGENT_PACKAGE};
 pub use step::{
     Conffiles, FileSet, FileSpec, Kind, LivePatch, OsImage, Package, PackageFormat, PackageSet, Step,
 };

@@ -55,7 +55,8 @@ pub struct ManifestCustom {
     pub hardware: Vec<Name>,
     /// Releases that must run first.
     pub requires: Vec<String>,
-    /// The kind of the release, as in its manifest; text, so that kinds to come do not hide the rest from old readers.
+    /// The kinds of its steps, in their order, as `file, container`; text, so that kinds to come do not hide the rest
+    /// from old readers.
     pub kind: String,
 }
 
@@ -192,8 +193,7 @@ impl Release {
     /// The release that these bytes of a manifest describe, with the floor that its publication sets.
     pub fn of_manifest(bytes: &[u8], floor: u64, requires: Vec<String>) -> Result<Self, ManifestError> {
         let manifest = Manifest::from_bytes(bytes)?;
-        let kind = serde_json::to_value(manifest.kind).ok();
-        let kind = kind.as_ref().and_then(Value::as_str).expect("a kind is written as text").to_owned();
+        let kind = manifest.kinds();
         let ReleaseId { name: component, version: release } = manifest.release;
         let (counter, hardware) = (manifest.counter, manifest.hardware);
         let about = ManifestCustom { component, release, counter, floor, hardware, requires, kind };

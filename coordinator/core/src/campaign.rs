@@ -29,22 +29,20 @@ pub struct ReleaseFacts {
     pub manifest: Sha256Digest,
     /// The hardware it fits; empty for any.
     pub hardware: Vec<Name>,
-    /// Seconds that a switch which began at the deadline may still take: stop, start, probation, and all of it
-    /// again for the way back.
+    /// Seconds that a switch which began at the deadline may still take, its way back and the report included; see
+    /// [`Manifest::settle`].
     pub settle_secs: u64,
 }
 
 impl ReleaseFacts {
     /// The facts of a verified manifest with this digest.
     pub fn of(manifest: &Manifest, digest: Sha256Digest) -> Self {
-        let stop = manifest.container.as_ref().map_or(0, |container| u64::from(container.stop_grace_secs));
-        let health = (manifest.health.start() + manifest.health.probation()).as_secs() + 1;
         Self {
             id: manifest.release.clone(),
             counter: manifest.counter,
             manifest: digest,
             hardware: manifest.hardware.clone(),
-            settle_secs: 2 * (stop + health) + REPORT_TRAVEL_SECS,
+            settle_secs: manifest.settle().as_secs() + 1 + REPORT_TRAVEL_SECS,
         }
     }
 }

@@ -7,7 +7,8 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use takt_common::release::{
-    Artifact, Container, Health, Kind, MANIFEST_FORMAT, Manifest, ReleaseId, Severity, Strategy,
+    Artifact, BaselineLimits, Container, ContainerSet, Health, MANIFEST_FORMAT, Manifest, Network, ReleaseId,
+    Severity, Step, Strategy,
 };
 use takt_common::{Name, Sha256Digest};
 
@@ -204,13 +205,15 @@ fn manifest(args: &NewArgs, counter: u64, image: &Image, archive: Artifact, unpa
     let env: BTreeMap<String, String> =
         args.env.iter().map(|EnvArg(name, value)| (name.clone(), value.clone())).collect();
     let container = Container {
+        name: None,
         archive: archive.sha256,
         image_id: image.id,
         env,
         command: args.command.clone(),
         volumes: args.volumes.clone(),
         memory_mib: args.memory_mib,
-        strategies: strategies(&args.strategy),
+        network: Network::Host,
+        ports: Vec::new(),
         stop_grace_secs: args.stop_grace_secs,
     };
     let health = Health {
@@ -220,6 +223,7 @@ fn manifest(args: &NewArgs, counter: u64, image: &Image, archive: Artifact, unpa
         start_millis: args.start_secs * MILLIS,
         probation_millis: args.probation_secs * MILLIS,
         failures_max: args.failures_max,
+        baseline: BaselineLimits::default(),
     };
     Manifest {
         format: MANIFEST_FORMAT,
@@ -231,10 +235,10 @@ fn manifest(args: &NewArgs, counter: u64, image: &Image, archive: Artifact, unpa
             SeverityArg::Major => Severity::Major,
             SeverityArg::Critical => Severity::Critical,
         },
-        kind: Kind::Container,
         hardware: args.hardware.clone(),
         artifacts: vec![archive],
-        container: Some(container),
+        steps: vec![Step::Container(ContainerSet::of_one(container, strategies(&args.strategy)))],
+        hooks: BTreeMap::new(),
         health,
         unpacked_bytes,
     }

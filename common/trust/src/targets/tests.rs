@@ -106,15 +106,20 @@ fn what_this_version_cannot_write_is_not_rewritten_by_it() {
 
 #[test]
 fn a_manifest_says_all_that_is_published_of_it() {
-    let text = br#"{"format":1,"release":{"name":"os","version":"7"},"counter":7,"severity":"minor","kind":"os-image",
+    let text = br#"{"format":1,"release":{"name":"os","version":"7"},"counter":7,"severity":"minor",
         "hardware":["cm4"],"artifacts":[{"sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-        "length":0}],"health":{"probes":[{"tcp":"127.0.0.1:80"}],"interval_millis":1,"timeout_millis":1,
+        "length":0}],"steps":[
+        {"kind":"file","files":[{"path":"/etc/motd","content":null}]},{"kind":"os-image","compatible":"cm4","version":"7",
+        "bundle":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}],"health":{"probes":[{"tcp":"127.0.0.1:80"}],"interval_millis":1,"timeout_millis":1,
         "start_millis":1,"probation_millis":1,"failures_max":1}}"#;
     let release = Release::of_manifest(text, 3, vec!["boot 2".into()]).unwrap();
     let ManifestCustom { component, release: version, counter, floor, hardware, requires, kind } =
         &release.about;
     assert_eq!((component.as_str(), version.as_str(), *counter, *floor), ("os", "7", 7, 3));
-    assert_eq!((hardware[0].as_str(), requires[0].as_str(), kind.as_str()), ("cm4", "boot 2", "os-image"));
+    assert_eq!(
+        (hardware[0].as_str(), requires[0].as_str(), kind.as_str()),
+        ("cm4", "boot 2", "file, os-image")
+    );
     assert_eq!(release.manifest, Artifact { sha256: Sha256Digest::of(text), length: text.len() as u64 });
     assert_eq!(release.artifacts, [file("")]);
     assert!(Release::of_manifest(b"{}", 0, vec![]).is_err());

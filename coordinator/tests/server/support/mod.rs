@@ -15,7 +15,8 @@ use rustls_pki_types::pem::PemObject as _;
 use serde::de::DeserializeOwned;
 use takt_common::api::{CoordinatorKeys, Problem, RepositoryUpload};
 use takt_common::release::{
-    Artifact, Container, Health, Kind, MANIFEST_FORMAT, Manifest, Probe, ReleaseId, Severity, Strategy,
+    Artifact, Container, ContainerSet, Health, MANIFEST_FORMAT, Manifest, Network, Probe, ReleaseId,
+    Severity, Step, Strategy,
 };
 use takt_common::{Sha256Digest, SigningKey, UnixTime};
 use takt_coordinator::settings::Settings;
@@ -287,23 +288,26 @@ impl Publisher {
 }
 
 pub fn manifest(version: &str, counter: u64, archive: Artifact) -> Manifest {
+    let container = Container {
+        name: None,
+        archive: archive.sha256,
+        image_id: Sha256Digest::of(b"config"),
+        env: BTreeMap::new(),
+        command: Vec::new(),
+        volumes: Vec::new(),
+        memory_mib: None,
+        network: Network::Host,
+        ports: Vec::new(),
+        stop_grace_secs: 1,
+    };
     Manifest {
         format: MANIFEST_FORMAT,
         release: ReleaseId { name: "counter".parse().unwrap(), version: version.parse().unwrap() },
         counter,
         severity: Severity::Minor,
-        kind: Kind::Container,
         hardware: Vec::new(),
-        container: Some(Container {
-            archive: archive.sha256,
-            image_id: Sha256Digest::of(b"config"),
-            env: BTreeMap::new(),
-            command: Vec::new(),
-            volumes: Vec::new(),
-            memory_mib: None,
-            strategies: vec![Strategy::Replace],
-            stop_grace_secs: 1,
-        }),
+        steps: vec![Step::Container(ContainerSet::of_one(container, vec![Strategy::Replace]))],
+        hooks: BTreeMap::new(),
         artifacts: vec![archive],
         health: Health { probes: vec![Probe::Tcp("127.0.0.1:1".into())], ..Health::default() },
         unpacked_bytes: 0,
