@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use takt_agent_core::{Action, ActionFailure, WorkloadName};
+use takt_agent_core::{Action, ActionFailure, Workload, WorkloadName};
 use takt_common::release::{Hook, HookPoint};
 use takt_common::{Sha256Digest, UnixTime};
 use takt_kinds::{ArtifactFiles, Kinds};
@@ -37,6 +37,16 @@ pub struct Performer {
     pub restarter: Restarter,
 }
 
+/// An action, with what the adapters need to know beside it.
+pub struct Wanted {
+    /// It.
+    pub action: Action,
+    /// The device's trusted time.
+    pub now: UnixTime,
+    /// What should be running at rest.
+    pub serving: Vec<Workload>,
+}
+
 impl ArtifactFiles for ArtifactStore {
     fn file(&self, sha256: &Sha256Digest) -> PathBuf {
         self.path(sha256)
@@ -46,17 +56,17 @@ impl ArtifactFiles for ArtifactStore {
 impl Performer {
     /// Takes one action; gives what a hook wrote, else nothing. It may be taken again, whatever became of it the last
     /// time; dying at any await here leaves what the next look at the world shows.
-    pub async fn perform(&self, action: &Action, now: UnixTime) -> Result<String, ActionFailure> {
-        if let Action::Hook { point, hook, workload, old } = action {
+    pub async fn perform(&self, deed: &Wanted) -> Result<String, ActionFailure> {
+        if let Action::Hook { point, hook, workload, old } = &deed.action {
             return self.hook(*point, hook, workload, old.as_ref()).await;
         }
-        self.act(action, now).await.map(|()| String::new())
+        self.act(deed).await.map(|()| String::new())
     }
 
-    async fn act(&self, action: &Action, now: UnixTime) -> Result<(), ActionFailure> {
-        let engine = &self.engine;
+    async fn act(&self, deed: &Wanted) -> Result<(), ActionFailure> {
+        let (engine, action) = (&self.engine, &deed.action);
         match action {
-            Action::Fetch { sha256, length } => return self.fetch(sha256, *length, now).await,
+            Action::Fetch { sha256, length } => return self.fetch(sha256, *length, deed.now).await,
             Action::LoadImage { archive, image } => {
                 engine.load_image(&self.artifacts.path(archive), archive, image).await
             }
@@ -80,6 +90,9 @@ impl Performer {
             }
             Action::Prune { keep_images, keep_files } => {
                 self.hooks.forget();
+                if let Err(error) = self.ports.tidy(engine, &deed.serving).await {
+                    tracing::debug!(error = %sentence(&error), "published ports were not tidied");
+                }
                 self.artifacts.prune(keep_files).map_err(|error| failure(&error))?;
                 engine.prune_images(keep_images).await
             }

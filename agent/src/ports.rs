@@ -1,6 +1,6 @@
 //! Published ports: where they lead, and moving them from one release to the next (`takt_traffic`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use takt_agent_core::facts::Routed;
 use takt_agent_core::failure::Natured;
@@ -119,6 +119,25 @@ impl Ports {
             Ok::<_, PortsError>(self.traffic.route(&leads).await?)
         };
         routed.await.map_err(|error| failure(&error))
+    }
+
+    /// Lets every port lead nowhere that none of `serving` has: of containers that are gone. What cannot be told now is
+    /// told the next time.
+    pub async fn tidy(&self, engine: &Engine, serving: &[Workload]) -> Result<(), PortsError> {
+        let looked = self.traffic.look().await?;
+        if looked.leads.is_empty() {
+            return Ok(());
+        }
+        let mut wanted = Leads::new();
+        for workload in serving {
+            wanted.extend(self.leads(engine, workload).await?);
+        }
+        let stale: BTreeSet<u16> =
+            looked.leads.keys().copied().filter(|port| !wanted.contains_key(port)).collect();
+        if !stale.is_empty() {
+            self.traffic.forget(&stale).await?;
+        }
+        Ok(())
     }
 
     /// A container has started: on a bridge its direct ports must lead to it before it is asked how it is.

@@ -30,7 +30,7 @@ use crate::host::Host;
 use crate::identity::{IdentityError, IdentityFolder, Membership};
 use crate::journal::{Journal, JournalError};
 use crate::link::{Link, LinkEvent, LinkSettings};
-use crate::perform::Performer;
+use crate::perform::{Performer, Wanted};
 use crate::ports::Ports;
 use crate::restart::Restarter;
 use crate::settings::Settings;
@@ -214,12 +214,14 @@ impl Agent {
     ) -> Result<(), AgentError> {
         tracing::debug!(%action, "action taken");
         let performer = Arc::clone(&self.performer);
-        let wanted = action.clone();
+        let record = self.journal.record();
+        let standing_in = record.stand_in.iter().map(|stand_in| &stand_in.workload);
+        let serving = record.installed.values().chain(standing_in).cloned().collect();
+        let wanted = Wanted { action: action.clone(), now: self.now(), serving };
         let deed = Deed::act(&self.journal.record().phase, &action);
         deed.reach(Side::Before);
         let resumable = matches!(action, Action::Fetch { .. } | Action::Restart { .. });
-        let now = self.now();
-        let mut work = Box::pin(async move { performer.perform(&wanted, now).await });
+        let mut work = Box::pin(async move { performer.perform(&wanted).await });
         loop {
             let interrupted = tokio::select! {
                 result = &mut work => {
