@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use takt_common::DeviceId;
@@ -236,5 +236,11 @@ impl Drop for Device {
         self.kill();
         // Where the engine does not answer, they end with it.
         let _removed = self.remove_containers();
+        // There is one only if a release has published ports.
+        if let Some(id) = self.id {
+            let table = format!("takt-{}", &id.to_string()[..12]);
+            let _gone =
+                Command::new("nft").args(["delete", "table", "inet", &table]).stderr(Stdio::null()).status();
+        }
     }
 }

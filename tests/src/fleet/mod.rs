@@ -30,7 +30,7 @@ pub use http::{Answer, HttpClient};
 pub use interrupt::{heed_signals, interrupted};
 pub use ports::Port;
 pub use process::Process;
-pub use release::{COMPONENT, ReleaseSpec};
+pub use release::{COMPONENT, More, ReleaseSpec};
 pub use trust::Ceremony;
 pub use watcher::{Gap, HttpWatcher, Spell};
 pub use whole::{CampaignSpec, DOMAIN, Fleet};

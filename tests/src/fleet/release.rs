@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use takt_common::Sha256Digest;
+use takt_common::release::{Artifact, Manifest};
 use takt_workload::Nature;
 
 use super::command::Takt;
@@ -29,6 +31,35 @@ pub struct ReleaseSpec {
     pub interval_millis: u32,
     /// Bytes that make its image larger.
     pub ballast_bytes: usize,
+    /// What it has beside its container.
+    pub more: Option<More>,
+}
+
+/// What a release has beside one container: a change of the manifest before it is signed, and further artifacts.
+#[derive(Debug, Clone)]
+pub struct More {
+    /// Their contents.
+    pub artifacts: Vec<Vec<u8>>,
+    /// Changes the manifest, in which they stand already.
+    pub edit: fn(&mut Manifest),
+}
+
+impl More {
+    /// Puts the artifacts into the release folder and changes its manifest.
+    fn apply(&self, folder: &Path) -> Result<(), FleetError> {
+        let path = folder.join("manifest.json");
+        let bytes = std::fs::read(&path).map_err(FleetError::file("read", &path))?;
+        let mut manifest: Manifest = serde_json::from_slice(&bytes)
+            .map_err(|error| FleetError::file("understand", &path)(std::io::Error::other(error)))?;
+        for content in &self.artifacts {
+            let sha256 = Sha256Digest::of(content);
+            let file = folder.join("artifacts").join(sha256.to_string());
+            std::fs::write(&file, content).map_err(FleetError::file("write", &file))?;
+            manifest.artifacts.push(Artifact { sha256, length: content.len() as u64 });
+        }
+        (self.edit)(&mut manifest);
+        std::fs::write(&path, manifest.to_bytes()).map_err(FleetError::file("write", &path))
+    }
 }
 
 impl ReleaseSpec {
@@ -42,6 +73,7 @@ impl ReleaseSpec {
             probation_secs: 3,
             interval_millis: 200,
             ballast_bytes: 0,
+            more: None,
         }
     }
 
@@ -87,6 +119,9 @@ impl ReleaseSpec {
             ["--out", &out],
         ];
         takt.text(&[&["release", "new"], options.as_flattened()].concat())?;
+        if let Some(more) = &self.more {
+            more.apply(Path::new(&out))?;
+        }
         let publisher = trust.publisher_key();
         let snapshot = trust.snapshot_key();
         let signing = [
