@@ -1,0 +1,193 @@
+//! Two small questions to the kernel over netlink: how often the rules of this network have changed, and which TCP
+//! sockets there are.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike as _};
+
+/// The kernel answers at once; this only ends what would never end.
+const ANSWER_SECS_MAX: i64 = 5;
+/// The kernel fills up to 32 KiB at a time.
+const BUFFER_BYTES: usize = 64 * 1024;
+/// Of one question. A million sockets need some 5,000.
+const DATAGRAMS_MAX: usize = 50_000;
+
+/// Header of every message: length, type, flags, sequence number, sender (netlink(7)).
+const HEADER_BYTES: usize = 16;
+const REQUEST: u16 = 0x1;
+const DUMP: u16 = 0x300;
+const ERROR: u16 = 2;
+const DONE: u16 = 3;
+
+/// A subsystem's message: nf_tables, `NFT_MSG_GETGEN`, and its answer `NFT_MSG_NEWGEN` (linux/netfilter/nf_tables.h).
+const GET_GENERATION: u16 = (10 << 8) | 16;
+const NEW_GENERATION: u16 = (10 << 8) | 15;
+/// Its attribute `NFTA_GEN_ID`.
+const GENERATION_ID: u16 = 1;
+/// `struct nfgenmsg`.
+const FAMILY_BYTES: usize = 4;
+
+/// `SOCK_DIAG_BY_FAMILY` (linux/sock_diag.h).
+const SOCKETS_BY_FAMILY: u16 = 20;
+/// `struct inet_diag_req_v2` and where `struct inet_diag_msg` has the socket's own port (linux/inet_diag.h).
+const SOCKETS_REQUEST_BYTES: usize = 56;
+const OWN_PORT_AT: usize = 4;
+const TCP: u8 = 6;
+const FAMILIES: [u8; 2] = [2, 10];
+
+/// A message: its type and what follows on the header.
+type Message<'a> = (u16, &'a [u8]);
+
+/// A number that changes whenever any nftables rule of this network does.
+pub(crate) fn generation() -> io::Result<u32> {
+    let socket = open(SockProtocol::NetlinkNetFilter)?;
+    let mut found = None;
+    ask(&socket, GET_GENERATION, REQUEST, &[0; FAMILY_BYTES], &mut |(kind, body)| {
+        if kind == NEW_GENERATION {
+            found = attribute(body.get(FAMILY_BYTES..).unwrap_or_default(), GENERATION_ID)
+                .and_then(|value| Some(u32::from_be_bytes(value.try_into().ok()?)));
+        }
+        kind == NEW_GENERATION
+    })?;
+    found.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// A socket that asks about the TCP sockets of the network in which it is made, wherever it is used.
+pub(crate) fn tcp_sockets() -> io::Result<OwnedFd> {
+    open(SockProtocol::NetlinkSockDiag)
+}
+
+/// How many TCP sockets have this own port and are in one of these states (a bit for each).
+pub(crate) fn count_tcp(socket: &OwnedFd, port: u16, states: u32) -> io::Result<u32> {
+    let mut count: u32 = 0;
+    for family in FAMILIES {
+        let mut request = [0; SOCKETS_REQUEST_BYTES];
+        (request[0], request[1]) = (family, TCP);
+        request[4..8].copy_from_slice(&states.to_ne_bytes());
+        ask(socket, SOCKETS_BY_FAMILY, REQUEST | DUMP, &request, &mut |(kind, body)| {
+            let own = body.get(OWN_PORT_AT..OWN_PORT_AT + 2);
+            if kind == SOCKETS_BY_FAMILY && own == Some(&port.to_be_bytes()) {
+                count = count.saturating_add(1);
+            }
+            false
+        })?;
+    }
+    Ok(count)
+}
+
+fn open(protocol: SockProtocol) -> io::Result<OwnedFd> {
+    let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(ANSWER_SECS_MAX))?;
+    Ok(socket)
+}
+
+/// Sends one request and gives each message of the answer to `take`, which says whether it was the last one.
+fn ask(
+    socket: &OwnedFd,
+    kind: u16,
+    flags: u16,
+    body: &[u8],
+    take: &mut dyn FnMut(Message<'_>) -> bool,
+) -> io::Result<()> {
+    let length = u32::try_from(HEADER_BYTES + body.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let mut request = Vec::with_capacity(HEADER_BYTES + body.len());
+    request.extend(length.to_ne_bytes());
+    request.extend(kind.to_ne_bytes());
+    request.extend(flags.to_ne_bytes());
+    request.extend([0; 8]);
+    request.extend(body);
+    send(socket.as_raw_fd(), &request, MsgFlags::empty())?;
+    let mut buffer = vec![0; BUFFER_BYTES];
+    for _ in 0..DATAGRAMS_MAX {
+        let received = match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+            Err(Errno::EINTR) => continue,
+            received => received?,
+        };
+        for (kind, body) in messages(&buffer[..received]) {
+            let code = || {
+                i32::from_ne_bytes(body.get(..4).and_then(|code| code.try_into().ok()).unwrap_or_default())
+            };
+            match kind {
+                DONE => return Ok(()),
+                ERROR => return Err(io::Error::from_raw_os_error(code().saturating_neg())),
+                _ if take((kind, body)) => return Ok(()),
+                _ => {}
+            }
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, "the answer has no end"))
+}
+
+/// The messages in a datagram; what is cut off is left out.
+fn messages(datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
+    let mut rest = datagram;
+    std::iter::from_fn(move || {
+        let length = u32::from_ne_bytes(rest.get(..4)?.try_into().ok()?) as usize;
+        let kind = u16::from_ne_bytes(rest.get(4..6)?.try_into().ok()?);
+        let body = rest.get(HEADER_BYTES..length)?;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, body))
+    })
+}
+
+/// The value of an attribute: length and type, then the value, each on a multiple of four.
+fn attribute(attributes: &[u8], wanted: u16) -> Option<&[u8]> {
+    let mut rest = attributes;
+    loop {
+        let length = usize::from(u16::from_ne_bytes(rest.get(..2)?.try_into().ok()?));
+        let kind = u16::from_ne_bytes(rest.get(2..4)?.try_into().ok()?);
+        let value = rest.get(4..length)?;
+        if kind == wanted {
+            return Some(value);
+        }
+        rest = rest.get(length.next_multiple_of(4)..)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: u16, body: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend(u32::try_from(HEADER_BYTES + body.len()).unwrap().to_ne_bytes());
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend([0; 10]);
+        bytes.extend(body);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    #[test]
+    fn messages_are_taken_apart_and_a_cut_one_is_left_out() {
+        let mut datagram = message(20, b"abcde");
+        datagram.extend(message(3, b""));
+        let whole = datagram.len();
+        datagram.extend(message(20, b"zzzz"));
+        let found =
+            |bytes: &[u8]| messages(bytes).map(|(kind, body)| (kind, body.to_vec())).collect::<Vec<_>>();
+        assert_eq!(found(&datagram[..whole]), [(20, b"abcde".to_vec()), (3, Vec::new())]);
+        assert_eq!(found(&datagram[..datagram.len() - 1]).len(), 2);
+        // A length of less than the header must not turn in a circle.
+        assert_eq!(found(&[0; 64]).len(), 0);
+    }
+
+    #[test]
+    fn attributes_are_found_behind_others() {
+        let mut attributes = vec![];
+        attributes.extend(7_u16.to_ne_bytes());
+        attributes.extend(9_u16.to_ne_bytes());
+        attributes.extend(b"abc\0");
+        attributes.extend(8_u16.to_ne_bytes());
+        attributes.extend(1_u16.to_ne_bytes());
+        attributes.extend(5_u32.to_be_bytes());
+        assert_eq!(attribute(&attributes, 1), Some(5_u32.to_be_bytes().as_slice()));
+        assert_eq!(attribute(&attributes, 2), None);
+        assert_eq!(attribute(&[0; 16], 2), None, "a length of nothing must not turn in a circle");
+    }
+}
