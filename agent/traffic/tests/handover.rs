@@ -5,13 +5,13 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use common::{DEVICE, Space, run, to_host, until, wait};
-use takt_load::{Backend, Clients, Report, Spec, now};
+use common::{DEVICE, Rota, Space, answer, clients, echoes, run, stay, to_host, told, until, wait};
+use takt_load::{Backend, now};
 use takt_traffic::{Sockets, Traffic, allocate, connections};
 
 /// What clients use.
@@ -36,73 +36,6 @@ fn route(port: u16, backend: &Backend) {
     wait(traffic().route(&to_host(port, backend.address().port()))).unwrap();
 }
 
-/// One connection: its whole answer.
-fn answer(address: impl Into<SocketAddr>) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address.into(), Duration::from_millis(900))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    stream.write_all(b"GET / HTTP/1.1\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer.rsplit('\n').next().unwrap_or_default().to_owned())
-}
-
-/// A connection that stays open.
-fn stay(address: impl Into<SocketAddr>) -> TcpStream {
-    let mut stream = TcpStream::connect(address.into()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    assert!(echoes(&mut stream, b"!"));
-    stream
-}
-
-/// Whether it still goes both ways.
-fn echoes(stream: &mut TcpStream, bytes: &[u8]) -> bool {
-    let mut back = vec![0; bytes.len()];
-    stream.write_all(bytes).is_ok() && stream.read_exact(&mut back).is_ok() && back == bytes
-}
-
-/// Which backend may answer a connection, by when it was begun: each move with its end, once it has one.
-#[derive(Debug, Default)]
-struct Rota(Mutex<Vec<(&'static str, Option<Instant>)>>);
-
-impl Rota {
-    /// Moves the port to a backend.
-    fn route(&self, port: u16, backend: &Backend, name: &'static str) {
-        self.0.lock().unwrap().push((name, None));
-        route(port, backend);
-        self.0.lock().unwrap().last_mut().unwrap().1 = Some(now());
-    }
-
-    /// The one to which the last move before it led, or one of those to which moves have led since.
-    fn judge(&self, begun: Instant, answer: &[u8]) -> Result<(), String> {
-        let name = String::from_utf8_lossy(answer).rsplit('\n').next().unwrap_or_default().to_owned();
-        let rota = self.0.lock().unwrap();
-        let settled = rota.iter().rposition(|(_, end)| end.is_some_and(|end| end <= begun)).unwrap_or(0);
-        let allowed: Vec<_> = rota[settled..].iter().map(|(name, _)| *name).collect();
-        if allowed.contains(&name.as_str()) {
-            return Ok(());
-        }
-        Err(format!("'{name}' has answered instead of {allowed:?}"))
-    }
-}
-
-/// Clients without a pause, judged by the rota.
-fn clients(target: SocketAddr, rota: &Arc<Rota>) -> Clients {
-    let rota = Arc::clone(rota);
-    let judge = Arc::new(move |begun: Instant, answer: &[u8]| rota.judge(begun, answer));
-    Clients::start(&Spec { clients: 4, judge, ..Spec::http(target, "/") }).unwrap()
-}
-
-fn told(what: &str, report: &Report) {
-    println!(
-        "{what}: {} connections, {:.0} a second, {} failed, the slowest took {:.1} ms",
-        report.answered,
-        report.per_sec(),
-        report.failed,
-        report.slowest.as_secs_f64() * 1_000.0
-    );
-    assert_eq!((report.failed, &report.failures), (0, &Vec::new()), "{what}");
-}
-
 #[test]
 fn no_connection_fails_in_a_hundred_swaps_under_load_from_here_and_from_outside() {
     let (here, there) = (Space::new(), Space::new());
@@ -112,7 +45,7 @@ fn no_connection_fails_in_a_hundred_swaps_under_load_from_here_and_from_outside(
         let rota = Arc::clone(&rota);
         move || {
             let [old, new] = backends();
-            rota.route(PUBLISHED, &old, "old");
+            rota.route(&to_host(PUBLISHED, old.address().port()), "old");
             let inside = clients(([127, 0, 0, 1], PUBLISHED).into(), &rota);
             ([old, new], inside)
         }
@@ -135,7 +68,7 @@ fn no_connection_fails_in_a_hundred_swaps_under_load_from_here_and_from_outside(
             });
             let (to, name) = if swap % 2 == 0 { (&new, "new") } else { (&old, "old") };
             let begun = now();
-            rota.route(PUBLISHED, to, name);
+            rota.route(&to_host(PUBLISHED, to.address().port()), name);
             took.push(begun.elapsed());
         }
         (inside.stop(), outside.stop(), took)

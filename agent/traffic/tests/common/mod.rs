@@ -1,12 +1,14 @@
 //! What the tests share: network namespaces of their own, and waiting.
-#![allow(dead_code)] // Each test binary uses a part of it.
+#![allow(dead_code, unused_imports)] // Each test binary uses a part of it.
 
+mod clients;
 mod space;
 
 use std::future::Future;
 use std::process::Command;
 use std::time::Duration;
 
+pub(crate) use clients::{Rota, answer, clients, echoes, stay, told};
 pub(crate) use space::Space;
 use takt_load::now;
 use takt_traffic::{Backend, Lead, Leads};

@@ -45,6 +45,30 @@ impl Space {
         result.recv().unwrap().unwrap_or_else(|panic| resume_unwind(panic))
     }
 
+    /// Gives it a bridge like Docker's: `docker0` at 172.17.0.1, and the kernel forwards.
+    pub(crate) fn bridge(&self) {
+        self.run(|| {
+            run("ip link add docker0 type bridge");
+            run("ip addr add 172.17.0.1/16 dev docker0");
+            run("ip link set docker0 up");
+            std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("a namespace has its own setting");
+        });
+    }
+
+    /// Puts another one on the bridge, as a container is: at `172.17.0.<last>`, its way out by 172.17.0.1.
+    pub(crate) fn contain(&self, other: &Self, last: u8) {
+        let there = other.tid;
+        self.run(move || {
+            run(&format!("ip link add veth{last} type veth peer name eth0 netns {there}"));
+            run(&format!("ip link set veth{last} master docker0 up"));
+        });
+        other.run(move || {
+            run(&format!("ip addr add 172.17.0.{last}/16 dev eth0"));
+            run("ip link set eth0 up");
+            run("ip route add default via 172.17.0.1");
+        });
+    }
+
     /// Joins it with another one by a cable: `10.9.0.1` and `fd09::1` here, `10.9.0.2` and `fd09::2` there.
     pub(crate) fn cable(&self, other: &Self) {
         let there = other.tid;
