@@ -44,8 +44,8 @@ pub enum TrafficError {
         /// What it said, shortened.
         said: String,
     },
-    /// The program's list of a table cannot be read.
-    #[error("understand what nft says of the table: {0}")]
+    /// What the program says of tables cannot be understood.
+    #[error("understand what nft says of tables: {0}")]
     Strange(String),
     /// A container's address lies on no network of this device.
     #[error("find the network of {address}: no interface of this device is on it")]

@@ -87,6 +87,9 @@ pub(crate) fn base_rules(rules: &Ruleset) -> Vec<BaseRule> {
             format!("hairpin {name} {port}"),
         ));
     }
+    // Changes nothing. The kernel tracks connections for as long as some rule asks about them: without this one it would
+    // forget the translations of all that are established when the last port is forgotten.
+    all.push(base(POSTROUTING, "ct status dnat accept".to_owned(), "memory".to_owned()));
     all
 }
 

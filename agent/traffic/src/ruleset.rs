@@ -10,7 +10,7 @@
 //!
 //! * Only the first packet of a TCP connection to an address of this device is looked at: connections that were made
 //!   before the table was, or before a change, go on as they are.
-//! * `guard` and `postrouting` have rules only where a backend is on a bridge: clients at 127.0.0.1 leave through the
+//! * `guard` and `postrouting` do something only where a backend is on a bridge: clients at 127.0.0.1 leave through the
 //!   bridge with its address (`route_localnet` must be on there, and `guard` drops what would come in by that door), and
 //!   so do containers of the same bridge, whose answers would go past this device otherwise.
 

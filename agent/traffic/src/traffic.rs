@@ -135,9 +135,10 @@ impl Traffic {
         for to in [Backend::Host { port: 1 }, container] {
             let leads = Leads::from([(0, Lead::everyone(to))]);
             let rules = self.change("try out a table", self.list().await?, leads, bridges.clone()).await?;
-            let found = self.list().await?;
-            if found != Found::There(Held { rules, wrong: None }) {
-                return Err(TrafficError::Strange(format!("one was made, and then there was {found:?}")));
+            match self.list().await? {
+                Found::There(Held { rules: found, wrong: None }) if found == rules => {}
+                Found::There(Held { wrong: Some(wrong), .. }) => return Err(TrafficError::Strange(wrong)),
+                _ => return Err(TrafficError::Strange("one was made, and another one was found".to_owned())),
             }
         }
         Ok(())
@@ -195,7 +196,7 @@ impl Traffic {
     async fn list(&self) -> Result<Found, TrafficError> {
         let name = self.table.to_string();
         match self.nft.ask("list the table", &["list", "table", "inet", &name]).await {
-            Ok(text) => parse::table(&text, &self.table).map(Found::There).map_err(TrafficError::Strange),
+            Ok(text) => Ok(Found::There(parse::table(&text, &self.table))),
             Err(refused @ TrafficError::Refused { .. }) => {
                 // It may not be there, which nft tells by words only.
                 let text = self.nft.ask("list the tables", &["list", "tables", "inet"]).await?;
