@@ -8,13 +8,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use takt_common::Sha256Digest;
-use takt_common::api::{CampaignState, CampaignView, DeviceView};
+use takt_common::api::{CampaignState, CampaignView, DeviceView, TokenResponse};
 use takt_common::release::{
     Container, ContainerSet, Hook, HookPoint, Manifest, NOT_NOW, Port, Step, Strategy,
 };
 use takt_common::report::{Memory, Outcome};
 use takt_load::{Clients, Spec};
-use takt_tests::fleet::{CampaignSpec, Device, Fleet, HttpClient, More, ReleaseSpec, wait_until};
+use takt_tests::fleet::{CampaignSpec, DOMAIN, Device, Fleet, HttpClient, More, ReleaseSpec, wait_until};
 use takt_workload::Nature;
 
 /// Many times what a campaign over one device takes on an idle machine.
@@ -73,6 +73,16 @@ fn handed_over(version: &str, nature: Nature) -> ReleaseSpec {
     ReleaseSpec { more: Some(more), ..release(version, nature) }
 }
 
+/// Only so many containers are left once all is cleared up, and they run.
+fn assert_left(device: &Device, count: usize) {
+    wait_until("all is cleared up", CAMPAIGN_LIMIT, || {
+        let left = device.containers()?;
+        let well = left.len() == count && left.iter().all(|one| one.ends_with(" running"));
+        Ok(if well { Ok(()) } else { Err(format!("{left:?}")) })
+    })
+    .unwrap();
+}
+
 fn clients(device: &Device) -> Clients {
     let target = SocketAddr::from((Ipv4Addr::LOCALHOST, device.port()));
     // A steady stream that this machine bears beside a fleet; the benchmark asks for all it can.
@@ -123,8 +133,7 @@ fn a_handover_waits_for_clients_that_are_served_but_not_for_ever() {
     .unwrap();
     let end = fleet.wait_campaign("to-2", CAMPAIGN_LIMIT).unwrap();
     assert_eq!(end.state, CampaignState::Finished, "{}", end.reason);
-    let running = device.containers().unwrap();
-    assert!(running.len() == 1 && running[0].ends_with(" running"), "{running:?}");
+    assert_left(&device, 1);
 }
 
 /// A second container, whose port is the one for stand-ins, so that it is free.
@@ -148,7 +157,12 @@ fn containers_of_one_workload_swap_as_one_and_come_back_as_one() {
     let second = takt_tests::fleet::Port::lease().unwrap();
     let vars = [("second".to_owned(), second.number().to_string())].into();
     let spec = takt_tests::fleet::DeviceSpec { name: "device".into(), vars, stand_in_vars: [].into() };
-    let device = fleet.device(spec).unwrap();
+    let mut device = fleet.device(spec).unwrap();
+    let token: TokenResponse =
+        fleet.takt.json(&["enrol", "token", "--domain", DOMAIN, "--uses", "1"]).unwrap();
+    device.enrol(&token.token).unwrap();
+    device.run().unwrap();
+    fleet.wait_online(&mut device).unwrap();
     let of = |version, nature| ReleaseSpec {
         strategies: "preserve,replace".to_owned(),
         more: Some(More { artifacts: Vec::new(), edit: two_containers }),
@@ -173,7 +187,7 @@ fn containers_of_one_workload_swap_as_one_and_come_back_as_one() {
             [device.port(), second.number()].map(|port| HttpClient::new(port).counter().unwrap().counter);
         assert_eq!(now, before);
     }
-    assert_eq!(device.containers().unwrap().len(), 2);
+    assert_left(&device, 2);
 }
 
 const EXPORT: &[u8] = b"#!/bin/sh\necho state of $TAKT_OLD_RELEASE > $TAKT_STATE_DIR/state; echo exported";

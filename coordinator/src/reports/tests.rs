@@ -1,4 +1,6 @@
 use ring::rand::SystemRandom;
+use std::collections::BTreeMap;
+
 use takt_common::order::{Action, Mode, Policy, Position};
 use takt_common::report::{OrderRef, Outcome, PhaseName};
 use takt_coordinator_core::{DeviceState, OrderRequest};
@@ -94,6 +96,7 @@ impl Site {
             warnings: Vec::new(),
             waiting_on: None,
             refused: None,
+            hooks: BTreeMap::new(),
             timing: None,
             made: NOW,
             time_floor: NOW,

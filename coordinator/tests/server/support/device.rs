@@ -1,5 +1,6 @@
 //! A device made of its key, its certificate and a real MQTT client.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -113,6 +114,7 @@ impl FakeDevice {
             warnings: Vec::new(),
             waiting_on: None,
             refused: None,
+            hooks: BTreeMap::new(),
             timing: None,
             made: now,
             time_floor: now,
