@@ -20,9 +20,11 @@ const PACKAGES_MAX: Duration = Duration::from_mins(15);
 const SLOT_WRITE_MAX: Duration = Duration::from_mins(30);
 
 impl Manifest {
-    /// True when it brings another agent, which commits only after a full round trip with the coordinator.
+    /// True when it brings another agent, in its package or in an operating system image: it commits only after a full
+    /// round trip with the coordinator, because a device that cannot be reached any more could not be mended from afar.
     pub fn brings_agent(&self) -> bool {
         self.steps.iter().any(|step| match step {
+            Step::OsImage(_) => true,
             Step::Package(set) => set.packages.iter().any(|package| package.name == AGENT_PACKAGE),
             _ => false,
         })

@@ -1,7 +1,6 @@
 //! The new release has passed its probation; what could still fall back by itself is made to stay, and only then the
 //! report says *verified*.
 
-use takt_common::release::Step;
 use takt_common::report::Outcome;
 
 use super::{Decision, end, millis, paused, probation, steps, switching, turn_back};
@@ -9,17 +8,6 @@ use crate::facts::{BootTime, Facts};
 use crate::phase::{Job, Phase, Swap, Tries};
 use crate::policy::Policy;
 use crate::waiting::WaitingOn;
-
-/// The package that holds the agent itself.
-const OWN_PACKAGE: &str = "takt-agent";
-
-/// True when the release brings another agent, which commits only after a full round trip with the coordinator.
-fn brings_an_agent(swap: &Swap) -> bool {
-    swap.new.manifest.steps.iter().any(|step| match step {
-        Step::Package(set) => set.packages.iter().any(|package| package.name == OWN_PACKAGE),
-        _ => false,
-    })
-}
 
 pub(super) fn confirming(
     job: &Job,
@@ -30,21 +18,10 @@ pub(super) fn confirming(
     policy: &Policy,
 ) -> Decision {
     let Some(elapsed) = facts.boot.since(since) else {
-        let noted = switching::note_reboot(swap, facts).unwrap_or_else(|| swap.clone());
-        if noted.reboots.len() > switching::REBOOTS_MAX {
-            return switching::after_reboot(job, noted, Tries::default(), facts);
-        }
-        return Decision::Remember(Phase::Confirming {
-            job: Box::new(job.clone()),
-            swap: Box::new(noted),
-            since: facts.boot.clone(),
-            tries: Tries::default(),
-        });
+        // Another boot: what lives in memory only is gone, so the switch is gone through again, and the probation too.
+        let swap = switching::note_reboot(swap, facts).unwrap_or_else(|| swap.clone());
+        return switching::after_reboot(job, swap, Tries::default(), facts);
     };
-    // After a reboot containers are started like those at rest would be: by going through the switch again.
-    if switching::rebooted(swap, facts) && !super::containers::all_run(&swap.new, facts) {
-        return switching::after_reboot(job, swap.clone(), Tries::default(), facts);
-    }
     if let Some(ended) = probation::no_longer_runs(job, swap, facts) {
         return paused(ended, tries, facts);
     }
@@ -53,7 +30,7 @@ pub(super) fn confirming(
         let said = wellness.last_failure.as_deref().unwrap_or("no answer");
         return turn_back(job, swap, format!("the new release fell ill after its probation: {said}"), facts);
     }
-    if brings_an_agent(swap) && !facts.heard {
+    if swap.new.manifest.brings_agent() && !facts.heard {
         if elapsed >= policy.hear_max {
             let cause = format!(
                 "the new agent has not heard from the coordinator within {} s",

@@ -13,6 +13,7 @@ use crate::action::Action;
 use crate::facts::{BootTime, ContainerState, Facts};
 use crate::phase::{Job, Phase, Swap, Tries, Way, Workload};
 use crate::policy::Policy;
+use crate::step::StepState;
 use crate::waiting::WaitingOn;
 
 /// The fields of [`Phase::RollingBack`].
@@ -71,15 +72,20 @@ impl RollBack<'_> {
                 facts.boot.since(self.since).map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
             swap.timing.rollback_millis = took;
         }
-        if let Some(stuck) = self.stuck() {
+        if let Some(stuck) = self.stuck(facts) {
             return end(self.job, Some(&swap), Outcome::Stranded { cause: stuck });
         }
         end(self.job, Some(&swap), Outcome::RolledBack { cause: self.cause.to_owned(), memory })
     }
 
-    /// What could not be taken back, after the cause.
-    fn stuck(&self) -> Option<String> {
-        let stuck: Vec<&str> = self.swap.stuck.values().map(String::as_str).collect();
+    /// What could not be taken back and is still in force, after the cause: a reboot may have taken it back meanwhile.
+    fn stuck(&self, facts: &Facts) -> Option<String> {
+        let back = |index: usize| {
+            let state = facts.step(&self.swap.new.key(index));
+            matches!(state, StepState::Untouched | StepState::Prepared | StepState::FellBack(_))
+        };
+        let stuck = self.swap.stuck.iter().filter(|(index, _)| !back(**index));
+        let stuck: Vec<&str> = stuck.map(|(_, why)| why.as_str()).collect();
         (!stuck.is_empty()).then(|| format!("{}; then {}", self.cause, stuck.join("; ")))
     }
 }
@@ -101,7 +107,7 @@ pub(super) fn rolling_back(this: &RollBack, facts: &Facts, policy: &Policy) -> D
 fn without_containers(this: &RollBack, facts: &Facts) -> Decision {
     let Some(old) = &this.job.old else {
         // Nothing of ours was there: either there was nothing at all, or what was there is back as it was.
-        if let Some(cause) = this.stuck() {
+        if let Some(cause) = this.stuck(facts) {
             return end(this.job, Some(this.swap), Outcome::Stranded { cause });
         }
         let cause = this.cause.to_owned();
