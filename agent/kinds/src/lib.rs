@@ -63,7 +63,7 @@ impl Kinds {
     pub fn new(settings: KindSettings) -> Self {
         Self {
             files: Files::new(settings.file, &settings.way_back),
-            packages: Packages::new(settings.package),
+            packages: Packages::new(settings.package, &settings.way_back),
             os_images: OsImages::new(settings.os_image),
             live_patches: LivePatches::new(settings.live_patch),
             way_back: WayBack::new(settings.way_back),

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
@@ -76,11 +76,6 @@ impl Place {
     /// Its path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Its folder.
-    pub(crate) fn folder(&self) -> BorrowedFd<'_> {
-        self.folder.as_fd()
     }
 
     /// What lies there, without opening it; `None` for nothing.

@@ -2,8 +2,13 @@
 //!
 //! Needs root, and what `tests/env/install.sh` installs. Where that is missing the tests fail and say so.
 
+mod deb;
+mod deb_cuts;
+mod debs;
 mod file_cuts;
 mod file_trouble;
 mod files;
+mod rpm;
+mod rpms;
 mod shot;
 mod world;

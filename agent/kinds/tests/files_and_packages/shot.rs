@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown, lchown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -90,9 +90,4 @@ pub(crate) fn make(path: &Path, content: &str, mode: u32, owner: (u32, u32), xat
     file.set_permissions(fs::Permissions::from_mode(mode)).unwrap();
     let long_ago = SystemTime::UNIX_EPOCH + Duration::new(1_000_000_000, 123_000_000);
     file.set_times(fs::FileTimes::new().set_modified(long_ago)).unwrap();
-}
-
-/// Gives a folder to somebody.
-pub(crate) fn give(path: &Path, owner: (u32, u32)) {
-    lchown(path, Some(owner.0), Some(owner.1)).unwrap();
 }

@@ -1,5 +1,6 @@
 //! A device in a folder, and the process that goes one part of an order's way with one step.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -12,6 +13,7 @@ use tempfile::TempDir;
 /// A device.
 pub(crate) struct World {
     temp: Option<TempDir>,
+    kept: Cell<bool>,
     folder: PathBuf,
     /// What the driver reads.
     pub(crate) settings: Value,
@@ -59,7 +61,9 @@ impl World {
         need(&[]);
         let temp = tempfile::tempdir_in(folder).unwrap();
         let folder = temp.path().canonicalize().unwrap();
-        Self { temp: Some(temp), ..Self::at(&folder) }
+        let mut world = Self::at(&folder);
+        world.temp = Some(temp);
+        world
     }
 
     /// A device in this folder.
@@ -74,7 +78,7 @@ impl World {
             "roots": [folder.join("device")],
             "key": key,
         });
-        Self { temp: None, folder: folder.to_owned(), settings }
+        Self { temp: None, kept: Cell::new(false), folder: folder.to_owned(), settings }
     }
 
     /// A path on the device.
@@ -153,9 +157,43 @@ impl World {
         reached.lines().map(str::to_owned).collect()
     }
 
+    /// Remembers the device and its way back as they are.
+    pub(crate) fn save(&self) {
+        self.copy("", "saved/");
+    }
+
+    /// Brings back what was remembered.
+    pub(crate) fn load(&self) {
+        self.copy("saved/", "");
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        for name in ["device", "way-back"] {
+            let (from, to) =
+                (self.folder.join(format!("{from}{name}")), self.folder.join(format!("{to}{name}")));
+            let _ = fs::remove_dir_all(&to);
+            if from.exists() {
+                fs::create_dir_all(to.parent().unwrap()).unwrap();
+                let copied = Command::new("cp").arg("-a").arg(&from).arg(&to).status().unwrap();
+                assert!(copied.success(), "cp -a {from:?} {to:?}");
+            }
+        }
+    }
+
     /// Keeps the folder when a test fails, to look into it.
-    pub(crate) fn keep(mut self) -> PathBuf {
-        self.temp.take().map_or_else(|| self.folder.clone(), TempDir::keep)
+    pub(crate) fn keep(&self) -> &Path {
+        self.kept.set(true);
+        &self.folder
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if self.kept.get()
+            && let Some(temp) = self.temp.take()
+        {
+            let _ = temp.keep();
+        }
     }
 }
 
