@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use takt_agent_core::Nature;
 use takt_agent_core::failure::Natured;
+use takt_launcher::{TrialError, VersionError};
 
 use super::tool::ToolError;
 use crate::disk::DiskError;
@@ -125,6 +126,15 @@ pub(crate) enum PackageError {
         /// What is wrong.
         what: String,
     },
+    /// The agent does not come from a package of this package manager.
+    #[error("keep package 'takt-agent': it is not installed, so taking it back would take the agent away")]
+    NotFromPackage,
+    /// The version of an agent cannot be one.
+    #[error("try another agent")]
+    OwnVersion(#[source] VersionError),
+    /// The launcher's trial.
+    #[error("try another agent")]
+    Trial(#[from] TrialError),
     /// No room, seen ahead.
     #[error("keep the way back in '{}': {needed} bytes are needed there and {free} are free", path.display())]
     NoRoom {
@@ -157,12 +167,16 @@ impl Natured for PackageError {
             | Self::Unkeepable { .. }
             | Self::NotDone { .. }
             | Self::Begun
+            | Self::NotFromPackage
+            | Self::OwnVersion(_)
+            | Self::Trial(TrialError::Unsettled { .. } | TrialError::NotOnTrial { .. })
             | Self::Record { .. } => Nature::Fatal,
             Self::NoFile { .. }
             | Self::Busy { .. }
             | Self::Database { .. }
             | Self::Changed { .. }
             | Self::NoWayBack
+            | Self::Trial(_)
             | Self::NoRoom { .. } => Nature::Transient,
             Self::Tool(error) => error.nature(),
             Self::Kept(error) => error.nature(),

@@ -22,13 +22,15 @@
 //! `kept.write`, `folder.write`, `folder.rename` (prepare); `kept.write`, `folder.write`, `folder.rename`, `mark.make`,
 //! `package.configure`, `package.install`, `place.write`, `place.rename`, `place.remove`, `package.sync` (apply);
 //! `package.remove`, `package.install`, `package.configure`, `place.write`, `place.rename`, `place.remove`,
-//! `package.status`, `package.sync`, `mark.remove` (revert); `mark.make` (confirm).
+//! `package.status`, `package.sync`, `mark.remove` (revert); `mark.make` (confirm); `package.trial` where the agent's own
+//! package is in the set.
 
 mod config;
 mod deb;
 mod error;
 mod lock;
 mod memory;
+mod own;
 mod record;
 mod rpm;
 mod tool;
@@ -60,7 +62,8 @@ use work::{CONFIRMED, Work};
 pub struct PackageSettings {
     /// The folder that the packages are installed in; absent for the device itself.
     pub root: Option<PathBuf>,
-    /// The running agent's version, as its package calls it.
+    /// The running agent's version, exactly as its package calls it, revision and all: by it the agent knows whether the
+    /// version that is installed is the one that runs.
     pub running_version: String,
     /// The folder of the launcher's trial.
     pub launcher: PathBuf,
@@ -163,7 +166,11 @@ impl Packages {
     }
 
     pub(crate) async fn confirm(&self, folder: &StepFolder, set: &PackageSet) -> Result<(), ActionFailure> {
-        self.with(folder, set, BTreeMap::new(), |work| Ok(mark(work.folder, CONFIRMED)?)).await
+        self.with(folder, set, BTreeMap::new(), |work| {
+            work.confirm_trial()?;
+            Ok(mark(work.folder, CONFIRMED)?)
+        })
+        .await
     }
 
     /// Where the artifacts lie that a set may need: its own, and those of the versions that Takt installed before.

@@ -11,7 +11,7 @@ use takt_common::release::{Package, PackageSet};
 use super::PackageSettings;
 use super::error::PackageError;
 use super::memory::Memory;
-use super::record::{Before, PackageRecord, Record};
+use super::record::{Before, Record};
 use crate::disk::{self, DiskError, failed, marked};
 use crate::effect::effect;
 use crate::kept::Digests;
@@ -24,9 +24,6 @@ pub(super) const CONFIRMED: &str = "confirmed";
 
 /// Noted when a set was taken back that had been installed before its order: there was nothing to bring back.
 pub(super) const AS_FOUND: &str = "as-found";
-
-/// The package that holds the agent itself.
-const OWN: &str = "takt-agent";
 
 /// One set, its way back, and what the device allows.
 pub(super) struct Work<'a> {
@@ -43,11 +40,6 @@ impl Work<'_> {
     /// The file of a package of the set.
     pub(super) fn file(&self, package: &Package) -> PathBuf {
         self.artifacts.get(&package.file).cloned().unwrap_or_else(|| PathBuf::from(package.file.to_string()))
-    }
-
-    /// The agent's own package, if it is in the set.
-    pub(super) fn own(&self) -> Option<&Package> {
-        self.set.packages.iter().find(|package| package.name == OWN)
     }
 
     /// The file with which Takt installed this, if it is still there and whole.
@@ -71,36 +63,16 @@ impl Work<'_> {
 
     /// All packages of the set are installed.
     pub(super) fn in_force(&self) -> StepState {
-        match self.own() {
-            Some(own) if own.version != self.settings.running_version => StepState::NewAfterReboot,
-            _ if marked(self.folder, CONFIRMED) => StepState::Confirmed,
-            _ => StepState::Applied,
+        match self.own().and_then(|own| self.not_running_yet(own)) {
+            Some(state) => state,
+            None if marked(self.folder, CONFIRMED) => StepState::Confirmed,
+            None => StepState::Applied,
         }
     }
 
     /// All packages are as they were before.
     pub(super) fn back(&self, record: &Record) -> StepState {
-        let mut pairs = self.set.packages.iter().zip(&record.packages);
-        let runs_on = |(package, record): (&Package, &PackageRecord)| {
-            let before = match &record.before {
-                Before::Installed { version, .. } => Some(version),
-                Before::Absent | Before::Removed { .. } => None,
-            };
-            package.name == OWN
-                && package.version == self.settings.running_version
-                && before != Some(&package.version)
-        };
-        if pairs.any(runs_on) { StepState::OldAfterReboot } else { StepState::Prepared }
-    }
-
-    /// Before the agent's own package is replaced.
-    pub(super) fn begin_trial(&self, _record: &Record) -> Result<(), PackageError> {
-        Ok(())
-    }
-
-    /// After the agent's own package is back.
-    pub(super) fn withdraw_trial(&self, _record: &Record) -> Result<(), PackageError> {
-        Ok(())
+        if self.still_running(record) { StepState::OldAfterReboot } else { StepState::Prepared }
     }
 }
 

@@ -8,6 +8,7 @@ mod debs;
 mod file_cuts;
 mod file_trouble;
 mod files;
+mod own;
 mod rpm;
 mod rpms;
 mod shot;

@@ -43,7 +43,8 @@ impl Rpm {
 
     /// A file; `how` is `%config` and the like.
     pub(crate) fn file(mut self, how: &str, path: &str, content: &str) -> Self {
-        self.install += &format!("mkdir -p $(dirname %{{buildroot}}{path}); echo '{content}' > %{{buildroot}}{path}\n");
+        self.install +=
+            &format!("mkdir -p $(dirname %{{buildroot}}{path}); echo '{content}' > %{{buildroot}}{path}\n");
         self.files += &format!("{how} {path}\n");
         self
     }
@@ -61,7 +62,8 @@ impl Rpm {
             "Name: {name}\nVersion: {version}\nRelease: 1\nSummary: test\nLicense: none\nBuildArch: noarch\n{preamble}\
              %description\ntest\n%install\n{install}\n{scripts}\n%files\n{files}\n"
         );
-        let built = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.rpm", Sha256Digest::of(spec.as_bytes())));
+        let built = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("{}.rpm", Sha256Digest::of(spec.as_bytes())));
         if let Ok(bytes) = fs::read(&built) {
             return bytes;
         }
@@ -117,7 +119,8 @@ pub(crate) fn whole(world: &World) -> (Shot, String) {
     let mut files = shot(&world.on(""));
     files.retain(|name, _| !name.starts_with("root") && !name.starts_with("bin/"));
     let said = run(rpm(world).args(["-qa", "--qf", "%{NAME} %{EVR}\n"]));
-    let mut packages: Vec<String> = String::from_utf8(said.stdout).unwrap().lines().map(str::to_owned).collect();
+    let mut packages: Vec<String> =
+        String::from_utf8(said.stdout).unwrap().lines().map(str::to_owned).collect();
     packages.sort();
     (files, packages.join("\n"))
 }

@@ -101,7 +101,10 @@ fn an_rpm_that_takt_did_not_install_has_no_way_back_and_is_refused() {
     let before = whole(&world);
     let step = set(&world, &[&Rpm::new("lib", "2.0")], "keep");
     world.step(step);
-    world.must_fail("stage", "Prepare failed (Fatal): keep package 'lib': version 1.0-1 was not installed by Takt");
+    world.must_fail(
+        "stage",
+        "Prepare failed (Fatal): keep package 'lib': version 1.0-1 was not installed by Takt",
+    );
     assert_eq!(whole(&world), before);
     // What was not there before needs none, and what stays as it is neither.
     let step = set(&world, &[&Rpm::new("more", "7"), &Rpm::new("lib", "1.0")], "keep");
@@ -136,7 +139,10 @@ fn an_rpm_that_lies_or_lacks_something_is_refused_before_anything_changes() {
     world.must_fail("stage", "Prepare failed (Fatal): run 'rpm'");
     let step = set(&world, &[&app, &lib], "keep");
     world.step(step);
-    world.must_fail("stage", "install the packages: error: Failed dependencies: more is needed by app-2.0-1.noarch");
+    world.must_fail(
+        "stage",
+        "install the packages: error: Failed dependencies: more is needed by app-2.0-1.noarch",
+    );
     assert_eq!(whole(&world), before);
 }
 

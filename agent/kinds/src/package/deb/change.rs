@@ -64,7 +64,7 @@ impl Debs<'_> {
             record.files = self.keep_files(&record.packages, &record.files)?;
             record.write(self.work.folder)?;
         }
-        self.work.begin_trial(record)?;
+        self.work.begin_trial()?;
         Ok(mark(self.work.folder, BEGAN)?)
     }
 
@@ -120,7 +120,7 @@ impl Debs<'_> {
         config::restore_all(&record.files, self.work.folder, self.work.digests)?;
         self.put_lists_right(&record)?;
         drop(lock);
-        self.work.withdraw_trial(&record)?;
+        self.work.withdraw_trial()?;
         unmark(self.work.folder, CONFIRMED)?;
         Ok(unmark(self.work.folder, BEGAN)?)
     }

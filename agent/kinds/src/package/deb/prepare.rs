@@ -51,6 +51,7 @@ impl Debs<'_> {
         let files = self.keep_files(&kept, &[])?;
         let mut record = Record::new(kept, files);
         record.unwell = database.half().map(Known::spec).collect();
+        self.work.check_own(&record)?;
         record.write(self.work.folder)
     }
 

@@ -69,7 +69,7 @@ impl Rpms<'_> {
             record.files = self.keep_files(&record.packages, &record.files)?;
             record.write(self.work.folder)?;
         }
-        self.work.begin_trial(record)?;
+        self.work.begin_trial()?;
         Ok(mark(self.work.folder, BEGAN)?)
     }
 
@@ -134,7 +134,7 @@ impl Rpms<'_> {
         self.check_done("bring the previous packages back", &record, &database, Standing::Old, last)?;
         config::restore_all(&record.files, self.work.folder, self.work.digests)?;
         self.sync(&database)?;
-        self.work.withdraw_trial(&record)?;
+        self.work.withdraw_trial()?;
         unmark(self.work.folder, CONFIRMED)?;
         Ok(unmark(self.work.folder, BEGAN)?)
     }
@@ -155,11 +155,7 @@ impl Rpms<'_> {
     }
 
     /// The kept files of what is not back, or not whole.
-    fn files_back(
-        &self,
-        record: &Record,
-        database: &Database,
-    ) -> Result<Vec<PathBuf>, PackageError> {
+    fn files_back(&self, record: &Record, database: &Database) -> Result<Vec<PathBuf>, PackageError> {
         let mut files = Vec::new();
         for (standing, package) in self.standings(record, database).into_iter().zip(&record.packages) {
             let Before::Installed { file, .. } = &package.before else { continue };
