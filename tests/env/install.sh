@@ -50,6 +50,8 @@ list_missing_for_tests() {
     want busybox-static 'a tiny second workload with a shell' have_package busybox-static
     want python3-venv 'the peers in Python that check our signatures run in an environment of their own' have_package python3-venv
     want mosquitto-clients 'a foreign MQTT client' have_command mosquitto_pub
+    want rpm 'RPM packages are built, installed and taken back in a folder of their own' have_command rpmbuild
+    want strace 'lets single calls to the system fail, as a broken or full disk does' have_command strace
 }
 
 # protobuf-compiler only recommends libprotobuf-dev, but CRIU's build reads its descriptor.proto.

@@ -6,7 +6,10 @@
 //!
 //! What a step needs for its way back lies in a folder of its own, `<way back>/<step key>/` ([`way_back`]).
 
+mod disk;
+mod effect;
 pub mod file;
+mod kept;
 pub mod live_patch;
 pub mod os_image;
 pub mod package;
@@ -59,11 +62,11 @@ impl Kinds {
     /// The kinds of a device. Nothing is touched.
     pub fn new(settings: KindSettings) -> Self {
         Self {
-            way_back: WayBack::new(settings.way_back),
-            files: Files::new(settings.file),
-            packages: Packages::new(settings.package),
+            files: Files::new(settings.file, &settings.way_back),
+            packages: Packages::new(settings.package, &settings.way_back),
             os_images: OsImages::new(settings.os_image),
             live_patches: LivePatches::new(settings.live_patch),
+            way_back: WayBack::new(settings.way_back),
         }
     }
 

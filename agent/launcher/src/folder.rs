@@ -75,7 +75,8 @@ impl TrialFolder {
     pub(crate) fn advance(&self, from: &Trial, to: &Trial) -> Result<(), TrialError> {
         let (Some(from), Some(to)) = (from.file_name(), to.file_name()) else { return Ok(()) };
         let from = self.path.join(from);
-        fs::rename(&from, self.path.join(to)).map_err(TrialError::file("rename", &from))
+        fs::rename(&from, self.path.join(to)).map_err(TrialError::file("rename", &from))?;
+        sync(&self.path)
     }
 }
 

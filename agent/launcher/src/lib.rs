@@ -39,8 +39,8 @@ pub use trial::{FellBack, OnTrial, Trial, Version, VersionError, Versions, Why};
 /// can be a power cut; systemd's pause between them keeps the device without an agent for some seconds only.
 pub const STARTS_MAX: u8 = 3;
 
-/// How long an agent on trial runs in good health before it calls [`TrialFolder::alive`]: longer than its start, a
-/// recovery of its journal and several rounds of systemd's watchdog.
+/// How long an agent on trial runs in good health before it calls [`TrialFolder::alive`]: longer than a
+/// recovery of its journal, and than systemd's watchdog (two minutes) lets a stuck loop go on.
 pub const ALIVE_AFTER: Duration = Duration::from_mins(5);
 
 /// How often [`TrialFolder::alive`] forgives the starts of one trial: a device that is switched off every night and

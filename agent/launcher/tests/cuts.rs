@@ -6,12 +6,11 @@
 mod common;
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use common::{Device, NEW, OLD, said, version, versions};
 use takt_launcher::{FellBack, OnTrial, STARTS_MAX, Trial, Why};
-use takt_store_proof::disk::{Disk, Image, Survival};
+use takt_store_proof::disk::{Disk, Image, Survival, Trouble};
 use takt_store_proof::random::{Random, seed_of_run};
 use tempfile::TempDir;
 
@@ -269,13 +268,33 @@ fn a_power_loop_brings_the_old_agent_back_and_never_gives_a_start_back() {
     lab.run(image, None, |device| assert_eq!(device.started().name, OLD));
 }
 
-/// The harness is not blind: without the sync of the folder the same cuts would find a trial that is gone.
+/// The call before it was killed after it made the trial's name, and before that was durable.
 #[test]
-fn the_same_cuts_catch_a_trial_whose_name_was_not_synced() {
+fn a_trial_that_begins_again_is_durable_before_it_says_so() {
     let lab = Lab::new();
-    let make = |path: &Path| fs::File::create(path.join("trial")).unwrap().sync_all().unwrap();
-    let (image, ..) = lab.run(Image::new(), None, |_| make(lab.mount.path()));
+    let name = |device: &Device| device.state().join("trial-v1,new=1.1.0,previous=1.0.0,starts=0,forgiven=0");
+    let image = lab.prepared(|device| {
+        device.begin();
+        fs::remove_file(name(device)).unwrap();
+    });
+    let (image, ..) = lab.run(image, None, |device| {
+        fs::write(name(device), "").unwrap();
+        device.begin();
+    });
     let found = image.after_cut(&mut Survival::Nothing);
-    let (_, _, there) = lab.run(found, None, |_| lab.mount.path().join("trial").exists());
-    assert!(!there);
+    lab.run(found, None, |device| assert_eq!(device.look(), on(0, 0)));
+}
+
+#[test]
+fn a_disk_that_cannot_keep_the_count_starts_the_old_agent_and_a_full_one_keeps_it() {
+    let lab = Lab::new();
+    let image = lab.prepared(|device| after_starts(device, 0));
+    for trouble in [Trouble::Failing, Trouble::FailingSync, Trouble::Full] {
+        let disk = Disk::mount(image.clone(), lab.mount.path(), None).unwrap();
+        disk.set_trouble(trouble);
+        let started = lab.device.started();
+        disk.take_out().unwrap();
+        let (name, fell_back) = if trouble == Trouble::Full { (NEW, None) } else { (OLD, Some("1.1.0")) };
+        assert_eq!((started.name.as_str(), started.fell_back.as_deref()), (name, fell_back), "{trouble:?}");
+    }
 }

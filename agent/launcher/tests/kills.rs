@@ -80,12 +80,19 @@ fn kill(mut child: Child) {
     child.wait().unwrap();
 }
 
-/// Kills the launcher at every stop, each time on a device as `prepare` makes it; `check` looks at what is left.
-fn kill_everywhere(prepare: impl Fn(&Device), check: impl Fn(&Device)) {
+/// Kills the launcher at every stop, each time on the same device in the same trial, whose new agent is `new`; `check`
+/// looks at what is left.
+fn kill_everywhere(starts: u8, new: impl Fn(&Device) -> Vec<u8>, check: impl Fn(&Device)) {
     let device = Device::new();
+    device.begin();
+    device.install_script(NEW, 1);
+    for _ in 0..starts {
+        device.start();
+    }
+    device.install(&new(&device), 0o755);
+    let begun = trial_name(&device);
     for stop in 1..STOPS_MAX {
-        let _ = fs::remove_dir_all(device.state());
-        prepare(&device);
+        fs::rename(device.state().join(trial_name(&device)), device.state().join(&begun)).unwrap();
         let ended = kill_at(&device, stop);
         check(&device);
         if ended == Ended::Agent {
@@ -97,6 +104,10 @@ fn kill_everywhere(prepare: impl Fn(&Device), check: impl Fn(&Device)) {
     panic!("the launcher makes more than {STOPS_MAX} stops");
 }
 
+fn trial_name(device: &Device) -> String {
+    device.names().into_iter().find(|name| name.starts_with("trial")).unwrap()
+}
+
 fn on(starts: u8) -> Trial {
     Trial::On(OnTrial { versions: versions(), starts, forgiven: 0 })
 }
@@ -105,45 +116,32 @@ fn fell_back(why: Why) -> Trial {
     Trial::FellBack(FellBack { versions: versions(), why })
 }
 
-fn trial_with(device: &Device, starts: u8, new: &[u8]) {
-    device.install_script(OLD, 0);
-    device.begin();
-    device.install_script(NEW, 0);
-    for _ in 0..starts {
-        device.start();
-    }
-    device.install(new, 0o755);
-}
-
 #[test]
 fn killed_anywhere_while_it_counts_a_start() {
-    kill_everywhere(
-        |device| trial_with(device, 1, device.script(NEW, "exit 1").as_bytes()),
-        |device| {
-            let found = device.look();
-            assert!([on(1), on(2)].contains(&found), "{found}");
-            assert_eq!(device.started().name, NEW);
-        },
-    );
+    let crashing = |device: &Device| device.script(NEW, "exit 1").into_bytes();
+    kill_everywhere(1, crashing, |device| {
+        let found = device.look();
+        assert!([on(1), on(2)].contains(&found), "{found}");
+        assert_eq!(device.started().name, NEW);
+    });
 }
 
 #[test]
 fn killed_anywhere_while_it_falls_back_after_three_starts() {
-    kill_everywhere(
-        |device| trial_with(device, STARTS_MAX, device.script(NEW, "exit 1").as_bytes()),
-        |device| {
-            let found = device.look();
-            assert!([on(STARTS_MAX), fell_back(Why::Starts)].contains(&found), "{found}");
-            assert_eq!(device.started().name, OLD);
-        },
-    );
+    let crashing = |device: &Device| device.script(NEW, "exit 1").into_bytes();
+    kill_everywhere(STARTS_MAX, crashing, |device| {
+        let found = device.look();
+        assert!([on(STARTS_MAX), fell_back(Why::Starts)].contains(&found), "{found}");
+        assert_eq!(device.started().name, OLD);
+    });
 }
 
 #[test]
 fn killed_anywhere_while_it_falls_back_from_an_agent_that_cannot_be_run() {
     let errno = nix::errno::Errno::ENOEXEC as i32;
     kill_everywhere(
-        |device| trial_with(device, 0, b"nonsense"),
+        0,
+        |_| b"nonsense".to_vec(),
         |device| {
             let found = device.look();
             assert!([on(0), on(1), fell_back(Why::CannotRun { errno })].contains(&found), "{found}");

@@ -5,7 +5,7 @@ use takt_common::report::Outcome;
 
 use super::{Decision, end, millis, paused, probation, steps, switching, turn_back};
 use crate::facts::{BootTime, Facts};
-use crate::phase::{Job, Phase, Swap, Tries};
+use crate::phase::{Job, Swap, Tries};
 use crate::policy::Policy;
 use crate::waiting::WaitingOn;
 

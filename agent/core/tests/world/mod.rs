@@ -1,7 +1,7 @@
 //! A small world for `decide`: a disk, a container engine, ports, two slots and a kernel, clients, a clock, and a way to
 //! cut the power.
 
-#![allow(dead_code)] // No test uses all of it.
+#![allow(dead_code, unused_imports)] // No test uses all of it.
 
 mod ends;
 mod engine;

@@ -204,6 +204,7 @@ pub(crate) fn report_of(device: &DeviceState) -> Report {
         warnings: Vec::new(),
         waiting_on: None,
         refused: None,
+        hooks: std::collections::BTreeMap::new(),
         timing: None,
         made: START,
         time_floor: START,

@@ -231,6 +231,7 @@ impl Device {
             warnings: Vec::new(),
             waiting_on: None,
             refused: None,
+            hooks: std::collections::BTreeMap::new(),
             timing: None,
             made,
             time_floor: made,
