@@ -71,7 +71,9 @@ fn fits(phase: &Phase, action: &Action) -> bool {
         Phase::Probation { .. } => matches!(action, Action::Route { .. }) || hook(&[HookPoint::Takeover]),
         Phase::Confirming { .. } => matches!(action, Action::Route { .. } | Action::Confirm { .. }),
         Phase::RollingBack { way, .. } => match action {
-            Action::Stop { .. } | Action::Route { .. } | Action::Revert { .. } | Action::Restart { .. } => true,
+            Action::Stop { .. } | Action::Route { .. } | Action::Revert { .. } | Action::Restart { .. } => {
+                true
+            }
             Action::Restore { .. } => *way == Way::Restore,
             Action::Start { .. } => *way == Way::Cold,
             _ => hook(&[HookPoint::Rollback]),
@@ -91,7 +93,9 @@ fn fits(phase: &Phase, action: &Action) -> bool {
 /// What looking after the installed workloads takes.
 fn tends(action: &Action) -> bool {
     match action {
-        Action::Create { .. } | Action::Start { .. } | Action::KeepRunning { .. } | Action::Route { .. } => true,
+        Action::Create { .. } | Action::Start { .. } | Action::KeepRunning { .. } | Action::Route { .. } => {
+            true
+        }
         Action::Apply { step, .. } => step.kind() == Kind::LivePatch,
         _ => false,
     }

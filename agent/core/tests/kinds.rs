@@ -117,8 +117,13 @@ fn a_release_of_file_package_containers_and_os_image_ends_right_when_cut_at_ever
 #[test]
 fn a_release_whose_containers_hand_over_between_other_steps_ends_right_when_cut_at_every_step() {
     let parts = [Part::OsImage, Part::Containers(Strategy::Handover), Part::File];
-    let natures =
-        [Nature::Good, Nature::StartsSick, Nature::DiesAtOnce, Nature::ApplyFails(Kind::File), Nature::NeverHeard];
+    let natures = [
+        Nature::Good,
+        Nature::StartsSick,
+        Nature::DiesAtOnce,
+        Nature::ApplyFails(Kind::File),
+        Nature::NeverHeard,
+    ];
     cut_everywhere(&parts, &natures);
 }
 

@@ -11,8 +11,10 @@ mod effect;
 pub mod file;
 mod kept;
 pub mod live_patch;
+mod note;
 pub mod os_image;
 pub mod package;
+mod patience;
 pub mod way_back;
 
 use std::collections::BTreeSet;
@@ -143,6 +145,14 @@ impl Kinds {
     /// Forgets the way back of a step; its order has ended. What is in force stays.
     pub fn settle(&self, key: &StepKey) -> Result<(), ActionFailure> {
         self.way_back.of(key).forget()
+    }
+
+    /// What a device without an order in hand must do once after each boot: the slot that runs is marked good, so that a
+    /// boot loader that counts boots does not leave it. Nothing is done on a device without RAUC, nor as long as the way
+    /// back of a system is kept: then only `confirm` marks.
+    pub async fn at_rest(&self) -> Result<(), ActionFailure> {
+        let holds = |key: &StepKey| self.way_back.of(key).path().join(os_image::NOTE).exists();
+        if self.kept().iter().any(holds) { Ok(()) } else { self.os_images.at_rest().await }
     }
 
     /// The steps of which a way back is kept.

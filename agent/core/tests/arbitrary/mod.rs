@@ -13,8 +13,8 @@ use proptest::sample::{select, subsequence};
 use takt_agent_core::facts::{Baseline, ClockState, LinkCost, Power, Routed, StandbyState};
 use takt_agent_core::phase::Way;
 use takt_agent_core::{
-    Accepted, BootTime, ContainerFacts, ContainerState, Facts, Job, Nature, Phase, Policy, Presence, StandIn, StepState,
-    Swap, Tries, Vitals, Wellness, Workload,
+    Accepted, BootTime, ContainerFacts, ContainerState, Facts, Job, Nature, Phase, Policy, Presence, StandIn,
+    StepState, Swap, Tries, Vitals, Wellness, Workload,
 };
 use takt_common::order::{Action as OrderAction, AtDeadline, Order, Window};
 use takt_common::release::{Kind, Manifest, Strategy as SwapStrategy};
@@ -22,8 +22,8 @@ use takt_common::report::{Memory, Outcome, Timing};
 use takt_common::{Sha256Digest, UnixTime};
 
 use crate::cases::{
-    self, Case, MIB, NOW, POINTS, allowing, between_files, file_step, manifest, name, of_every_kind,
-    only, os_step, patch_step, peer, publishing, take_over, with_hooks, with_steps, workload,
+    self, Case, MIB, NOW, POINTS, allowing, between_files, file_step, manifest, name, of_every_kind, only,
+    os_step, patch_step, peer, publishing, take_over, with_hooks, with_steps, workload,
 };
 
 /// Making manifests and their digests anew for every case would take most of the time.
@@ -80,7 +80,17 @@ fn word() -> impl Strategy<Value = String> {
 
 fn container_state() -> impl Strategy<Value = ContainerState> {
     use ContainerState::{Absent, Created, Exited, Running, Unknown};
-    select(vec![Unknown, Absent, Created, Running, Running, Running, Exited(0), Exited(137), Exited(i64::MIN)])
+    select(vec![
+        Unknown,
+        Absent,
+        Created,
+        Running,
+        Running,
+        Running,
+        Exited(0),
+        Exited(137),
+        Exited(i64::MIN),
+    ])
 }
 
 fn step_state() -> impl Strategy<Value = StepState> {
@@ -151,27 +161,30 @@ pub fn swap() -> BoxedStrategy<Box<Swap>> {
     let instants = (option::of(instant()), option::of(instant()), option::of(instant()));
     let stuck = btree_map(0..6_usize, word(), 0..3);
     let hooks = subsequence(POINTS.to_vec(), 0..=POINTS.len());
-    let chosen = option::of(select(vec![SwapStrategy::Handover, SwapStrategy::Preserve, SwapStrategy::Replace]));
+    let chosen =
+        option::of(select(vec![SwapStrategy::Handover, SwapStrategy::Preserve, SwapStrategy::Replace]));
     let first = (template(), chosen, checkpoint(), checkpoint(), reboots);
     (first, instants, stuck, hooks, option::of(vitals()))
-        .prop_map(|((template, strategy, checkpoint, left_over, reboots), instants, stuck, hooks, baseline)| {
-            let (began, up, moved) = instants;
-            Box::new(Swap {
-                new: TEMPLATES[template].new(),
-                strategy,
-                checkpoint,
-                left_over,
-                warnings: vec![],
-                began,
-                reboots,
-                up,
-                moved,
-                stuck,
-                hooks: hooks.into_iter().map(|point| (point, "said".to_owned())).collect(),
-                baseline,
-                timing: Timing::default(),
-            })
-        })
+        .prop_map(
+            |((template, strategy, checkpoint, left_over, reboots), instants, stuck, hooks, baseline)| {
+                let (began, up, moved) = instants;
+                Box::new(Swap {
+                    new: TEMPLATES[template].new(),
+                    strategy,
+                    checkpoint,
+                    left_over,
+                    warnings: vec![],
+                    began,
+                    reboots,
+                    up,
+                    moved,
+                    stuck,
+                    hooks: hooks.into_iter().map(|point| (point, "said".to_owned())).collect(),
+                    baseline,
+                    timing: Timing::default(),
+                })
+            },
+        )
         .boxed()
 }
 
@@ -249,7 +262,8 @@ fn surroundings() -> BoxedStrategy<(Power, LinkCost, ClockState, StandbyState, B
         Just(LinkCost::Free),
         option::of(number()).prop_map(|left_bytes| LinkCost::Metered { left_bytes })
     ];
-    let clock = prop_oneof![Just(ClockState::Trusted), number().prop_map(|by_secs| ClockState::Off { by_secs })];
+    let clock =
+        prop_oneof![Just(ClockState::Trusted), number().prop_map(|by_secs| ClockState::Off { by_secs })];
     let standby =
         select(vec![StandbyState::NotAsked, StandbyState::Serves, StandbyState::Silent("no answer".into())]);
     let baseline = prop_oneof![
@@ -270,9 +284,8 @@ fn states() -> BoxedStrategy<Facts> {
             let case = &TEMPLATES[template];
             let mut facts = case.facts.clone();
             let (old, new) = (case.old.clone().unwrap(), case.new());
-            let names = [&old, &new, &STAND_IN.workload].map(|workload| {
-                workload.containers().map(|(name, _)| name).collect::<Vec<_>>()
-            });
+            let names = [&old, &new, &STAND_IN.workload]
+                .map(|workload| workload.containers().map(|(name, _)| name).collect::<Vec<_>>());
             let found = names.concat().into_iter().zip(containers);
             facts.containers = found
                 .map(|(name, (state, kept_running))| (name, ContainerFacts { state, kept_running }))
@@ -281,8 +294,12 @@ fn states() -> BoxedStrategy<Facts> {
             let asked = |index: usize| dice >> (index % 60) & 15 != 0;
             let keys = old.steps().chain(new.steps()).filter(|(_, step)| step.kind() != Kind::Container);
             let kept: Vec<_> = keys.map(|(key, _)| key).collect();
-            facts.kept =
-                kept.iter().enumerate().filter(|(index, _)| dice >> (index % 60) & 1 == 0).map(|(_, key)| key.clone()).collect();
+            facts.kept = kept
+                .iter()
+                .enumerate()
+                .filter(|(index, _)| dice >> (index % 60) & 1 == 0)
+                .map(|(_, key)| key.clone())
+                .collect();
             facts.steps = kept
                 .into_iter()
                 .zip(steps)
@@ -290,7 +307,8 @@ fn states() -> BoxedStrategy<Facts> {
                 .filter(|(index, _)| asked(*index))
                 .map(|(_, found)| found)
                 .collect();
-            for (workload, (routed, connections)) in [&old, &new, &STAND_IN.workload].into_iter().zip(routes) {
+            for (workload, (routed, connections)) in [&old, &new, &STAND_IN.workload].into_iter().zip(routes)
+            {
                 facts.routes.insert(workload.name.clone(), routed);
                 facts.connections.insert(workload.name.clone(), connections);
             }
@@ -313,7 +331,8 @@ pub fn facts() -> BoxedStrategy<Facts> {
             (facts.wellness, facts.vitals, facts.heard) = watched;
             (facts.free_disk_bytes, facts.free_memory_bytes, facts.load_per_cpu) = numbers;
             let all = facts.staged.iter().copied().enumerate();
-            let partly = all.filter(|(index, _)| staged >> (index % 32) & 1 == 0).map(|(_, file)| file).collect();
+            let partly =
+                all.filter(|(index, _)| staged >> (index % 32) & 1 == 0).map(|(_, file)| file).collect();
             // All of it, or some of it.
             if staged >> 40 & 1 == 0 {
                 facts.staged = partly;

@@ -33,10 +33,9 @@ impl World {
     /// The end that its nature deserves when nobody interrupts it.
     pub fn deserved(&self) -> End {
         match self.nature {
-            Nature::Good
-            | Nature::LockedForAWhile
-            | Nature::WorseThanBefore
-            | Nature::ClientsStay => End::Verified,
+            Nature::Good | Nature::LockedForAWhile | Nature::WorseThanBefore | Nature::ClientsStay => {
+                End::Verified
+            }
             Nature::NotNow(_, u32::MAX) | Nature::DiskFull => End::GivenUp,
             Nature::NotNow(..) => End::Verified,
             Nature::WillNotFetch

@@ -75,10 +75,11 @@ impl Engine {
     }
 
     pub fn facts(&self, name: &ContainerName) -> ContainerFacts {
-        self.boxes.get(name).map_or(
-            ContainerFacts { state: ContainerState::Absent, kept_running: false },
-            |found| ContainerFacts { state: found.state, kept_running: found.kept },
-        )
+        self.boxes
+            .get(name)
+            .map_or(ContainerFacts { state: ContainerState::Absent, kept_running: false }, |found| {
+                ContainerFacts { state: found.state, kept_running: found.kept }
+            })
     }
 
     pub fn presence(&self, image: &Sha256Digest) -> Presence {

@@ -55,8 +55,7 @@ impl World {
         let wellness = &mut self.rounds.wellness;
         if sick {
             wellness.failures_in_a_row += 1;
-            wellness.last_failure =
-                (self.nature != Nature::NeverReports).then(|| "status 500".to_owned());
+            wellness.last_failure = (self.nature != Nature::NeverReports).then(|| "status 500".to_owned());
             if wellness.failures_in_a_row >= workload.manifest.health.failures_max {
                 self.rounds.well_since = None;
             }

@@ -29,7 +29,8 @@ impl World {
         let standing_in = record.stand_in.iter().map(|stand_in| &stand_in.workload);
         let old = job.and_then(|job| job.old.as_ref());
         let new = record.phase.swap().map(|swap| &swap.new);
-        let known: Vec<&Workload> = record.installed.values().chain(standing_in).chain(old).chain(new).collect();
+        let known: Vec<&Workload> =
+            record.installed.values().chain(standing_in).chain(old).chain(new).collect();
         let containers = known.iter().flat_map(|workload| workload.containers());
         let containers = containers.map(|(name, _)| (name.clone(), self.engine.facts(&name))).collect();
         let coming = manifest.iter().flatten().flat_map(|manifest: &takt_common::release::Manifest| {

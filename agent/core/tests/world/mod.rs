@@ -281,7 +281,8 @@ impl World {
         let millis = span.as_millis() as u64;
         self.secs += (self.millis + millis) / 1_000 - self.millis / 1_000;
         self.millis += millis;
-        let Some(last) = self.releases.new.last_image().filter(|_| self.nature == Nature::DiesInProbation) else {
+        let Some(last) = self.releases.new.last_image().filter(|_| self.nature == Nature::DiesInProbation)
+        else {
             return;
         };
         for container in self.engine.boxes.values_mut().filter(|container| container.image == last) {

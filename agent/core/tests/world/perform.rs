@@ -146,7 +146,9 @@ impl World {
             (Nature::PrepareFails(bad), Deed::Prepare) if bad == kind => {
                 return fail(Kind::Fatal, "no space for the way back");
             }
-            (Nature::ApplyFails(bad), Deed::Apply) if bad == kind => return fail(Kind::Fatal, "it is refused"),
+            (Nature::ApplyFails(bad), Deed::Apply) if bad == kind => {
+                return fail(Kind::Fatal, "it is refused");
+            }
             (Nature::StopsHalfWay(bad), Deed::Apply) if bad == kind => {
                 self.slots.perform(deed, key, step, false);
                 return fail(Kind::Transient, "the disk is full");

@@ -24,7 +24,8 @@ impl World {
     /// What must hold at every step, cut or not.
     pub(super) fn check_promises(&self) {
         let (old, new) = (self.old_workload(), self.new_workload());
-        let runs = |workload: &Option<Workload>| workload.as_ref().is_some_and(|one| self.engine.any_runs(one));
+        let runs =
+            |workload: &Option<Workload>| workload.as_ref().is_some_and(|one| self.engine.any_runs(one));
         if runs(&old) && runs(&new) {
             let strategy = self.record.phase.swap().and_then(|swap| swap.strategy);
             assert!(
@@ -90,7 +91,9 @@ impl World {
     pub(super) fn check_hook(&self, point: HookPoint) {
         let runs = |workload: Option<Workload>| workload.is_none_or(|one| self.engine.all_run(&one));
         let fits = match point {
-            HookPoint::PreFetch => matches!(self.record.phase, Phase::Fetching { .. }) && self.files.len() == 2,
+            HookPoint::PreFetch => {
+                matches!(self.record.phase, Phase::Fetching { .. }) && self.files.len() == 2
+            }
             HookPoint::PreSwitch => matches!(self.record.phase, Phase::Staged { .. }) && !self.locked(),
             HookPoint::ExportState => runs(self.old_workload()),
             HookPoint::ImportState => runs(self.new_workload()),
@@ -160,7 +163,9 @@ impl World {
             Outcome::RolledBack { cause, memory } => {
                 assert_eq!(self.not_old(), None, "{what}");
                 assert!(!cause.is_empty(), "{what}");
-                if self.publishes() && let Some(old) = self.old_workload() {
+                if self.publishes()
+                    && let Some(old) = self.old_workload()
+                {
                     assert_eq!(self.ports.to, Some(old.name), "{what}: the ports do not lead to it");
                 }
                 match memory {
@@ -182,7 +187,9 @@ impl World {
 
     /// What was done last is taken back first, and the old containers start once all of it is back.
     fn check_way_back(&self) {
-        let Some(begin) = self.effects.iter().rposition(|effect| *effect == Effect::TurnedBack) else { return };
+        let Some(begin) = self.effects.iter().rposition(|effect| *effect == Effect::TurnedBack) else {
+            return;
+        };
         let steps = self.record.phase.swap().map(|swap| &swap.new.manifest.steps);
         let is_container = |step: &Step| step.kind() == Kind::Container;
         let place = steps.and_then(|steps| steps.iter().position(is_container)).unwrap_or_default();
@@ -238,7 +245,9 @@ impl World {
             None if is_new => "2.0",
             None => "1.0",
         };
-        if self.publishes() && let Some((name, _)) = running.first() {
+        if self.publishes()
+            && let Some((name, _)) = running.first()
+        {
             let to = self.ports.to.as_ref().expect("the ports lead somewhere");
             assert!(name.0.starts_with(&to.0), "the ports lead to {to}, and {name} runs");
         }

@@ -200,10 +200,9 @@ fn containers(major: u64, part: Part) -> (Step, Vec<Sha256Digest>) {
         Part::Containers(Strategy::Replace) => {
             (vec![container(None, port()), container(Some("side"), vec![])], vec![Strategy::Replace])
         }
-        Part::Containers(first) => (
-            vec![container(None, port()), container(Some("side"), vec![])],
-            vec![first, Strategy::Replace],
-        ),
+        Part::Containers(first) => {
+            (vec![container(None, port()), container(Some("side"), vec![])], vec![first, Strategy::Replace])
+        }
         _ => (vec![container(None, vec![])], vec![Strategy::Preserve, Strategy::Replace]),
     };
     let archives = containers.iter().map(|container| container.archive).collect();

@@ -207,7 +207,10 @@ impl Slots {
         let will_not = matches!(nature, Nature::DoesNotBoot(takt_common::release::Kind::Package));
         if self.holds(index) == Of::New && !confirmed && will_not {
             self.hold(index, Of::Old);
-            self.fell.insert(key.expect("an order is in hand"), "three starts failed, the launcher took the old one");
+            self.fell.insert(
+                key.expect("an order is in hand"),
+                "three starts failed, the launcher took the old one",
+            );
         }
         // Half a package is unpacked beside: the old agent still starts.
         self.agent = if self.holds(index) == Of::New { Of::New } else { Of::Old };
