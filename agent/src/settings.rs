@@ -9,9 +9,6 @@ use takt_agent_core::Policy;
 use takt_common::Name;
 use takt_kinds::KindSettings;
 use takt_kinds::file::FileSettings;
-use takt_kinds::live_patch::LivePatchSettings;
-use takt_kinds::os_image::OsImageSettings;
-use takt_kinds::package::PackageSettings;
 
 use crate::budget::LinkSettings;
 
@@ -189,13 +186,7 @@ impl Settings {
             name: file.name,
             hardware: file.hardware.unwrap_or_else(|| "generic".parse().expect("'generic' is a name")),
             coordinator,
-            kinds: KindSettings {
-                way_back: state_dir.join("way-back"),
-                file: FileSettings::default(),
-                package: PackageSettings::default(),
-                os_image: OsImageSettings::default(),
-                live_patch: LivePatchSettings::default(),
-            },
+            kinds: KindSettings { way_back: state_dir.join("way-back"), file: FileSettings::default() },
             state_dir,
             link,
             standby_probe,

@@ -144,6 +144,7 @@ fn report() -> Report {
             rule: "for-me".into(),
             why: "the order is for another device".into(),
         }),
+        hooks: [(HookPoint::ExportState, "exported".to_owned())].into(),
         timing: Some(Timing { switch_millis: 120, rollback_millis: Some(340) }),
         made: UnixTime::from_secs(1_795_248_100),
         time_floor: UnixTime::from_secs(1_795_248_000),

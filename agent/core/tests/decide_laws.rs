@@ -341,5 +341,5 @@ proptest! {
 
 fn nature_of(dice: u64) -> takt_agent_core::Nature {
     use takt_agent_core::Nature;
-    if dice >> 44 & 7 == 0 { Nature::NotNow } else { Nature::Transient }
+    if (dice >> 44).trailing_zeros() >= 3 { Nature::NotNow } else { Nature::Transient }
 }

@@ -91,6 +91,7 @@ pub enum Network {
 }
 
 impl Network {
+    #[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference.
     const fn is_host(&self) -> bool {
         matches!(self, Self::Host)
     }

@@ -354,12 +354,12 @@ impl Case {
         case.set_old(ContainerState::Running);
         case.set_new(ContainerState::Created);
         case.set_images(Presence::Present);
-        for (key, step) in case.new().steps() {
+        for (key, step) in case.coming().steps() {
             if step.kind() != Kind::Container {
                 case.facts.steps.insert(key, StepState::Prepared);
             }
         }
-        let workloads = [(case.old.clone().unwrap(), Routed::Yes), (case.new(), Routed::No)];
+        let workloads = [(case.old.clone().unwrap(), Routed::Yes), (case.coming(), Routed::No)];
         case.facts.routes.extend(workloads.map(|(workload, routed)| (workload.name, routed)));
         case
     }
@@ -382,7 +382,7 @@ impl Case {
     }
 
     /// What comes.
-    pub fn new(&self) -> Workload {
+    pub fn coming(&self) -> Workload {
         self.new.clone()
     }
 
@@ -396,7 +396,7 @@ impl Case {
 
     /// All containers of what comes.
     pub fn set_new(&mut self, state: ContainerState) {
-        let new = self.new();
+        let new = self.coming();
         self.facts.containers.extend(new.containers().map(|(name, _)| (name, at_rest(state))));
     }
 
@@ -407,7 +407,7 @@ impl Case {
 
     /// The images of what runs and of what comes.
     pub fn set_images(&mut self, presence: Presence) {
-        let (old, new) = (self.old.clone(), self.new());
+        let (old, new) = (self.old.clone(), self.coming());
         for workload in old.iter().chain([&new]) {
             let images = workload.containers().map(|(_, container)| (container.image_id, presence));
             self.facts.images.extend(images);

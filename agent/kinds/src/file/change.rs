@@ -61,12 +61,11 @@ impl Work<'_> {
     fn swap(&self, wanted: &[Wanted], standings: &[Standing]) -> Result<(), FileError> {
         for (index, wanted) in wanted.iter().enumerate().filter(|(index, _)| !standings[*index].new) {
             let Some(place) = self.allowed.find(&wanted.path)? else { continue };
-            match wanted.content {
-                Some(_) => place.swap(&temp(self.folder, index))?,
-                None => {
-                    usable(&place)?;
-                    place.remove()?;
-                }
+            if wanted.content.is_some() {
+                place.swap(&temp(self.folder, index))?;
+            } else {
+                usable(&place)?;
+                place.remove()?;
             }
             place.sync()?;
         }

@@ -120,6 +120,8 @@ impl Files {
     }
 
     pub(crate) async fn revert(&self, folder: &StepFolder, set: &FileSet) -> Result<(), ActionFailure> {
+        // The method itself is not general enough: it names one lifetime.
+        #[allow(clippy::redundant_closure_for_method_calls)]
         self.with(folder, set, |work| work.revert()).await
     }
 

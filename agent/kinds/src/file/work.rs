@@ -75,10 +75,8 @@ impl Work<'_> {
     }
 
     fn state(&self) -> Result<StepState, FileError> {
-        let in_force = || match marked(self.folder, CONFIRMED) {
-            true => StepState::Confirmed,
-            false => StepState::Applied,
-        };
+        let in_force =
+            || if marked(self.folder, CONFIRMED) { StepState::Confirmed } else { StepState::Applied };
         let Some(record) = Record::read(self.folder, self.set)? else {
             let specs = self.set.files.iter().map(|spec| Ok(self.stand(spec, None)?.new));
             let all_new = specs.collect::<Result<Vec<_>, FileError>>()?.into_iter().all(|new| new);
@@ -93,7 +91,7 @@ impl Work<'_> {
             // The release changes nothing: only what was begun tells which of the two is meant.
             (true, true) if began => in_force(),
             (true, false) => in_force(),
-            (_, true) => match self.left_over(&record)? {
+            (_, true) => match self.left_over(&record) {
                 Some(what) => StepState::Half(what),
                 None => StepState::Prepared,
             },
@@ -128,19 +126,19 @@ impl Work<'_> {
     }
 
     /// What is left of a try to put the set in force, beside files: names not yet in place, folders with nothing in them.
-    fn left_over(&self, record: &Record) -> Result<Option<String>, FileError> {
+    fn left_over(&self, record: &Record) -> Option<String> {
         for (index, file) in record.files.iter().enumerate() {
             let Ok(Some(place)) = self.allowed.find(&file.path) else { continue };
             let temp = temp(self.folder, index);
             if place.has_beside(&temp) {
                 let temp = file.path.with_file_name(temp);
-                return Ok(Some(format!("'{}' is not in place yet", temp.display())));
+                return Some(format!("'{}' is not in place yet", temp.display()));
             }
         }
         let is_empty =
             |folder: &&PathBuf| fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
         let empty = record.folders.iter().find(is_empty);
-        Ok(empty.map(|folder| format!("folder '{}' was made and is empty", folder.display())))
+        empty.map(|folder| format!("folder '{}' was made and is empty", folder.display()))
     }
 
     fn half(&self, standings: &[Standing]) -> String {
