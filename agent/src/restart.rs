@@ -14,7 +14,7 @@ use crate::failure::failure;
 /// How long a machine may take to go down before the reboot counts as failed.
 const GOING_DOWN_MAX: Duration = Duration::from_mins(5);
 /// How long the agent may take to end.
-const ENDING_MAX: Duration = Duration::from_secs(60);
+const ENDING_MAX: Duration = Duration::from_mins(1);
 
 /// What restarts the machine: a command line of the settings.
 #[derive(Debug, Clone)]

@@ -102,7 +102,7 @@ fn a_handover_loses_no_connection_and_a_sick_release_never_serves_a_client() {
     assert_eq!(report.failed, 0, "{:?}", report.failures);
 
     // One that is not well ahead is never reached: the old one has not even stopped.
-    let before = (0..5).map(|_| HttpClient::new(device.port()).count().unwrap().counter).last().unwrap();
+    let before = (0..5).map(|_| HttpClient::new(device.port()).count().unwrap().counter).max().unwrap();
     let load = clients(&device);
     let end = upgrade(&fleet, &handed_over("3.0.0", Nature::Sick));
     let report = load.stop();
@@ -177,7 +177,7 @@ fn containers_of_one_workload_swap_as_one_and_come_back_as_one() {
         assert_eq!(end.state, CampaignState::Finished, "{}", end.reason);
         assert_eq!(versions(), [version, version]);
     }
-    let count = |port| (0..4).map(|_| HttpClient::new(port).count().unwrap().counter).last().unwrap();
+    let count = |port| (0..4).map(|_| HttpClient::new(port).count().unwrap().counter).max().unwrap();
     let before = [count(device.port()), count(second.number())];
     let end = upgrade(&fleet, &of("3.0.0", Nature::Sick));
     assert_eq!(end.state, CampaignState::Aborted, "{}", end.reason);

@@ -147,12 +147,7 @@ impl Device {
     }
 
     /// The workload whose container is called `name`, with these health checks.
-    pub(crate) fn workload(
-        &self,
-        name: &ContainerName,
-        container: &Container,
-        probes: Vec<Probe>,
-    ) -> Workload {
+    fn workload(name: &ContainerName, container: &Container, probes: Vec<Probe>) -> Workload {
         let manifest = Manifest {
             format: MANIFEST_FORMAT,
             release: ReleaseId { name: "counter".parse().unwrap(), version: "1.0.0".parse().unwrap() },
@@ -172,7 +167,7 @@ impl Device {
     /// One round of health checks of the workload whose container is called `name`.
     pub(crate) async fn round(&self, name: &ContainerName, probes: Vec<Probe>) -> Result<(), String> {
         let (_, container) = self.image("1.0.0", Nature::Good);
-        let workload = self.workload(name, &container, probes);
+        let workload = Self::workload(name, &container, probes);
         let variables = self.engine.variables().of(Role::Own);
         takt_agent::probe::round(&Asked { engine: &self.engine, workload: &workload, variables }).await
     }

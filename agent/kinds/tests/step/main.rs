@@ -5,7 +5,6 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use serde::Deserialize;
 use takt_agent_core::{ActionFailure, StepKey, StepState};
