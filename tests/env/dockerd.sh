@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A private Docker engine for the tests and the demo, apart from any engine of this machine:
 # own data, own containerd, own socket; no bridge and no firewall rules (containers use the host's network).
+# With TAKT_ENGINE_NETWORK=bridge it has both, as Docker has by itself: only in a network namespace of its own.
 #
 #   dockerd.sh start DIR [OWNER]   starts one in DIR and prints its socket; with OWNER (a process id)
 #                                  the engine is removed when that process is gone, however it ended
@@ -47,11 +48,28 @@ wait_gone() { # wait_gone PID SECONDS
     done
 }
 
+# True in a network namespace that a test has made: it leads nowhere, and is not that of the first process. The latter
+# cannot be read on every machine, so it alone proves nothing.
+apart() {
+    local routes
+    routes=$(ip route show default && ip -6 route show default) && [ -z "$routes" ] &&
+        [ "$(readlink /proc/self/ns/net)" != "$(readlink /proc/1/ns/net)" ]
+}
+
 start() { # start DIR [OWNER]
     local dir=$1 owner=${2:-} socket pid deadline
     [ "$(id -u)" -eq 0 ] || die 'the engine needs root'
     command -v dockerd >/dev/null || die 'dockerd is missing: run tests/env/install.sh'
     [ $((${#dir} + 1 + ${#LONGEST_SOCKET})) -le $SOCKET_PATH_MAX ] || die "$dir: path too long for a socket in it"
+    local network=(--bridge=none --iptables=false --ip-forward=false)
+    case "${TAKT_ENGINE_NETWORK:-host}" in
+        host) ;;
+        bridge)
+            apart || die "TAKT_ENGINE_NETWORK=bridge would change this machine's firewall: start it in a network namespace"
+            network=(--iptables=true --ip-forward=true)
+            ;;
+        *) die "TAKT_ENGINE_NETWORK is '$TAKT_ENGINE_NETWORK': host or bridge" ;;
+    esac
     mkdir -p "$dir"
     socket=$(socket_of "$dir")
     if [ -z "$(pid_in "$dir/dockerd.pid" "$dir")" ]; then
@@ -59,7 +77,7 @@ start() { # start DIR [OWNER]
         # The namespace keeps engines apart that meet in one containerd; checkpoints live in it by digest.
         setsid dockerd --experimental --data-root "$dir/data" --exec-root "$dir/exec" --host "unix://$socket" \
             --pidfile "$dir/dockerd.pid" --containerd-namespace "takt-$$" --containerd-plugins-namespace "takt-$$-plugins" \
-            --bridge=none --iptables=false --ip-forward=false --userland-proxy=false \
+            "${network[@]}" --userland-proxy=false \
             --shutdown-timeout $CONTAINER_STOP_SECS </dev/null >>"$dir/dockerd.log" 2>&1 &
         pid=$!
     else

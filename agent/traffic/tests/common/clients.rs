@@ -28,6 +28,11 @@ pub(crate) fn stay(address: impl Into<SocketAddr>) -> TcpStream {
     stream
 }
 
+/// A connection on which the client has not said anything yet.
+pub(crate) fn stay_idle(address: impl Into<SocketAddr>) -> TcpStream {
+    TcpStream::connect(address.into()).unwrap()
+}
+
 /// Whether it still goes both ways.
 pub(crate) fn echoes(stream: &mut TcpStream, bytes: &[u8]) -> bool {
     let mut back = vec![0; bytes.len()];

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::process::Command;
 use std::time::Duration;
 
-pub(crate) use clients::{Rota, answer, clients, echoes, stay, told};
+pub(crate) use clients::{Rota, answer, clients, echoes, stay, stay_idle, told};
 pub(crate) use space::Space;
 use takt_load::now;
 use takt_traffic::{Backend, Lead, Leads};
