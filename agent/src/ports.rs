@@ -105,7 +105,8 @@ impl Ports {
                     (Some(_), None) => continue,
                     (None, _) => (Sockets::OfDevice, facts.direct.get(&port.variable).copied()),
                 };
-                let served = number.and_then(|number| takt_traffic::connections(sockets, number).ok());
+                // Where that cannot be told, somebody may still be served: the limit of draining ends the wait.
+                let served = number.map(|number| takt_traffic::connections(sockets, number).unwrap_or(1));
                 count = count.saturating_add(served.unwrap_or_default());
             }
         }
