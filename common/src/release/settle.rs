@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(settle_secs(&container("handover"), ""), 2 * (7 + 4 + 40 + 3 + HEALTH));
         let image =
             r#"{"kind":"os-image","bundle":"DIGEST","compatible":"cm4","version":"7","boot_secs":100}"#;
-        assert_eq!(settle_secs(image, ""), 2 * (1_800 + 100 + HEALTH));
+        assert_eq!(settle_secs(image, ""), 2 * (1_800 + 100 + 900 + HEALTH), "it brings an agent");
         let patch = r#"{"kind":"live-patch","module":"DIGEST","name":"p","kernel":"6.1.0-1","stands_for":"6.1.0-2",
             "transition_secs":50}"#;
         let hook = |point| format!(r#""{point}":{{"program":"DIGEST","timeout_secs":300}}"#);
