@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 JOBS ?= 2
-BINARIES := -p takt-agent -p takt-coordinator -p takt-ctl
+BINARIES := -p takt-agent -p takt-launcher -p takt-coordinator -p takt-ctl
 DENY_VERSION := 0.20.2
 
 .PHONY: help demo test check bench bench-swap bench-agent soak docs install install-demo build

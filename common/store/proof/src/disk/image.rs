@@ -46,6 +46,8 @@ pub(super) enum Node {
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct FileNode {
+    /// As the file was made with; a later change of it means nothing here.
+    pub(super) mode: u16,
     pub(super) seen: Vec<u8>,
     pub(super) durable: Vec<u8>,
     /// What leads from `durable` to `seen`, in order.

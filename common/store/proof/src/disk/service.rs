@@ -25,7 +25,7 @@ pub(super) struct Service(pub(super) Arc<Power>);
 
 fn attributes(image: &Image, number: u64) -> Answer<FileAttr> {
     let (kind, perm, size) = match image.node(number)? {
-        Node::File(file) => (FileType::RegularFile, 0o644, file.seen.len() as u64),
+        Node::File(file) => (FileType::RegularFile, file.mode, file.seen.len() as u64),
         Node::Folder { .. } => (FileType::Directory, 0o755, 0),
     };
     Ok(FileAttr {
@@ -95,7 +95,7 @@ impl Filesystem for Service {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        // Modes, owners and times mean nothing here; a length does.
+        // Changes of modes, owners and times mean nothing here; a length does.
         let answer = match size {
             Some(size) => self.0.change(|image| {
                 image.resize(ino.0, position(size)?)?;
@@ -123,13 +123,14 @@ impl Filesystem for Service {
         _: &Request,
         parent: INodeNo,
         name: &OsStr,
-        _mode: u32,
+        mode: u32,
         _umask: u32,
         _flags: i32,
         reply: ReplyCreate,
     ) {
         let answer = self.0.change(|image| {
-            let number = image.make(parent.0, name, Node::File(FileNode::default()))?;
+            let mode = u16::try_from(mode & 0o777).map_err(|_| Errno::EINVAL)?;
+            let number = image.make(parent.0, name, Node::File(FileNode { mode, ..FileNode::default() }))?;
             attributes(image, number)
         });
         match answer {
