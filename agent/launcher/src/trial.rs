@@ -124,10 +124,10 @@ impl Trial {
                 what: format!("'{name}' is not the name of a trial that this version reads"),
             });
         };
-        if read.iter().any(|trial| trial.versions() != furthest.versions()) {
-            return Self::Damaged { what: format!("there are trials of different versions: {names:?}") };
+        match read.iter().find(|trial| trial.versions() != furthest.versions()) {
+            Some(other) => Self::Damaged { what: format!("there are two: {furthest}, and {other}") },
+            None => furthest.clone(),
         }
-        furthest.clone()
     }
 
     fn of_name(name: &str) -> Option<Self> {

@@ -8,13 +8,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use takt_launcher::{FELL_BACK_VARIABLE, Launch, Trial, TrialFolder, Version, Versions};
+use takt_launcher::{FELL_BACK_VARIABLE, Trial, TrialFolder, Version, Versions};
 use tempfile::TempDir;
 
 pub(crate) const LAUNCHER: &str = env!("CARGO_BIN_EXE_takt-launcher");
 
-/// The old agent of most tests, and the one that started from the copy as it writes it down.
+/// What the agent writes down that is there before a trial.
 pub(crate) const OLD: &str = "old";
+/// What the one on trial writes down.
 pub(crate) const NEW: &str = "new";
 
 pub(crate) fn version(text: &str) -> Version {
@@ -107,11 +108,6 @@ impl Device {
         command.arg("--state").arg(&self.state).arg("--agent").arg(self.installed());
         command.args(["--", "run", "--config", "a file"]).stdin(Stdio::null());
         command
-    }
-
-    /// The same as `command` does, as a value.
-    pub(crate) fn launch(&self) -> Launch {
-        Launch { state: self.state.clone(), agent: self.installed(), arguments: Vec::new() }
     }
 
     /// Runs the launcher to the end of whatever it became.
