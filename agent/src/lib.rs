@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod artifacts;
+pub mod cli;
 pub mod clock;
 pub mod engine;
 pub mod enrol;
@@ -18,6 +19,7 @@ pub mod locks;
 pub mod perform;
 mod pin;
 pub mod probe;
+pub mod service;
 pub mod settings;
 pub mod trust;
 pub mod variables;

@@ -64,11 +64,14 @@ impl Agent {
         let old = record.phase.job().and_then(|job| job.old.as_ref());
         let new = record.phase.swap().map(|swap| &swap.new);
         for workload in old.into_iter().chain(new) {
+            // Each answer of a slow engine shows that the loop goes on.
+            crate::service::alive();
             containers
                 .insert(workload.container.clone(), self.performer.engine.state(&workload.container).await);
         }
         let mut installed = Vec::new();
         for workload in record.installed.values() {
+            crate::service::alive();
             let state = self.workload_state(&record.phase, workload).await;
             installed.push((workload.clone(), state));
         }

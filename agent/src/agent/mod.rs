@@ -157,6 +157,7 @@ impl Agent {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Said at every start, so that the coordinator knows what runs even when nothing changes.
         self.say_where_we_are().await?;
+        crate::service::ready();
         while !stop.is_cancelled() {
             let facts = self.look().await;
             match decide(&self.journal.record().phase, &facts, &self.settings.policy) {
@@ -198,6 +199,7 @@ impl Agent {
         stop: &CancellationToken,
     ) -> Result<(), AgentError> {
         tracing::debug!(%action, "action taken");
+        crate::service::status(format_args!("{}: {action}", self.journal.record().phase.name()));
         let performer = Arc::clone(&self.performer);
         let wanted = action.clone();
         let deed = Deed::act(&self.journal.record().phase, &action);
@@ -245,6 +247,7 @@ impl Agent {
             WaitingOn::FirstGoodRound { .. } | WaitingOn::Probation { .. } => self.until_next_round(),
         };
         self.last = None;
+        crate::service::status(format_args!("{}: waits on {waiting}", self.journal.record().phase.name()));
         self.tell_waiting(&waiting).await?;
         self.waiting = Some(waiting);
         let mut sleep = Box::pin(crate::clock::sleep(span.max(REST_MIN)));
@@ -263,6 +266,7 @@ impl Agent {
 
     /// Serves what has a time of its own. True when the loop should look again.
     async fn on_tick(&mut self) -> Result<bool, AgentError> {
+        crate::service::alive();
         let uptime = self.uptime();
         if uptime >= self.export_at {
             // The journal itself is sound: a full disk must not stop the agent because of its spare copy.
