@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::statvfs::statvfs;
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
@@ -18,9 +19,12 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 
 /// What is compared before an installation and after a purge: everything that lasts. Not the package managers' own
 /// books, logs and caches, nor what systemd keeps of the running system.
-const FIND: &str = "find / /run -xdev \\( -path /var/lib/dpkg -o -path /var/lib/rpm -o -path /var/log -o -path /var/cache \
+const FIND: &str = "find / /run -xdev \\( -path /var/lib/dpkg -o -path /var/lib/rpm -o -path /root/.rpmdb -o -path /var/log -o -path /var/cache \
      -o -path /run/systemd -o -path /run/log -o -path /root/packages -o -path /var/tmp \\) -prune \
      -o -printf '%y %m %U:%G %p %l\\n' | sort";
+
+/// A machine has 300 MB at the most, and a few run beside each other.
+const ROOM_MIN: u64 = 2 << 30;
 
 /// A running machine. It ends, and its folder is removed, when this is dropped.
 #[derive(Debug)]
@@ -52,7 +56,7 @@ impl Machine {
         let made = Command::new(scripts.join("root.sh")).stderr(Stdio::inherit()).output().unwrap();
         assert!(made.status.success(), "packaging/tests/root.sh failed: see its words above");
         let archive = String::from_utf8_lossy(&made.stdout).trim().to_owned();
-        let folder = tempfile::Builder::new().prefix("takt-machine.").tempdir().unwrap();
+        let folder = tempfile::Builder::new().prefix("takt-machine.").tempdir_in(place()).unwrap();
         let root = folder.path().join("root");
         fs::create_dir(&root).unwrap();
         let unpacked = Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&root).status().unwrap();
@@ -186,6 +190,14 @@ impl Machine {
     pub fn source(path: &str) -> PathBuf {
         repository().join(path)
     }
+}
+
+/// Where machines are put: in memory where there is room for a few, because dpkg syncs every file; else where all
+/// temporary folders are.
+fn place() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let room = statvfs(memory).map_or(0, |space| space.blocks_available() * space.fragment_size());
+    if room > ROOM_MIN { memory.to_owned() } else { std::env::temp_dir() }
 }
 
 impl Drop for Machine {

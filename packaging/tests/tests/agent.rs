@@ -22,6 +22,7 @@ fn a_fresh_installation_is_whole_and_waits_for_its_enrolment() {
         assert!(said.contains(needed), "{said}");
     }
     assert_eq!(machine.run(&["dpkg", "--verify", UNIT]), "");
+    assert!(machine.sh("dpkg-query -W -f '${Conffiles}' takt-agent").contains("/etc/takt/agent.toml"));
     assert_eq!(machine.run(&["systemctl", "is-enabled", UNIT]).trim(), "enabled");
     let held_back = |when: &str| {
         assert_eq!(machine.property(UNIT, "ActiveState"), "inactive", "{when}: {}", machine.journal(UNIT));

@@ -30,6 +30,9 @@ fn a_fresh_installation_serves_as_a_user_of_its_own_and_says_what_comes_next() {
         assert!(said.contains(needed), "{said}");
     }
     assert_eq!(machine.run(&["dpkg", "--verify", UNIT]), "");
+    assert!(
+        machine.sh("dpkg-query -W -f '${Conffiles}' takt-coordinator").contains("/etc/takt/coordinator.toml")
+    );
     // Type=notify: active means that it has said READY=1 itself, and only when both addresses are listened on.
     assert_eq!(machine.property(UNIT, "ActiveState"), "active", "{}", machine.journal(UNIT));
     assert_eq!(machine.property(UNIT, "StatusText"), "HTTPS API on 0.0.0.0:8443, MQTT gate on 0.0.0.0:8883");
