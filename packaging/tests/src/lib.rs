@@ -3,6 +3,8 @@
 //!
 //! What cannot be set up fails the test, with a sentence that says what is missing: these helpers panic.
 
+#![allow(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
+
 mod clock;
 mod fleet;
 mod machine;
