@@ -3,8 +3,8 @@
 #
 #   packaging/build.sh [--version VERSION] [--out FOLDER] [--fast]
 #
-# --fast packs less tightly. VERSION is the packages' version, the workspace's when it is left out. `~` sorts before everything (0.1.1~test1 is older
-# than 0.1.1), in both formats. The programs must have been built; `make packages` does both.
+# VERSION is the packages' version, the workspace's when it is left out. `~` sorts before everything (0.1.1~test1 is older
+# than 0.1.1), in both formats. --fast packs less tightly. The programs must have been built; `make packages` does both.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 
