@@ -3,8 +3,7 @@
 #
 #   tests/guest/bundle.sh GUEST FILE --version TEXT [--nature NATURE] [--deb FILE]...
 #
-# GUEST is the folder that build.sh prints. Natures: good · no-init (nothing to start: the kernel panics) · no-kernel
-# (the boot loader finds nothing) · hangs (starts a process that does nothing: the watchdog ends it).
+# GUEST is the folder that build.sh prints. Natures: good · no-init (nothing to start: the kernel panics and restarts).
 set -euo pipefail
 
 readonly HERE=$(dirname "$(readlink -f "$0")")
@@ -61,9 +60,7 @@ make_it() { # make_it ROOT NATURE
     case $2 in
         good) ;;
         no-init) rm "$1/usr/sbin/init" "$1/usr/lib/systemd/systemd" ;;
-        no-kernel) truncate -s 4096 "$1/boot/vmlinuz" ;;
-        hangs) printf '#!/bin/sh\nexec sleep infinity\n' >"$work/init" && rm "$1/usr/sbin/init" && install -m 0755 "$work/init" "$1/usr/sbin/init" ;;
-        *) die "unknown nature '$2': good, no-init, no-kernel or hangs" ;;
+        *) die "unknown nature '$2': good or no-init" ;;
     esac
 }
 

@@ -36,7 +36,7 @@ roomy_folder() {
 # The disk, in sectors of 512 bytes. 1: GRUB. 2: its environment, two sectors. 3 and 4: the slots. 5: the data.
 readonly SECTOR_GRUB=2048 SECTORS_GRUB=2040
 readonly SECTOR_ENV=4088 SECTORS_ENV=3
-readonly SECTOR_A=8192 SECTORS_SLOT=$((176 * 2048))
+readonly SECTOR_A=8192 SECTORS_SLOT=$((168 * 2048))
 readonly SECTOR_B=$((SECTOR_A + SECTORS_SLOT))
 readonly SECTOR_DATA=$((SECTOR_B + SECTORS_SLOT)) SECTORS_DATA=$((768 * 2048))
 readonly SECTORS_DISK=$((SECTOR_DATA + SECTORS_DATA + 2048))
@@ -45,7 +45,7 @@ readonly EXT4_FEATURES=^metadata_csum_seed,^orphan_file
 
 slot_image() { # slot_image FOLDER FILE: an ext4 file system of a slot's size
     rm -f "$2"
-    mke2fs -q -t ext4 -O "$EXT4_FEATURES" -m 0 -N 16384 -E root_owner=0:0 -d "$1" "$2" "$((SECTORS_SLOT / 2))k"
+    mke2fs -q -t ext4 -O "$EXT4_FEATURES" -m 0 -N 10240 -E root_owner=0:0 -d "$1" "$2" "$((SECTORS_SLOT / 2))k"
 }
 
 partition() { # partition DISK
