@@ -130,11 +130,11 @@ impl Device {
             1 => &*OLD,
             _ => &*NEW,
         };
-        let container = takt_agent_core::ContainerName(format!("takt-{id}-counter-g0"));
-        device.machine.install(container.clone(), release.image);
+        let name = takt_agent_core::WorkloadName(format!("takt-{id}-counter-g0"));
+        device.machine.install(name.container(None), release.image);
         let (manifest, manifest_sha256) = (release.manifest.clone(), release.digest);
         device.record.highest.insert(releases::component(), manifest.counter);
-        let workload = Workload { manifest, manifest_sha256, container };
+        let workload = Workload { manifest, manifest_sha256, name };
         device.record.installed.insert(releases::component(), workload);
         device
     }
@@ -231,7 +231,13 @@ impl Device {
                 let idle = matches!(waiting, WaitingOn::Orders);
                 let span = match &waiting {
                     WaitingOn::Orders => REST_IDLE,
-                    WaitingOn::Engine | WaitingOn::Blockers(_) => REST_WAITING,
+                    WaitingOn::Engine
+                    | WaitingOn::Blockers(_)
+                    | WaitingOn::Ports { .. }
+                    | WaitingOn::Step { .. }
+                    | WaitingOn::Baseline { .. }
+                    | WaitingOn::Draining { .. }
+                    | WaitingOn::Coordinator { .. } => REST_WAITING,
                     WaitingOn::Retry { in_millis, .. } if *in_millis > 0 => (*in_millis).min(REST_RETRY),
                     WaitingOn::Retry { .. } => REST_RETRY,
                     WaitingOn::FirstGoodRound { .. } | WaitingOn::Probation { .. } => {

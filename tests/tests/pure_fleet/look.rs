@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use takt_agent::probe::Watch;
+use takt_agent_core::facts::{Baseline, ClockState, LinkCost, Power, StandbyState};
 use takt_agent_core::phase::Way;
 use takt_agent_core::{
-    Accepted, BootTime, ContainerState, Facts, Phase, Presence, Record, Wellness, Workload, WorkloadState,
+    Accepted, BootTime, ContainerFacts, ContainerName, ContainerState, Facts, Phase, Record, Wellness,
+    Workload,
 };
 use takt_common::report::{OrderRef, Outcome, REPORT_FORMAT, Report, Timing};
 
@@ -16,8 +18,10 @@ use crate::releases::release_of_manifest;
 /// How long the machine takes from its boot to the agent's start, in milliseconds.
 const BOOT_MILLIS: u64 = 20_000;
 
-const UNSEEN: WorkloadState =
-    WorkloadState { container: ContainerState::Unknown, kept_running: true, image: Presence::Unknown };
+/// The one container of a release of this fleet.
+pub(crate) fn container_of(workload: &Workload) -> ContainerName {
+    workload.name.container(None)
+}
 
 impl Device {
     pub(crate) fn look(&mut self, now: u64) -> Facts {
@@ -33,39 +37,47 @@ impl Device {
         let manifest = ordered
             .filter(|sha256| matches!(record.phase, Phase::Fetching { .. }) && staged.contains(sha256))
             .map(|sha256| Ok(release_of_manifest(&sha256).manifest.clone()));
-        let wanted = record.phase.swap().map(|swap| swap.new.manifest_sha256);
-        let wanted = wanted.or(ordered.filter(|_| manifest.is_some()));
-        let image = wanted
-            .map_or(Presence::Unknown, |digest| self.machine.presence(&release_of_manifest(&digest).image));
-        let old = job.and_then(|job| job.old.as_ref());
-        let new = record.phase.swap().map(|swap| &swap.new);
-        let containers = old.into_iter().chain(new);
-        let containers: BTreeMap<_, _> = containers
-            .map(|workload| (workload.container.clone(), self.machine.state(&workload.container)))
-            .collect();
-        let seen = |workload: &Workload| self.workload_state(workload);
+        let workloads: Vec<&Workload> = self.looked_at().collect();
+        let wanted = ordered.filter(|_| manifest.is_some());
+        let images = workloads.iter().map(|workload| workload.manifest_sha256).chain(wanted);
+        let images = images.map(|digest| release_of_manifest(&digest).image);
+        let images = images.map(|image| (image, self.machine.presence(&image))).collect();
+        let containers = workloads.iter().map(|workload| container_of(workload));
+        let containers = containers.map(|name| (name.clone(), self.seen(&name))).collect();
         Facts {
             now: time(now),
             boot: self.boot_time(now),
             next: record.next.clone(),
-            installed: record.installed.values().map(|workload| (workload.clone(), seen(workload))).collect(),
-            stand_in: record.stand_in.as_ref().map(|one| (one.clone(), seen(&one.workload))),
+            installed: record.installed.values().cloned().collect(),
+            stand_in: record.stand_in.clone(),
             retained: record.retained.clone(),
             failed_here: record.failed_here.clone(),
             free_disk_bytes: 1 << 34,
             free_memory_bytes: 1 << 30,
             load_per_cpu: 0.1,
+            power: Power::Mains,
+            link: LinkCost::Free,
+            clock: ClockState::Trusted,
+            standby: StandbyState::NotAsked,
             staged,
             partial: BTreeMap::new(),
             manifest,
-            image,
+            images,
             containers,
+            routes: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            steps: BTreeMap::new(),
+            kept: BTreeSet::new(),
             checkpoint_ability: if self.temper.criu == Criu::Missing {
                 Err("no criu".into())
             } else {
                 Ok(())
             },
+            handover_ability: Err("no nftables".into()),
             wellness,
+            vitals: None,
+            baseline: Baseline::None,
+            heard: true,
             locks: vec![],
             last: self.last.clone(),
         }
@@ -76,26 +88,30 @@ impl Device {
     }
 
     /// At rest, while fetching and at the end it matters what runs; in the middle of a switch only its containers do.
-    fn workload_state(&self, workload: &Workload) -> WorkloadState {
-        match self.record.phase {
-            Phase::Idle | Phase::Fetching { .. } | Phase::HandingBack { .. } | Phase::Ended { .. } => {
-                WorkloadState {
-                    container: self.machine.state(&workload.container),
-                    kept_running: self.machine.is_kept(&workload.container),
-                    image: self.machine.presence(&release_of_manifest(&workload.manifest_sha256).image),
-                }
-            }
-            _ => UNSEEN,
-        }
+    fn looked_at(&self) -> impl Iterator<Item = &Workload> {
+        let phase = &self.record.phase;
+        let calm = matches!(
+            phase,
+            Phase::Idle | Phase::Fetching { .. } | Phase::HandingBack { .. } | Phase::Ended { .. }
+        );
+        let stand_in = self.record.stand_in.iter().map(|stand_in| &stand_in.workload);
+        let at_rest = self.record.installed.values().chain(stand_in).filter(move |_| calm);
+        let old = phase.job().and_then(|job| job.old.as_ref());
+        let new = phase.swap().map(|swap| &swap.new);
+        at_rest.chain(old).chain(new)
+    }
+
+    fn seen(&self, name: &ContainerName) -> ContainerFacts {
+        ContainerFacts { state: self.machine.state(name), kept_running: self.machine.is_kept(name) }
     }
 
     /// Probes the release that is being watched, when a round is due.
     fn wellness(&mut self, now: u64) -> Wellness {
         let (workload, key) = match &self.record.phase {
-            Phase::Probation { swap, .. } => (swap.new.clone(), swap.new.container.to_string()),
+            Phase::Probation { swap, .. } => (swap.new.clone(), swap.new.name.to_string()),
             Phase::RollingBack { job, way: way @ (Way::Restore | Way::Cold), .. } => {
                 let Some(old) = job.old.clone() else { return Wellness::default() };
-                let key = format!("{} {way:?}", old.container);
+                let key = format!("{} {way:?}", old.name);
                 (old, key)
             }
             _ => {
@@ -110,8 +126,9 @@ impl Device {
             .filter(|(of, ..)| *of == key)
             .unwrap_or_else(|| (key.clone(), Watch::new(), now));
         let health = &workload.manifest.health;
-        if due <= now && self.machine.state(&workload.container) == ContainerState::Running {
-            watch.note(&at, health.failures_max, self.machine.probe(&workload.container));
+        let container = container_of(&workload);
+        if due <= now && self.machine.state(&container) == ContainerState::Running {
+            watch.note(&at, health.failures_max, self.machine.probe(&container));
             due = now + u64::from(health.interval_millis);
         }
         let wellness = watch.wellness(&at);

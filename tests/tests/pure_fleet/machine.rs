@@ -155,7 +155,7 @@ impl Machine {
         })
     }
 
-    pub(crate) fn perform(&mut self, action: &Action, now: u64) -> Result<(), ActionFailure> {
+    pub(crate) fn perform(&mut self, action: &Action, now: u64) -> Result<String, ActionFailure> {
         self.sabotage(action);
         let fail = |nature, text: &str| Err(ActionFailure { nature, text: text.to_owned() });
         match action {
@@ -234,8 +234,18 @@ impl Machine {
                 self.images.retain(|image| keep_images.contains(image));
                 self.files.retain(|file| keep_files.contains(file));
             }
+            Action::Route { .. }
+            | Action::Prepare { .. }
+            | Action::Apply { .. }
+            | Action::Revert { .. }
+            | Action::Confirm { .. }
+            | Action::Settle { .. }
+            | Action::Hook { .. }
+            | Action::Restart { .. } => {
+                panic!("the releases of this fleet have one container, no ports and no hooks: {action}")
+            }
         }
-        Ok(())
+        Ok(String::new())
     }
 
     fn sabotage(&mut self, action: &Action) {

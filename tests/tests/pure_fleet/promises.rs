@@ -6,6 +6,7 @@ use takt_common::order::{Action as OrderAction, Position};
 use takt_common::report::{Memory, Outcome};
 
 use crate::device::Device;
+use crate::look::container_of;
 use crate::plan::Criu;
 use crate::releases::{NEW, Nature, release_of_manifest};
 use crate::world::World;
@@ -16,8 +17,9 @@ pub(crate) fn check_device(device: &Device) {
     assert!(own.len() <= 1, "one-running: {own:?} on {}", device.id);
     assert!(others.len() <= 1, "one-running: {others:?} on {}", device.id);
     if let Some(verified) = device.installed() {
-        let state = device.machine.state(&verified.container);
-        assert_ne!(state, ContainerState::Absent, "way-back: {} lost {}", device.id, verified.container);
+        let container = container_of(verified);
+        let state = device.machine.state(&container);
+        assert_ne!(state, ContainerState::Absent, "way-back: {} lost {container}", device.id);
         let image = release_of_manifest(&verified.manifest_sha256).image;
         assert!(device.machine.images.contains(&image), "way-back: {} lost its image", device.id);
     }
@@ -44,15 +46,15 @@ pub(crate) fn check_touch(world: &mut World, index: usize, action: &Action) {
         world.met.requirements += 1;
     }
     let standbys = world.coordinator.drm.standbys_for(device.id);
-    if standbys.is_empty() || job.old.as_ref().is_none_or(|old| old.container != *name) {
+    if standbys.is_empty() || job.old.as_ref().is_none_or(|old| container_of(old) != *name) {
         return;
     }
     let serving = standbys.iter().map(|standby| world.device(*standby)).find(|standby| {
         standby.record.stand_in.as_ref().is_some_and(|stand_in| stand_in.device == device.id)
     });
     let Some(standby) = serving else { panic!("standby-first: nobody serves for {}: {action}", device.id) };
-    let stand_in = standby.record.stand_in.as_ref().map(|stand_in| &stand_in.workload.container);
-    let sandbox = stand_in.and_then(|name| standby.machine.boxes.get(name));
+    let stand_in = standby.record.stand_in.as_ref().map(|stand_in| container_of(&stand_in.workload));
+    let sandbox = stand_in.and_then(|name| standby.machine.boxes.get(&name));
     let sandbox = sandbox.expect("standby-first: the stand-in's container is there");
     assert!(sandbox.ever_well, "standby-first: the stand-in for {} was never well", device.id);
     // Only a loss of power of the standby itself, which nobody can forbid, may have ended it since.
@@ -71,13 +73,13 @@ pub(crate) fn check_outcome(device: &Device, record: &Record, job: &Job, outcome
     let (memory_before, cuts_before) = device.before;
     let uncut = device.cuts.len() == cuts_before as usize;
     let old_broken = device.temper.old_breaks && !device.cuts.is_empty();
-    let old_runs = || job.old.as_ref().map(|old| &old.container) == own.first().map(|(name, _)| *name);
+    let old_runs = || job.old.as_ref().map(container_of).as_ref() == own.first().map(|(name, _)| *name);
     match (&job.accepted.order.action, outcome) {
         (OrderAction::Install, Outcome::Verified { .. }) => {
             let [(name, sandbox)] = own.as_slice() else { panic!("{what}, but {own:?}") };
             assert!(sandbox.image == NEW.image && sandbox.ever_well, "{what}, but {own:?}");
-            let installed = record.installed.values().next().map(|workload| &workload.container);
-            assert_eq!(installed, Some(*name), "{what}");
+            let installed = record.installed.values().next().map(container_of);
+            assert_eq!(installed.as_ref(), Some(*name), "{what}");
         }
         (OrderAction::Install, Outcome::RolledBack { memory, .. }) => {
             assert!(job.old.is_some() && old_runs(), "{what}, but {own:?}");
@@ -160,8 +162,8 @@ fn check_told(world: &World, device: &Device) {
 /// Exactly what the device says it runs does run, is well, and comes back after a boot; nothing is left over.
 fn check_at_rest(world: &World, device: &Device) {
     let own = device.machine.running(Role::Own);
-    let names: Vec<_> = own.iter().map(|(name, _)| *name).collect();
-    let installed: Vec<_> = device.record.installed.values().map(|workload| &workload.container).collect();
+    let names: Vec<_> = own.iter().map(|(name, _)| (*name).clone()).collect();
+    let installed: Vec<_> = device.record.installed.values().map(container_of).collect();
     let stranded = is_stranded(device);
     let old_broken = device.temper.old_breaks && (stranded || !device.cuts.is_empty());
     if !old_broken {
@@ -176,9 +178,10 @@ fn check_at_rest(world: &World, device: &Device) {
         let checkpoint = own.iter().any(|(_, sandbox)| sandbox.checkpoint.is_some());
         assert!(!checkpoint, "{} keeps a checkpoint, which holds keys", device.id);
     }
-    let others: Vec<_> = device.machine.running(Role::StandIn).into_iter().map(|(name, _)| name).collect();
+    let others: Vec<_> =
+        device.machine.running(Role::StandIn).into_iter().map(|(name, _)| name.clone()).collect();
     let stand_in: Vec<_> =
-        device.record.stand_in.iter().map(|stand_in| &stand_in.workload.container).collect();
+        device.record.stand_in.iter().map(|stand_in| container_of(&stand_in.workload)).collect();
     assert_eq!(others, stand_in, "{} stands in for what it says", device.id);
     if let Some(stand_in) = &device.record.stand_in {
         assert!(is_stranded(world.device(stand_in.device)), "{} was never relieved", device.id);

@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 use takt_agent_core::rules::{FixedTargets, Target, TargetContent};
 use takt_common::order::{Member, SnapshotRef};
 use takt_common::release::{
-    Artifact, Container, Health, Kind, MANIFEST_FORMAT, Manifest, Probe, ReleaseId, Severity, Strategy,
+    Artifact, Container, ContainerSet, Health, MANIFEST_FORMAT, Manifest, Network, Probe, ReleaseId,
+    Severity, Step, Strategy,
 };
 use takt_common::{Name, Sha256Digest};
 
@@ -56,24 +57,28 @@ pub(crate) fn release_of_manifest(digest: &Sha256Digest) -> &'static Release {
 fn made(version: &str, counter: u64) -> Release {
     let archive = Sha256Digest::of(format!("archive {version}").as_bytes());
     let image = Sha256Digest::of(format!("image {version}").as_bytes());
+    let container = Container {
+        name: None,
+        archive,
+        image_id: image,
+        env: BTreeMap::new(),
+        command: vec![],
+        volumes: vec![],
+        memory_mib: None,
+        network: Network::Host,
+        ports: vec![],
+        stop_grace_secs: 1,
+    };
+    let strategies = vec![Strategy::Preserve, Strategy::Replace];
     let manifest = Manifest {
         format: MANIFEST_FORMAT,
         release: ReleaseId { name: component(), version: name(version) },
         counter,
         severity: Severity::Minor,
-        kind: Kind::Container,
         hardware: vec![],
         artifacts: vec![Artifact { sha256: archive, length: 1 << 20 }],
-        container: Some(Container {
-            archive,
-            image_id: image,
-            env: BTreeMap::new(),
-            command: vec![],
-            volumes: vec![],
-            memory_mib: None,
-            strategies: vec![Strategy::Preserve, Strategy::Replace],
-            stop_grace_secs: 1,
-        }),
+        steps: vec![Step::Container(ContainerSet::of_one(container, strategies))],
+        hooks: BTreeMap::new(),
         health: Health {
             probes: vec![Probe::Tcp("127.0.0.1:1".into())],
             interval_millis: 500,
@@ -81,6 +86,7 @@ fn made(version: &str, counter: u64) -> Release {
             start_millis: 2_000,
             probation_millis: 2_000,
             failures_max: 2,
+            ..Health::default()
         },
         unpacked_bytes: 1 << 20,
     };
