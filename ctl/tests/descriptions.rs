@@ -210,7 +210,7 @@ fn every_bad_description_is_refused_with_file_line_and_field() {
         ("parts/tool.deb", "parts/hello.rpm", &["line 21", "hello.rpm is another form"]),
         ("parts/tool.deb", "parts/hello.deb", &["package.name", "'hello' stands there twice"]),
         ("parts/tool.deb", "cut.deb", &["line 21", "cut.deb is not a whole package"]),
-        ("parts/tool.deb", "half.deb", &["line 21", "half.deb is not a whole package", "dpkg-deb"]),
+        ("parts/tool.deb", "half.deb", &["line 21", "half.deb is not a whole package", "unexpected end"]),
         ("parts/tool.deb", "empty", &["line 21", "empty is neither a .deb nor an .rpm"]),
         ("parts/tool.deb", "none.deb", &["line 21", "none.deb", "No such file"]),
         ("parts/hello.rpm", "cut.rpm", &["line 25", "cut.rpm is not a whole package, says rpm"]),
@@ -228,6 +228,11 @@ fn every_bad_description_is_refused_with_file_line_and_field() {
             "image = \"db.tar\"",
             "image = \"parts/fix.ko\"",
             &["line 40", "'image'", "fix.ko is not an image archive"],
+        ),
+        (
+            "image = \"db.tar\"",
+            "image = \"parts/hello.deb\"",
+            &["line 40", "'image'", "hello.deb is not an image archive"],
         ),
         (
             "image = \"db.tar\"",

@@ -165,15 +165,16 @@ fn run(
         _ => PackageError::Start { program, source },
     })?;
     if !status.success() {
-        let said = last_words(&stderr).or_else(|| last_words(&stdout)).unwrap_or_else(|| status.to_string());
+        let said = first_words(&stderr).or_else(|| first_words(&stdout)).unwrap_or_else(|| status.to_string());
         return Err(PackageError::Damaged { path: path.to_owned(), program, said });
     }
     Ok(String::from_utf8_lossy(&stdout).into_owned())
 }
 
-/// The last line, cut to a sentence's length.
-fn last_words(bytes: &[u8]) -> Option<String> {
+/// The first line, which names the cause, cut to a sentence's length and without the program's own name.
+fn first_words(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(bytes);
-    let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
-    Some(line.chars().take(200).collect())
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+    let (_, said) = line.split_once(": ").filter(|(who, _)| who.starts_with("dpkg-deb")).unwrap_or(("", line));
+    Some(said.trim_start_matches("error: ").chars().take(200).collect())
 }
