@@ -72,3 +72,10 @@ pub(super) fn bring_back(file: &FileRecord, folder: &Path, digests: &Digests) ->
     restore(&place, &file.kept, &folder.join(&file.copy), TEMP, digests)?;
     Ok(place.sync()?)
 }
+
+/// The path with something added to its name.
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut path = path.to_owned().into_os_string();
+    path.push(ending);
+    PathBuf::from(path)
+}

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::super::config;
+use super::super::config::{self, beside};
 use super::super::error::PackageError;
 use super::super::record::{Before, FileRecord, PackageRecord, RECORD, Record};
 use super::super::tool::{self, ToolError};
@@ -123,7 +123,7 @@ impl Debs<'_> {
         packages: &[PackageRecord],
         before: &[FileRecord],
     ) -> Result<Vec<FileRecord>, PackageError> {
-        let mut paths = Vec::new();
+        let mut paths: Vec<PathBuf> = Vec::new();
         for (package, record) in self.work.set.packages.iter().zip(packages) {
             let listed = match &record.before {
                 Before::Absent => "",
@@ -131,15 +131,15 @@ impl Debs<'_> {
             };
             let listed = conffile_paths(listed).into_iter().map(str::to_owned);
             let delivered = archive::conffiles(&self.work.file(package))?;
-            for path in listed.chain(delivered).map(|path| self.there(&path)) {
-                let beside = |ending: &str| {
-                    let mut path = path.clone().into_os_string();
-                    path.push(ending);
-                    PathBuf::from(path)
-                };
-                paths.extend(
-                    ENDINGS.map(beside).into_iter().filter(|path| !paths.contains(path)).collect::<Vec<_>>(),
-                );
+            for path in listed.chain(delivered) {
+                // dpkg's own names may be beside the link or beside what it leads to.
+                let (named, there) = (self.dpkg.on(&path), self.there(&path));
+                for path in ENDINGS.iter().flat_map(|ending| [beside(&named, ending), beside(&there, ending)])
+                {
+                    if !paths.contains(&path) {
+                        paths.push(path);
+                    }
+                }
             }
         }
         config::keep_all(&paths, self.work.folder, before)

@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 
 use takt_common::release::Conffiles;
 
-use super::super::config;
+use super::super::config::{self, beside};
 use super::super::error::PackageError;
 use super::super::record::{FileRecord, Record};
 use super::Rpms;
-use super::prepare::beside;
 use crate::disk::failed;
 use crate::kept::{Digests, KeptError, Place, Seen};
 

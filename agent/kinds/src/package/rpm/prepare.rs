@@ -1,10 +1,10 @@
 //! Holding the set against the device, and keeping what it will replace. Nothing in force changes.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use takt_common::release::Package;
 
-use super::super::config;
+use super::super::config::{self, beside};
 use super::super::error::PackageError;
 use super::super::record::{Before, FileRecord, PackageRecord, RECORD, Record};
 use super::super::tool::{self, ToolError};
@@ -148,11 +148,4 @@ impl Rpms<'_> {
         }
         config::keep_all(&paths, self.work.folder, before)
     }
-}
-
-/// The path with something added to its name.
-pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut path = path.to_owned().into_os_string();
-    path.push(ending);
-    PathBuf::from(path)
 }
