@@ -78,7 +78,7 @@ impl Deb {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         };
         for (path, content) in &self.files {
-            write(path, content, 0o644);
+            write(path, content, if path.starts_with("usr/bin/") { 0o755 } else { 0o644 });
         }
         for (path, target) in &self.links {
             fs::create_dir_all(tree.join(path).parent().unwrap()).unwrap();
@@ -149,12 +149,19 @@ pub(crate) fn dpkg(world: &World) -> Command {
 /// Installs a package by hand, as apt or people would.
 #[track_caller]
 pub(crate) fn install(world: &World, deb: &Deb) {
-    run(dpkg(world).args(["--force-confold", "-i"]).arg(file(world, deb)));
+    install_all(world, &[deb]);
+}
+
+/// The same for several at once, by the policy that replaces what the device has not changed.
+#[track_caller]
+pub(crate) fn install_all(world: &World, debs: &[&Deb]) {
+    let files: Vec<PathBuf> = debs.iter().map(|deb| file(world, deb)).collect();
+    run(dpkg(world).args(["--force-confdef", "--force-confold", "--auto-deconfigure", "-i"]).args(files));
 }
 
 /// A package as a file beside the device.
 pub(crate) fn file(world: &World, deb: &Deb) -> PathBuf {
-    let file = world.beside("by-hand.deb");
+    let file = world.beside(&format!("{}-{}.deb", deb.name, deb.version));
     fs::write(&file, deb.build()).unwrap();
     file
 }

@@ -25,12 +25,13 @@ pub(crate) struct Rpm {
 
 impl Rpm {
     pub(crate) fn new(name: &str, version: &str) -> Self {
+        let folder = format!("%dir /usr/share/{name}\n");
         let package = Self {
             name: name.to_owned(),
             version: version.to_owned(),
             preamble: String::new(),
             install: String::new(),
-            files: String::new(),
+            files: folder,
             scripts: String::new(),
         };
         package.file("", &format!("/usr/share/{name}/data"), &format!("{name} {version}"))

@@ -151,7 +151,7 @@ fn killed_in(script: &str) -> (World, (crate::shot::Shot, String)) {
     let mut world = filled();
     let before = whole(&world);
     let [app, lib, more] = new();
-    let once = "if [ ! -e /var/killed ]; then touch /var/killed; kill -9 $PPID; sleep 600; fi";
+    let once = "if [ ! -e /var/killed ]; then touch /var/killed; kill -9 $PPID; exit 1; fi";
     let step = set(&world, &[&app.script(script, once), &lib, &more], "keep");
     world.step(step);
     world.must("stage", "Prepared");
