@@ -8,8 +8,10 @@
 
 pub mod file;
 pub mod live_patch;
+mod note;
 pub mod os_image;
 pub mod package;
+mod patience;
 pub mod way_back;
 
 use std::collections::BTreeSet;
@@ -74,7 +76,7 @@ impl Kinds {
             Step::File(set) => self.files.look(&way_back, set).await,
             Step::Package(set) => self.packages.look(&way_back, set).await,
             Step::OsImage(image) => self.os_images.look(&way_back, image).await,
-            Step::LivePatch(patch) => self.live_patches.look(&way_back, patch).await,
+            Step::LivePatch(patch) => self.live_patches.look(&way_back, patch),
             Step::Container(_) => StepState::Unknown("containers are the engine's".to_owned()),
         }
     }
@@ -132,7 +134,7 @@ impl Kinds {
             Step::File(set) => self.files.confirm(&way_back, set).await,
             Step::Package(set) => self.packages.confirm(&way_back, set).await,
             Step::OsImage(image) => self.os_images.confirm(&way_back, image).await,
-            Step::LivePatch(patch) => self.live_patches.confirm(&way_back, patch).await,
+            Step::LivePatch(patch) => self.live_patches.confirm(&way_back, patch),
             Step::Container(_) => Err(not_here()),
         }
     }
@@ -140,6 +142,14 @@ impl Kinds {
     /// Forgets the way back of a step; its order has ended. What is in force stays.
     pub fn settle(&self, key: &StepKey) -> Result<(), ActionFailure> {
         self.way_back.of(key).forget()
+    }
+
+    /// What a device without an order in hand must do once after each boot: the slot that runs is marked good, so that a
+    /// boot loader that counts boots does not leave it. Nothing is done on a device without RAUC, nor as long as the way
+    /// back of a system is kept: then only `confirm` marks.
+    pub async fn at_rest(&self) -> Result<(), ActionFailure> {
+        let holds = |key: &StepKey| self.way_back.of(key).path().join(os_image::NOTE).exists();
+        if self.kept().iter().any(holds) { Ok(()) } else { self.os_images.at_rest().await }
     }
 
     /// The steps of which a way back is kept.
