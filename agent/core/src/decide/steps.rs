@@ -97,11 +97,14 @@ pub(super) fn backward(job: &Job, swap: &Swap, facts: &Facts) -> Option<Decision
 
 fn backward_one(key: StepKey, step: &Step, facts: &Facts) -> Option<Decision> {
     Some(match facts.step(&key) {
-        StepState::Untouched | StepState::Prepared | StepState::FellBack(_) => return None,
+        StepState::Untouched | StepState::Prepared => return None,
         StepState::Unknown(why) => Decision::Wait(WaitingOn::Step { kind: step.kind(), why }),
-        StepState::Half(_) | StepState::Applied | StepState::Confirmed | StepState::NewAfterReboot => {
-            Decision::Do(Action::Revert { key, step: Box::new(step.clone()) })
-        }
+        // Also what fell back by itself: a boot loader that counts all slots out may begin again, with the one that failed.
+        StepState::Half(_)
+        | StepState::Applied
+        | StepState::Confirmed
+        | StepState::NewAfterReboot
+        | StepState::FellBack(_) => Decision::Do(Action::Revert { key, step: Box::new(step.clone()) }),
         StepState::OldAfterReboot => {
             let why = format!("out of {} step {key}", step.kind());
             Decision::Do(Action::Restart { what: restarted(step), why })
