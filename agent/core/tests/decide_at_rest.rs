@@ -4,9 +4,12 @@
 
 mod cases;
 
-use cases::{Case, accepted, at_rest, done, manifest, name, order, outcome, remembered, stand_in, take_over};
+use cases::{
+    Case, accepted, at_rest, done, image, manifest, name, only, order, outcome, remembered, stand_in,
+    take_over,
+};
 use takt_agent_core::{
-    Action, ContainerState, Decision, Nature, Phase, Presence, Record, WaitingOn, WorkloadState, decide,
+    Action, ContainerFacts, ContainerState, Decision, Nature, Phase, Presence, Record, WaitingOn, decide,
 };
 use takt_common::order::Action as OrderAction;
 use takt_common::report::Outcome;
@@ -14,30 +17,29 @@ use takt_common::report::Outcome;
 #[test]
 fn standing_in_for_another_a_second_takeover_is_refused_and_the_same_one_confirmed() {
     let mut case = Case::upgrade();
-    case.facts.stand_in = Some(stand_in(ContainerState::Running));
+    case.stands_in(ContainerState::Running);
     let other = OrderAction::TakeOver { device: cases::device(), name: name("camera-3") };
     case.facts.next = Some(accepted(order(8, other, Some(&manifest(1)))));
     let Outcome::Failed { cause } = outcome(case.decide(&Phase::Idle)) else { panic!() };
     assert_eq!(cause, "this device already stands in for camera-2");
     case.facts.next = Some(accepted(order(8, take_over(), Some(&manifest(1)))));
     assert_eq!(outcome(case.decide(&Phase::Idle)), Outcome::Serving);
-    case.facts.stand_in = Some(stand_in(ContainerState::Exited(1)));
+    case.stands_in(ContainerState::Exited(1));
     assert!(matches!(outcome(case.decide(&Phase::Idle)), Outcome::Failed { .. }));
 }
 
 #[test]
 fn a_hand_back_of_a_device_for_which_nobody_stands_in_leaves_the_stand_in_alone() {
     let mut case = Case::upgrade();
-    let standing = stand_in(ContainerState::Running);
-    let mut record = Record { stand_in: Some(standing.0.clone()), ..Record::default() };
+    case.stands_in(ContainerState::Running);
+    let mut record = Record { stand_in: Some(stand_in()), ..Record::default() };
     let other = OrderAction::HandBack { device: cases::device(), name: name("camera-3") };
     record.accept(accepted(order(8, other, None)));
-    case.facts.stand_in = Some(standing.clone());
     case.facts.next.clone_from(&record.next);
     let phase = remembered(case.decide(&Phase::Idle));
     assert_eq!(phase.outcome(), Some(&Outcome::HandedBack));
     record.enter(phase);
-    assert_eq!(record.stand_in, Some(standing.0), "it still serves, and must be known to");
+    assert_eq!(record.stand_in, Some(stand_in()), "it still serves, and must be known to");
 }
 
 #[test]
@@ -45,29 +47,33 @@ fn a_container_stopped_by_hand_is_started_again() {
     let mut case = Case::upgrade();
     assert_eq!(case.decide(&Phase::Idle), Decision::Wait(WaitingOn::Orders));
     let name = case.old_name();
-    let mut with = |state: WorkloadState| {
-        case.facts.installed[0].1 = state;
+    let mut with = |found: ContainerFacts| {
+        case.facts.containers.insert(name.clone(), found);
         decide(&Phase::Idle, &case.facts, &case.policy)
     };
     for state in [ContainerState::Exited(0), ContainerState::Exited(137), ContainerState::Created] {
         assert_eq!(with(at_rest(state)), Decision::Do(Action::Start { name: name.clone() }));
     }
-    let unkept = WorkloadState { kept_running: false, ..at_rest(ContainerState::Running) };
-    assert_eq!(with(unkept), Decision::Do(Action::KeepRunning { name }));
+    let unkept = ContainerFacts { kept_running: false, ..at_rest(ContainerState::Running) };
+    assert_eq!(with(unkept), Decision::Do(Action::KeepRunning { name: name.clone() }));
     assert!(matches!(with(at_rest(ContainerState::Absent)), Decision::Do(Action::Create { .. })));
 }
 
 #[test]
 fn a_workload_that_cannot_be_helped_does_not_keep_another_from_being_helped() {
+    // The stand-in has the same image: the workload of this device gets another one.
     let mut case = Case::upgrade();
-    case.facts.stand_in = Some(stand_in(ContainerState::Exited(1)));
-    let help = Decision::Do(Action::Start { name: stand_in(ContainerState::Created).0.workload.container });
+    let old = cases::workload(&manifest(4), 2);
+    case.facts.installed = vec![old.clone()];
+    case.old = Some(old);
+    case.stands_in(ContainerState::Exited(1));
+    let help = Decision::Do(Action::Start { name: only(&stand_in().workload) });
     // Its image is gone.
-    let gone = WorkloadState { image: Presence::Absent, ..at_rest(ContainerState::Absent) };
-    case.facts.installed[0].1 = gone;
+    case.set_old(ContainerState::Absent);
+    case.facts.images.insert(image(&manifest(4)), Presence::Absent);
     assert_eq!(case.decide(&Phase::Idle), help);
     // It will not start.
-    case.facts.installed[0].1 = at_rest(ContainerState::Exited(1));
+    case.set_old(ContainerState::Exited(1));
     let start = done(case.decide(&Phase::Idle));
     assert_eq!(start, Action::Start { name: case.old_name() });
     case.failed(start, Nature::Fatal);

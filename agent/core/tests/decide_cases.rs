@@ -5,10 +5,12 @@
 mod cases;
 
 use cases::{
-    Case, DEADLINE, MIB, NOW, accepted, allowing, at_rest, digest, done, manifest, name, order, outcome,
-    remembered, stand_in, take_over, waited, workload,
+    Case, DEADLINE, MIB, NOW, accepted, allowing, containers, digest, done, manifest, name, order, outcome,
+    remembered, take_over, waited, workload,
 };
-use takt_agent_core::{Action, Blocker, ContainerState, Decision, Nature, Phase, Presence, WaitingOn};
+use takt_agent_core::{
+    Action, Blocker, ContainerFacts, ContainerState, Decision, Nature, Phase, Presence, WaitingOn,
+};
 use takt_common::UnixTime;
 use takt_common::order::{Action as OrderAction, AtDeadline, Window};
 use takt_common::release::Strategy;
@@ -52,7 +54,7 @@ fn set_blocker(case: &mut Case, which: &str) -> Blocker {
             Blocker::Locked { lock: "calibration".into() }
         }
         "standing-in" => {
-            case.facts.stand_in = Some(stand_in(ContainerState::Running));
+            case.stands_in(ContainerState::Running);
             Blocker::StandingIn { name: "camera-2".into() }
         }
         other => panic!("{other}"),
@@ -97,12 +99,12 @@ fn all_blockers_are_told_at_once() {
 #[test]
 fn memory_that_the_old_release_gives_up_is_not_needed_again() {
     let mut new = manifest(2);
-    new.container.as_mut().unwrap().memory_mib = Some(300);
+    containers(&mut new).containers[0].memory_mib = Some(300);
     let mut case = Case::upgrade_to(&new);
     case.facts.free_memory_bytes = 200 * MIB;
     let needed = 332 * MIB;
     assert_eq!(blockers(&case), [Blocker::LowMemory { free_bytes: 200 * MIB, needed_bytes: needed }]);
-    case.old.as_mut().unwrap().manifest.container.as_mut().unwrap().memory_mib = Some(250);
+    containers(&mut case.old.as_mut().unwrap().manifest).containers[0].memory_mib = Some(250);
     assert!(matches!(case.decide(&case.staged()), Decision::Remember(_)));
 }
 
@@ -110,7 +112,8 @@ fn memory_that_the_old_release_gives_up_is_not_needed_again() {
 fn a_first_byte_is_not_fetched_without_storage_for_all_of_them() {
     let mut case = Case::upgrade();
     case.facts.staged.clear();
-    (case.facts.manifest, case.facts.image) = (None, Presence::Unknown);
+    case.facts.manifest = None;
+    case.set_images(Presence::Unknown);
     let lengths: u64 = case.order.members.iter().map(|member| member.length).sum();
     let needed_bytes = lengths + case.policy.reserve_disk_bytes;
     let free_bytes = needed_bytes - 1;
@@ -200,14 +203,14 @@ fn a_deadline_that_passes_while_fetching_says_whether_something_had_failed() {
 fn a_deadline_that_passes_while_something_holds_the_fetch_up_names_it() {
     let mut case = Case::upgrade();
     case.facts.now = DEADLINE;
-    case.facts.image = Presence::Unknown;
+    case.set_images(Presence::Unknown);
     let given_up = |decision| match outcome(decision) {
         Outcome::GivenUp { cause } => cause,
         other => panic!("{other:?}"),
     };
     let cause = given_up(case.decide(&case.fetching()));
     assert_eq!(cause, "the deadline passed; waited on the container engine, which does not answer");
-    case.facts.image = Presence::Absent;
+    case.set_images(Presence::Absent);
     case.facts.free_disk_bytes = 5 * MIB;
     let cause = given_up(case.decide(&case.fetching()));
     assert!(cause.starts_with("the deadline passed; waited on low disk: 5 MiB free, "), "{cause}");
@@ -229,7 +232,7 @@ fn no_engine_no_act_in_any_phase() {
     let handing_back = {
         let mut case = case.clone();
         case.order = order(9, hand_back, None);
-        case.facts.stand_in = Some(stand_in(ContainerState::Running));
+        case.stands_in(ContainerState::Running);
         case.facts.next = Some(accepted(case.order.clone()));
         remembered(case.decide(&Phase::Idle))
     };
@@ -247,16 +250,11 @@ fn no_engine_no_act_in_any_phase() {
         verified,
         rolled_back,
     ];
-    case.facts.image = Presence::Unknown;
-    case.set_old(ContainerState::Unknown);
-    case.set_new(ContainerState::Unknown);
-    let away = |state| takt_agent_core::WorkloadState {
-        image: Presence::Unknown,
-        kept_running: false,
-        ..at_rest(state)
-    };
-    case.facts.installed = vec![(case.old.clone().unwrap(), away(ContainerState::Unknown))];
-    case.facts.stand_in = Some((stand_in(ContainerState::Unknown).0, away(ContainerState::Unknown)));
+    case.stands_in(ContainerState::Unknown);
+    case.set_images(Presence::Unknown);
+    let unseen = ContainerFacts { kept_running: false, ..ContainerFacts::UNKNOWN };
+    let everything = [case.old_name(), case.new_name(), cases::only(&cases::stand_in().workload)];
+    case.facts.containers.extend(everything.map(|name| (name, unseen)));
     for phase in phases {
         assert_eq!(case.decide(&phase), Decision::Wait(WaitingOn::Engine), "{phase:?}");
     }
@@ -284,7 +282,7 @@ fn without_criu_preserve_falls_back_to_replace_with_a_warning() {
     case.facts.checkpoint_ability = Err("criu is not installed".into());
     let phase = remembered(case.decide(&case.fetching()));
     let swap = phase.swap().unwrap();
-    assert_eq!(swap.strategy, Strategy::Replace);
+    assert_eq!(swap.strategy, Some(Strategy::Replace));
     assert_eq!(swap.warnings, ["strategy preserve is not possible here: criu is not installed"]);
     assert!(matches!(case.decide(&phase), Decision::Remember(Phase::Switching { .. })));
 }
@@ -298,7 +296,7 @@ fn without_criu_a_release_that_allows_only_preserve_fails_before_the_switch() {
     // With nothing to preserve it can be installed all the same.
     (case.old, case.facts.installed) = (None, vec![]);
     let phase = remembered(case.decide(&case.fetching()));
-    assert_eq!(phase.swap().unwrap().strategy, Strategy::Replace);
+    assert_eq!(phase.swap().unwrap().strategy, Some(Strategy::Replace));
 }
 
 #[test]
@@ -312,7 +310,7 @@ fn a_refused_checkpoint_falls_back_to_replace_with_a_warning() {
         let phase = case.decide(&phase);
         let phase = case.remember(phase);
         let swap = phase.swap().unwrap();
-        assert_eq!((swap.strategy, &swap.checkpoint), (Strategy::Replace, &None));
+        assert_eq!((swap.strategy, &swap.checkpoint), (Some(Strategy::Replace), &None));
         assert!(swap.warnings[0].contains("the engine said no; the strategy replace was used"));
         assert!(matches!(done(case.decide(&phase)), Action::Stop { .. }));
     }
@@ -339,7 +337,7 @@ fn a_previous_release_that_does_not_run_leaves_nothing_to_preserve_and_the_repor
     let phase = remembered(case.decide(&case.staged()));
     assert!(matches!(phase, Phase::Switching { .. }));
     let swap = phase.swap().unwrap();
-    assert_eq!((swap.strategy, swap.warnings.len()), (Strategy::Replace, 1));
+    assert_eq!((swap.strategy, swap.warnings.len()), (Some(Strategy::Replace), 1));
 }
 
 #[test]
@@ -405,8 +403,9 @@ fn a_newer_order_withdraws_one_that_has_not_begun_its_switch() {
 fn never_older_an_order_that_waited_while_a_later_release_was_verified_changes_nothing() {
     let mut case = Case::upgrade();
     let newest = workload(&manifest(3), 6);
-    case.facts.installed = vec![(newest.clone(), at_rest(ContainerState::Running))];
+    case.facts.installed = vec![newest.clone()];
     case.old = Some(newest);
+    case.set_old(ContainerState::Running);
     let Outcome::Failed { cause } = outcome(case.decide(&case.fetching())) else { panic!() };
     assert!(cause.contains("older"), "{cause}");
     // A stand-in runs what the other device runs.
@@ -450,14 +449,11 @@ fn an_engine_that_says_yes_and_does_nothing_is_found_out() {
 }
 
 #[test]
-fn a_release_that_is_not_a_container_is_refused_by_name() {
+fn a_release_without_containers_does_not_replace_one_that_has_some() {
+    // Who would stop them, and when?
     let mut new = allowing(&[Strategy::Replace]);
-    new.container = None;
-    new.kind = takt_common::release::Kind::OsImage;
-    let mut case = Case::upgrade();
-    case.order = order(7, OrderAction::Install, Some(&new));
-    case.facts.staged = case.order.members.iter().map(|member| member.sha256).collect();
-    case.facts.manifest = Some(Ok(new));
+    new.steps = vec![cases::file_step("config")];
+    let case = Case::upgrade_to(&new);
     let Outcome::Failed { cause } = outcome(case.decide(&case.fetching())) else { panic!() };
-    assert!(cause.contains("kind os-image"), "{cause}");
+    assert_eq!(cause, "counter 2.0 has no containers, but counter 1.0 has, which it replaces");
 }

@@ -4,9 +4,11 @@
 
 mod cases;
 
-use cases::{Case, at_rest, digest, done, manifest, outcome, remembered, waited, workload};
+use cases::{Case, at_rest, digest, done, image, manifest, only, outcome, remembered, waited, workload};
 use takt_agent_core::phase::Way;
-use takt_agent_core::{Action, ContainerState, Decision, Nature, Phase, Presence, Record, WaitingOn};
+use takt_agent_core::{
+    Action, ContainerFacts, ContainerState, Decision, Nature, Phase, Presence, Record, WaitingOn,
+};
 use takt_common::release::Strategy;
 use takt_common::report::{Memory, Outcome};
 
@@ -27,7 +29,7 @@ fn obeyed(case: &mut Case, mut phase: Phase) -> (Phase, Vec<Action>) {
                 | Action::Stop { name, .. }
                 | Action::Checkpoint { name, .. } = &action
                 {
-                    case.facts.containers.insert(name.clone(), state);
+                    case.facts.containers.insert(name.clone(), at_rest(state));
                 }
                 case.succeeded(action.clone());
                 taken.push(action);
@@ -120,7 +122,7 @@ fn bounded_a_checkpoint_that_reboots_the_machine_again_and_again_is_given_up() {
                 decision @ Decision::Remember(_) => phase = case.remember(decision),
                 Decision::Do(Action::Checkpoint { .. }) => break,
                 Decision::Do(Action::Stop { .. }) => {
-                    assert_eq!(phase.swap().unwrap().strategy, Strategy::Replace);
+                    assert_eq!(phase.swap().unwrap().strategy, Some(Strategy::Replace));
                     return;
                 }
                 other => panic!("{other:?}"),
@@ -250,7 +252,7 @@ fn cleared(case: &mut Case, mut phase: Phase) -> Vec<Action> {
             decision @ Decision::Remember(_) => phase = case.remember(decision),
             Decision::Do(action) => {
                 if let Action::Remove { name } = &action {
-                    case.facts.containers.insert(name.clone(), ContainerState::Absent);
+                    case.facts.containers.insert(name.clone(), at_rest(ContainerState::Absent));
                 }
                 taken.push(action.clone());
                 case.succeeded(action);
@@ -379,10 +381,11 @@ fn the_images_of_the_last_n_verified_releases_are_kept_and_no_others() {
         assert_eq!(counters(&record), expected, "retain {retain}");
         let mut case = Case::upgrade();
         let running = record.installed.values().next().unwrap().clone();
-        case.facts.installed = vec![(running, at_rest(ContainerState::Running))];
+        case.facts.containers.insert(only(&running), at_rest(ContainerState::Running));
+        case.facts.installed = vec![running];
         case.facts.retained.clone_from(&record.retained);
-        let gone = record.phase.job().unwrap().old.as_ref().unwrap().container.clone();
-        case.facts.containers.insert(gone, ContainerState::Absent);
+        let gone = only(record.phase.job().unwrap().old.as_ref().unwrap());
+        case.facts.containers.insert(gone, at_rest(ContainerState::Absent));
         let Action::Prune { keep_images, .. } = cleared(&mut case, record.phase).pop().unwrap() else {
             panic!()
         };
@@ -421,8 +424,9 @@ fn bounded_releases_that_failed_here_are_forgotten_but_never_the_latest() {
 fn what_was_brought_back_is_made_to_keep_running() {
     let mut case = Case::upgrade();
     let end = case.rolled_back();
-    case.facts.installed[0].1.kept_running = false;
     let name = case.old_name();
+    let unkept = ContainerFacts { kept_running: false, ..at_rest(ContainerState::Running) };
+    case.facts.containers.insert(name.clone(), unkept);
     assert_eq!(case.decide(&end), Decision::Do(Action::KeepRunning { name }));
 }
 
@@ -434,5 +438,5 @@ fn a_failed_here_release_is_tried_again_only_by_a_signed_retry() {
     assert_eq!(cause, "counter 2.0 failed here before: status 500");
     case.order.policy.retry = true;
     assert!(matches!(remembered(case.decide(&case.fetching())), Phase::Staged { .. }));
-    assert_eq!(case.facts.image, Presence::Present);
+    assert_eq!(case.facts.images[&image(&manifest(2))], Presence::Present);
 }

@@ -4,52 +4,20 @@
 
 mod world;
 
+use takt_agent_core::Phase;
 use takt_common::order::Action;
 use takt_common::report::{Memory, Outcome};
-use world::{Criu, Cut, MEMORY, NATURES, Nature, World, manifest};
-
-/// Whether the order ended as such a release must end, and the right release runs.
-fn check_end(world: &World, what: &str) {
-    let (version, _) = world.at_rest();
-    let outcomes: Vec<&Outcome> = world.outcomes.iter().map(|(_, outcome)| outcome).collect();
-    let [outcome] = outcomes.as_slice() else { panic!("{what}: one order, but {outcomes:?}") };
-    match world.nature {
-        Nature::Good => {
-            assert_eq!(version, "2.0", "{what}: {outcome:?}");
-            assert!(matches!(outcome, Outcome::Verified { .. }), "{what}: {outcome:?}");
-        }
-        Nature::WillNotFetch | Nature::CorruptArtifact | Nature::ArchiveHoldsAnotherImage => {
-            assert_eq!(version, "1.0", "{what}: {outcome:?}");
-            assert!(matches!(outcome, Outcome::Failed { .. }), "{what}: {outcome:?}");
-        }
-        Nature::DiskFull => {
-            assert_eq!(version, "1.0", "{what}: {outcome:?}");
-            assert!(matches!(outcome, Outcome::GivenUp { .. }), "{what}: {outcome:?}");
-        }
-        _ => {
-            assert_eq!(version, "1.0", "{what}: {outcome:?}");
-            let Outcome::RolledBack { memory: told, .. } = outcome else { panic!("{what}: {outcome:?}") };
-            if *told == Memory::Kept {
-                assert_eq!(
-                    world.memory_when_told, world.dumped,
-                    "{what}: the report says that the memory was kept"
-                );
-            }
-        }
-    }
-    assert_eq!(world.containers(), 1, "{what}: only what runs is left");
-    assert!(!world.has_checkpoint(), "{what}: a checkpoint holds keys and must go");
-    assert!(world.images() <= 2, "{what}: the running image and the retained ones");
-}
+use world::{Criu, Cut, MEMORY, Nature, OF_CONTAINERS, Part, Releases, World};
 
 #[test]
 fn an_uninterrupted_upgrade_ends_as_its_release_deserves() {
-    for nature in NATURES {
+    let releases = Releases::of(&[Part::Container]);
+    for nature in OF_CONTAINERS {
         for criu in [Criu::Works, Criu::Missing, Criu::RefusesToDump, Criu::RefusesToRestore] {
-            let mut world = World::running_v1(nature, criu);
-            world.install_v2();
+            let mut world = World::running(&releases, nature, criu);
+            world.install_new();
             world.run(|_| None);
-            check_end(&world, &format!("{nature:?}, criu {criu:?}"));
+            world.check_end(&format!("{nature:?}, criu {criu:?}"));
             if let [(_, Outcome::RolledBack { memory, .. })] = world.outcomes.as_slice() {
                 let expected = if criu == Criu::Works { Memory::Kept } else { Memory::Lost };
                 assert_eq!(*memory, expected, "{nature:?}, criu {criu:?}");
@@ -61,25 +29,26 @@ fn an_uninterrupted_upgrade_ends_as_its_release_deserves() {
 
 #[test]
 fn intent_first_one_running_way_back_told_hold_when_cut_at_every_step_and_again_after_restart() {
+    let releases = Releases::of(&[Part::Container]);
     let mut cuts_tried = 0;
-    for nature in NATURES {
-        let mut whole = World::running_v1(nature, Criu::Works);
-        whole.install_v2();
+    for nature in OF_CONTAINERS {
+        let mut whole = World::running(&releases, nature, Criu::Works);
+        whole.install_new();
         whole.run(|_| None);
         // Fetch tries over a dead link repeat the same step; twenty of them show all there is.
         let steps = whole.steps.min(40);
-        for kind in [Cut::PowerBefore, Cut::PowerAfter, Cut::KillAfter] {
+        for kind in Cut::WHOLE {
             for first in 1..=steps {
-                for again in [Cut::PowerBefore, Cut::PowerAfter, Cut::KillAfter] {
+                for again in Cut::WHOLE {
                     for gap in 1..=6 {
-                        let mut world = World::running_v1(nature, Criu::Works);
-                        world.install_v2();
+                        let mut world = World::running(&releases, nature, Criu::Works);
+                        world.install_new();
                         world.run(|step| match step {
                             _ if step == first => Some(kind),
                             _ if step == first + gap => Some(again),
                             _ => None,
                         });
-                        check_end(&world, &format!("{nature:?}, {kind:?} at {first}, {again:?} {gap} later"));
+                        world.check_end(&format!("{nature:?}, {kind:?} at {first}, {again:?} {gap} later"));
                         cuts_tried += 1;
                     }
                 }
@@ -91,9 +60,10 @@ fn intent_first_one_running_way_back_told_hold_when_cut_at_every_step_and_again_
 
 #[test]
 fn a_first_install_that_fails_leaves_nothing_behind() {
+    let releases = Releases::of(&[Part::Container]);
     for nature in [Nature::WillNotStart, Nature::StartsSick, Nature::DiesInProbation, Nature::NeverReports] {
-        let mut world = World::empty(nature, Criu::Works);
-        world.install_v2();
+        let mut world = World::empty(&releases, nature, Criu::Works);
+        world.install_new();
         world.run(|_| None);
         assert!(world.nothing_runs(), "{nature:?}");
         assert_eq!((world.containers(), world.images()), (0, 0), "{nature:?}");
@@ -103,10 +73,10 @@ fn a_first_install_that_fails_leaves_nothing_behind() {
 
 #[test]
 fn a_release_that_failed_here_is_not_tried_again_without_a_signed_retry() {
-    let mut world = World::running_v1(Nature::StartsSick, Criu::Works);
-    world.install_v2();
+    let mut world = World::running(&Releases::of(&[Part::Container]), Nature::StartsSick, Criu::Works);
+    world.install_new();
     world.run(|_| None);
-    world.install_v2();
+    world.install_new();
     world.run(|_| None);
     let [_, (_, Outcome::Failed { cause })] = world.outcomes.as_slice() else {
         panic!("{:?}", world.outcomes)
@@ -117,8 +87,9 @@ fn a_release_that_failed_here_is_not_tried_again_without_a_signed_retry() {
 
 #[test]
 fn an_order_for_what_runs_already_is_verified_without_a_switch() {
-    let mut world = World::running_v1(Nature::Good, Criu::Works);
-    world.accept(Action::Install, Some(manifest("1.0")));
+    let releases = Releases::of(&[Part::Container]);
+    let mut world = World::running(&releases, Nature::Good, Criu::Works);
+    world.accept(Action::Install, Some(&releases.old.manifest));
     world.run(|_| None);
     assert_eq!(world.outcomes, [(2, Outcome::Verified { strategy: None })]);
     assert_eq!(world.at_rest(), ("1.0", MEMORY));
@@ -127,9 +98,10 @@ fn an_order_for_what_runs_already_is_verified_without_a_switch() {
 
 #[test]
 fn a_takeover_serves_until_it_is_handed_back() {
-    let mut world = World::empty(Nature::Good, Criu::Works);
+    let releases = Releases::of(&[Part::Container]);
+    let mut world = World::empty(&releases, Nature::Good, Criu::Works);
     let (peer, name) = (world::device(), "camera-2".parse().unwrap());
-    world.accept(Action::TakeOver { device: peer, name }, Some(manifest("1.0")));
+    world.accept(Action::TakeOver { device: peer, name }, Some(&releases.old.manifest));
     world.run(|_| None);
     assert_eq!(world.at_rest().0, "1.0");
     assert_eq!(world.outcomes, [(2, Outcome::Serving)]);
@@ -143,17 +115,15 @@ fn a_takeover_serves_until_it_is_handed_back() {
 
 #[test]
 fn a_withdrawn_order_changes_nothing_while_nothing_is_switched() {
-    let mut world = World::running_v1(Nature::WillNotFetch, Criu::Works);
-    world.install_v2();
+    let mut world = World::running(&Releases::of(&[Part::Container]), Nature::WillNotFetch, Criu::Works);
+    world.install_new();
     // The withdrawal comes in while the agent still tries to fetch.
     let job = takt_agent_core::Job {
         accepted: world.record.next.clone().unwrap(),
         old: world.record.installed.values().next().cloned(),
     };
-    world.record.enter(takt_agent_core::Phase::Fetching {
-        job: Box::new(job),
-        tries: takt_agent_core::Tries::default(),
-    });
+    let (job, tries) = (Box::new(job), takt_agent_core::Tries::default());
+    world.record.enter(Phase::Fetching { job, hook: None, tries });
     world.record.accept(world::order(9, Action::Withdraw, None));
     world.run(|_| None);
     assert_eq!(world.outcomes, [(2, Outcome::Withdrawn), (9, Outcome::Withdrawn)]);

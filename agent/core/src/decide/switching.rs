@@ -27,16 +27,14 @@ pub(super) fn checkpointing(job: &Job, swap: &Swap, facts: &Facts) -> Decision {
     if states.iter().any(|(_, state)| *state == ContainerState::Unknown) {
         return Decision::Wait(WaitingOn::Engine);
     }
-    match states.into_iter().find(|(_, state)| *state == ContainerState::Running) {
-        Some((name, _)) => Decision::Do(Action::Checkpoint { name, checkpoint: CHECKPOINT.to_owned() }),
-        // A checkpoint stops its container only once it is complete; a machine that lost power in between may have
-        // stopped it too, but then restoring fails, and a cold start follows.
-        None => {
-            let mut next = swap.clone();
-            next.checkpoint = Some(CHECKPOINT.to_owned());
-            to_switching(job, next)
-        }
+    if let Some((name, _)) = states.into_iter().find(|(_, state)| *state == ContainerState::Running) {
+        return Decision::Do(Action::Checkpoint { name, checkpoint: CHECKPOINT.to_owned() });
     }
+    // A checkpoint stops its container only once it is complete; a machine that lost power in between may have stopped
+    // it too, but then restoring fails, and a cold start follows.
+    let mut next = swap.clone();
+    next.checkpoint = Some(CHECKPOINT.to_owned());
+    to_switching(job, next)
 }
 
 fn to_switching(job: &Job, swap: Swap) -> Decision {

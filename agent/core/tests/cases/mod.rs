@@ -2,18 +2,22 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, dead_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use takt_agent_core::facts::{Baseline, ClockState, LinkCost, Power, Routed, StandbyState};
 use takt_agent_core::{
-    Accepted, Action, ActionFailure, Attempt, BootTime, ContainerName, ContainerState, Decision, Facts, Job,
-    Nature, Phase, Policy, Presence, StandIn, Tries, WaitingOn, Wellness, Workload, WorkloadState, decide,
+    Accepted, Action, ActionFailure, Attempt, BootTime, ContainerFacts, ContainerName, ContainerState,
+    Decision, Facts, Job, Nature, Phase, Policy, Presence, StandIn, StepKey, StepState, Tries, WaitingOn,
+    Wellness, Workload, WorkloadName, decide,
 };
 use takt_common::order::{
     Action as OrderAction, Member, Mode, ORDER_FORMAT, Order, Policy as OrderPolicy, SnapshotRef,
 };
 use takt_common::release::{
-    Artifact, Container, Health, Kind, MANIFEST_FORMAT, Manifest, Probe, ReleaseId, Severity, Strategy,
+    Artifact, BaselineLimits, Conffiles, Container, ContainerSet, FileSet, FileSpec, Health, Hook, HookPoint,
+    Kind, LivePatch, MANIFEST_FORMAT, Manifest, Network, OsImage, Package, PackageFormat, PackageSet, Port,
+    Probe, ReleaseId, Severity, Step, Strategy,
 };
 use takt_common::report::Outcome;
 use takt_common::{DeviceId, Name, Sha256Digest, UnixTime};
@@ -41,24 +45,28 @@ pub fn peer() -> DeviceId {
 /// Version `1.0`, `2.0` … of `counter`.
 pub fn manifest(major: u64) -> Manifest {
     let archive = digest(&format!("archive {major}"));
+    let container = Container {
+        name: None,
+        archive,
+        image_id: digest(&format!("image {major}")),
+        env: BTreeMap::new(),
+        command: vec![],
+        volumes: vec![],
+        memory_mib: None,
+        network: Network::Host,
+        ports: vec![],
+        stop_grace_secs: 1,
+    };
+    let set = ContainerSet::of_one(container, vec![Strategy::Preserve, Strategy::Replace]);
     Manifest {
         format: MANIFEST_FORMAT,
         release: ReleaseId { name: name("counter"), version: name(&format!("{major}.0")) },
         counter: major,
         severity: Severity::Minor,
-        kind: Kind::Container,
         hardware: vec![],
         artifacts: vec![Artifact { sha256: archive, length: 8 * MIB }],
-        container: Some(Container {
-            archive,
-            image_id: digest(&format!("image {major}")),
-            env: BTreeMap::new(),
-            command: vec![],
-            volumes: vec![],
-            memory_mib: None,
-            strategies: vec![Strategy::Preserve, Strategy::Replace],
-            stop_grace_secs: 1,
-        }),
+        steps: vec![Step::Container(set)],
+        hooks: BTreeMap::new(),
         health: Health {
             probes: vec![Probe::Tcp("127.0.0.1:1".into())],
             interval_millis: 500,
@@ -66,23 +74,143 @@ pub fn manifest(major: u64) -> Manifest {
             start_millis: 3_000,
             probation_millis: 5_000,
             failures_max: 3,
+            baseline: BaselineLimits::default(),
         },
         unpacked_bytes: 16 * MIB,
     }
 }
 
+/// Its containers.
+pub fn containers(manifest: &mut Manifest) -> &mut ContainerSet {
+    let set = manifest.steps.iter_mut().find_map(|step| match step {
+        Step::Container(set) => Some(set),
+        _ => None,
+    });
+    set.unwrap()
+}
+
+/// Its first image.
+pub fn image(manifest: &Manifest) -> Sha256Digest {
+    manifest.containers().unwrap().containers[0].image_id
+}
+
 /// Version 2.0 as a release that allows these strategies only.
 pub fn allowing(strategies: &[Strategy]) -> Manifest {
     let mut new = manifest(2);
-    new.container.as_mut().unwrap().strategies = strategies.to_vec();
+    containers(&mut new).strategies = strategies.to_vec();
     new
+}
+
+/// A step of kind file; `text` tells it from others.
+pub fn file_step(text: &str) -> Step {
+    Step::File(FileSet {
+        files: vec![FileSpec {
+            path: format!("/etc/{text}"),
+            content: Some(digest(text)),
+            mode: None,
+            owner: None,
+            xattrs: BTreeMap::new(),
+        }],
+    })
+}
+
+/// A step of kind package that brings another agent.
+pub fn agent_step() -> Step {
+    let package = Package {
+        file: digest("package"),
+        name: "takt-agent".into(),
+        version: "2.0-1".into(),
+        architecture: "all".into(),
+    };
+    let set =
+        PackageSet { format: PackageFormat::Deb, packages: vec![package], conffiles: Conffiles::default() };
+    Step::Package(set)
+}
+
+/// A step of kind os-image.
+pub fn os_step() -> Step {
+    Step::OsImage(OsImage {
+        bundle: digest("bundle"),
+        compatible: "board-a".into(),
+        version: "2.0".into(),
+        boot_secs: 600,
+    })
+}
+
+/// A step of kind live-patch.
+pub fn patch_step() -> Step {
+    Step::LivePatch(LivePatch {
+        module: digest("module"),
+        name: "mend".into(),
+        kernel: "6.1.0-1".into(),
+        stands_for: "6.1.0-2".into(),
+        transition_secs: 60,
+    })
+}
+
+/// `manifest` with `steps`, and what they need.
+pub fn with_steps(mut manifest: Manifest, steps: Vec<Step>) -> Manifest {
+    let texts = ["first", "last", "package", "bundle", "module"];
+    manifest.artifacts.extend(texts.map(|text| Artifact { sha256: digest(text), length: 100 }));
+    manifest.steps = steps;
+    manifest.check().unwrap();
+    manifest
+}
+
+/// Version 2.0 with files that change before its container does, and after.
+pub fn between_files() -> Manifest {
+    let new = manifest(2);
+    let container = new.steps[0].clone();
+    with_steps(new, vec![file_step("first"), container, file_step("last")])
+}
+
+/// Two containers, of which one has a published port.
+pub fn publishing(major: u64) -> Manifest {
+    let mut new = manifest(major);
+    let set = containers(&mut new);
+    let mut side = set.containers[0].clone();
+    side.name = Some(name("side"));
+    set.containers[0].ports = vec![Port { variable: name("web"), container_port: None }];
+    set.containers.push(side);
+    set.strategies = vec![Strategy::Handover, Strategy::Replace];
+    new.check().unwrap();
+    new
+}
+
+/// A hook at each point.
+pub fn with_hooks(mut manifest: Manifest) -> Manifest {
+    let program = digest("hook");
+    manifest.artifacts.push(Artifact { sha256: program, length: 10 });
+    let hook = |point| (point, Hook { program, args: vec![], timeout_secs: 30 });
+    manifest.hooks = POINTS.map(hook).into_iter().collect();
+    manifest.check().unwrap();
+    manifest
+}
+
+pub const POINTS: [HookPoint; 8] = [
+    HookPoint::PreFetch,
+    HookPoint::PreSwitch,
+    HookPoint::Takeover,
+    HookPoint::ExportState,
+    HookPoint::ImportState,
+    HookPoint::PostSwitch,
+    HookPoint::Healthy,
+    HookPoint::Rollback,
+];
+
+/// Version 2.0 with a step of each kind, and a hook at each point.
+pub fn of_every_kind() -> Manifest {
+    let new = publishing(2);
+    let container = new.steps[0].clone();
+    let steps = vec![file_step("first"), agent_step(), container, os_step(), patch_step(), file_step("last")];
+    with_hooks(with_steps(new, steps))
 }
 
 pub fn workload(manifest: &Manifest, generation: u64) -> Workload {
     Workload {
         manifest: manifest.clone(),
         manifest_sha256: Sha256Digest::of(&manifest.to_bytes()),
-        container: ContainerName(format!("counter-g{generation}")),
+        name: WorkloadName(format!("counter-g{generation}")),
     }
 }
 
@@ -128,13 +256,17 @@ pub fn take_over() -> OrderAction {
     OrderAction::TakeOver { device: peer(), name: name("camera-2") }
 }
 
-pub fn stand_in(state: ContainerState) -> (StandIn, WorkloadState) {
-    let stand_in = StandIn { device: peer(), name: name("camera-2"), workload: workload(&manifest(1), 3) };
-    (stand_in, at_rest(state))
+pub fn stand_in() -> StandIn {
+    StandIn { device: peer(), name: name("camera-2"), workload: workload(&manifest(1), 3) }
 }
 
-pub fn at_rest(container: ContainerState) -> WorkloadState {
-    WorkloadState { container, kept_running: true, image: Presence::Present }
+/// The name of the only container of `workload`.
+pub fn only(workload: &Workload) -> ContainerName {
+    workload.containers().next().unwrap().0
+}
+
+pub fn at_rest(state: ContainerState) -> ContainerFacts {
+    ContainerFacts { state, kept_running: true }
 }
 
 pub fn remembered(decision: Decision) -> Phase {
@@ -170,39 +302,66 @@ pub struct Case {
     pub facts: Facts,
     pub policy: Policy,
     pub old: Option<Workload>,
+    /// What comes, by the name that `decide` gives it.
+    pub new: Workload,
 }
 
 impl Case {
     /// Runs 1.0; the order wants `new`. All is on disk and well.
     pub fn upgrade_to(new: &Manifest) -> Self {
+        Self::over(workload(&manifest(1), 2), new)
+    }
+
+    /// Runs `old`; the order wants `new`. All is on disk and well.
+    pub fn over(old: Workload, new: &Manifest) -> Self {
         let order = order(7, OrderAction::Install, Some(new));
-        let old = workload(&manifest(1), 2);
-        let new_name = ContainerName(format!("takt-{}-counter-g1-7", &device().to_string()[..12]));
         let facts = Facts {
             now: NOW,
             boot: boot(1, 60_000),
             next: None,
-            installed: vec![(old.clone(), at_rest(ContainerState::Running))],
+            installed: vec![old.clone()],
             stand_in: None,
             retained: vec![],
             failed_here: BTreeMap::new(),
             free_disk_bytes: 1 << 34,
             free_memory_bytes: 1 << 30,
             load_per_cpu: 0.2,
+            power: Power::Mains,
+            link: LinkCost::Free,
+            clock: ClockState::Trusted,
+            standby: StandbyState::NotAsked,
             staged: order.members.iter().map(|member| member.sha256).collect(),
             partial: BTreeMap::new(),
             manifest: Some(Ok(new.clone())),
-            image: Presence::Present,
-            containers: BTreeMap::from([
-                (old.container.clone(), ContainerState::Running),
-                (new_name, ContainerState::Created),
-            ]),
+            images: BTreeMap::new(),
+            containers: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            steps: BTreeMap::new(),
+            kept: BTreeSet::new(),
             checkpoint_ability: Ok(()),
+            handover_ability: Ok(()),
             wellness: Wellness::default(),
+            vitals: None,
+            baseline: Baseline::None,
+            heard: false,
             locks: vec![],
             last: None,
         };
-        Self { order, facts, policy: Policy::default(), old: Some(old) }
+        let name = WorkloadName(format!("takt-{}-counter-g1-7", &device().to_string()[..12]));
+        let new = Workload { name, ..workload(new, 7) };
+        let mut case = Self { order, facts, policy: Policy::default(), old: Some(old), new };
+        case.set_old(ContainerState::Running);
+        case.set_new(ContainerState::Created);
+        case.set_images(Presence::Present);
+        for (key, step) in case.new.clone().steps() {
+            if step.kind() != Kind::Container {
+                case.facts.steps.insert(key, StepState::Prepared);
+            }
+        }
+        let workloads = [(case.old.clone().unwrap(), Routed::Yes), (case.new.clone(), Routed::No)];
+        case.facts.routes.extend(workloads.map(|(workload, routed)| (workload.name, routed)));
+        case
     }
 
     pub fn upgrade() -> Self {
@@ -223,20 +382,53 @@ impl Case {
     }
 
     pub fn new_name(&self) -> ContainerName {
-        let old = self.old.as_ref().map(|old| &old.container);
-        self.facts.containers.keys().find(|name| Some(*name) != old).unwrap().clone()
+        only(&self.new)
     }
 
     pub fn old_name(&self) -> ContainerName {
-        self.old.as_ref().unwrap().container.clone()
+        only(self.old.as_ref().unwrap())
     }
 
+    /// All containers of what comes.
     pub fn set_new(&mut self, state: ContainerState) {
-        self.facts.containers.insert(self.new_name(), state);
+        let new = self.new.clone();
+        self.facts.containers.extend(new.containers().map(|(name, _)| (name, at_rest(state))));
     }
 
     pub fn set_old(&mut self, state: ContainerState) {
-        self.facts.containers.insert(self.old_name(), state);
+        let Some(old) = &self.old else { return };
+        self.facts.containers.extend(old.containers().map(|(name, _)| (name, at_rest(state))));
+    }
+
+    /// The images of what runs and of what comes.
+    pub fn set_images(&mut self, presence: Presence) {
+        let (old, new) = (self.old.clone(), self.new.clone());
+        for workload in old.iter().chain([&new]) {
+            let images = workload.containers().map(|(_, container)| (container.image_id, presence));
+            self.facts.images.extend(images);
+        }
+    }
+
+    /// The device stands in for another one, with a container in this state.
+    pub fn stands_in(&mut self, state: ContainerState) {
+        let stand_in = stand_in();
+        self.facts.containers.insert(only(&stand_in.workload), at_rest(state));
+        self.facts.images.insert(image(&stand_in.workload.manifest), Presence::Present);
+        self.facts.stand_in = Some(stand_in);
+    }
+
+    /// The key of a step of what comes.
+    pub fn key(&self, index: usize) -> StepKey {
+        self.new.key(index)
+    }
+
+    pub fn set_step(&mut self, index: usize, state: StepState) {
+        self.facts.steps.insert(self.key(index), state);
+    }
+
+    /// All steps of what comes that are no containers.
+    pub fn set_steps(&mut self, state: &StepState) {
+        self.facts.steps.values_mut().for_each(|step| step.clone_from(state));
     }
 
     pub fn pass(&mut self, millis: u64) {
@@ -274,7 +466,7 @@ impl Case {
     }
 
     pub fn succeeded(&mut self, action: Action) {
-        self.facts.last = Some(Attempt { action, result: Ok(()) });
+        self.facts.last = Some(Attempt { action, result: Ok(String::new()) });
     }
 
     /// A commit: the last action is forgotten.
@@ -284,15 +476,22 @@ impl Case {
     }
 
     pub fn fetching(&self) -> Phase {
-        Phase::Fetching { job: self.job(), tries: Tries::default() }
+        Phase::Fetching { job: self.job(), hook: None, tries: Tries::default() }
     }
 
     // The phases below are made by `decide` from a world in which all is well, whatever the facts are by now.
 
-    pub fn staged(&self) -> Phase {
-        let mut well = Self::upgrade_to(self.facts.manifest.as_ref().unwrap().as_ref().unwrap());
+    /// The same device in a world in which all is well.
+    fn well(&self) -> Self {
+        let old = self.old.clone().unwrap_or_else(|| workload(&manifest(1), 2));
+        let mut well = Self::over(old, &self.new.manifest);
         well.order.clone_from(&self.order);
         well.old.clone_from(&self.old);
+        well
+    }
+
+    pub fn staged(&self) -> Phase {
+        let well = self.well();
         let phase = remembered(well.decide(&well.fetching()));
         assert!(matches!(phase, Phase::Staged { .. }), "{phase:?}");
         phase
@@ -300,9 +499,8 @@ impl Case {
 
     /// `Checkpointing` or, where the release allows only `replace`, `Switching`.
     pub fn begun(&self) -> Phase {
-        let mut well = self.clone();
+        let mut well = self.well();
         well.order.window = None;
-        well.facts = Self::upgrade_to(&manifest(2)).facts;
         remembered(well.decide(&self.staged()))
     }
 
@@ -311,34 +509,42 @@ impl Case {
         if matches!(phase, Phase::Switching { .. }) {
             return phase;
         }
-        let mut well = self.clone();
-        well.facts = Self::upgrade_to(&manifest(2)).facts;
+        let mut well = self.well();
         well.set_old(ContainerState::Exited(137));
         remembered(well.decide(&phase))
     }
 
     pub fn probation(&self) -> Phase {
-        let mut well = self.clone();
-        well.facts = Self::upgrade_to(&manifest(2)).facts;
+        let mut well = self.well();
         well.set_old(ContainerState::Exited(137));
         well.set_new(ContainerState::Running);
+        well.set_steps(&StepState::Applied);
         let phase = remembered(well.decide(&self.switching()));
         assert!(matches!(phase, Phase::Probation { .. }), "{phase:?}");
         phase
     }
 
+    /// `Confirming`, for a release that has other steps than containers.
+    pub fn confirming(&self) -> Phase {
+        let mut well = self.well();
+        well.set_new(ContainerState::Running);
+        well.set_steps(&StepState::Applied);
+        well.well_for(5_000);
+        let phase = remembered(well.decide(&self.probation()));
+        assert!(matches!(phase, Phase::Confirming { .. }), "{phase:?}");
+        phase
+    }
+
     /// Turned back from probation because the new one has exited.
     pub fn rolling_back(&self) -> Phase {
-        let mut well = self.clone();
-        well.facts = Self::upgrade_to(&manifest(2)).facts;
+        let mut well = self.well();
         well.set_new(ContainerState::Exited(1));
         remembered(well.decide(&self.probation()))
     }
 
     /// The end of a rollback that succeeded.
     pub fn rolled_back(&self) -> Phase {
-        let mut well = self.clone();
-        well.facts = Self::upgrade_to(&manifest(2)).facts;
+        let mut well = self.well();
         well.set_new(ContainerState::Exited(1));
         well.set_old(ContainerState::Exited(137));
         let mut phase = remembered(well.decide(&self.rolling_back()));
@@ -355,8 +561,7 @@ impl Case {
 
     /// The end of an upgrade that was verified.
     pub fn verified(&self) -> Phase {
-        let mut well = self.clone();
-        well.facts = Self::upgrade_to(&manifest(2)).facts;
+        let mut well = self.well();
         well.set_new(ContainerState::Running);
         well.well_for(5_000);
         remembered(well.decide(&self.probation()))

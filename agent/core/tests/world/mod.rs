@@ -1,249 +1,141 @@
-//! A small world for `decide`: a disk, a container engine, a clock and a way to cut the power.
+//! A small world for `decide`: a disk, a container engine, ports, two slots and a kernel, clients, a clock, and a way to
+//! cut the power.
+
+#![allow(dead_code, unused_imports)] // No test uses all of it.
+
+mod ends;
+mod engine;
+mod health;
+mod look;
+mod natures;
+mod perform;
+mod ports;
+mod promises;
+mod releases;
+mod slots;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
+use std::rc::Rc;
 use std::time::Duration;
 
 use takt_agent_core::{
-    Accepted, Action, ActionFailure, Attempt, BootTime, ContainerName, ContainerState, Decision, Facts,
-    Nature as Kind, Phase, Policy, Presence, Record, WaitingOn, Wellness, Workload, WorkloadState, decide,
+    Action, Attempt, BootTime, ContainerName, Decision, Phase, Policy, Record, WaitingOn, Workload, decide,
 };
-use takt_common::order::{
-    Action as OrderAction, Member, Mode, ORDER_FORMAT, Order, Policy as OrderPolicy, SnapshotRef,
-};
-use takt_common::release::{
-    Artifact, Container, Health, Kind as ReleaseKind, MANIFEST_FORMAT, Manifest, Probe, ReleaseId, Severity,
-    Strategy,
-};
+use takt_common::Sha256Digest;
+use takt_common::order::Action as OrderAction;
+use takt_common::release::{HookPoint, Manifest};
 use takt_common::report::Outcome;
-use takt_common::{DeviceId, Sha256Digest, SigningKey, UnixTime};
 
-/// What is the matter with the new release, or with the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Nature {
-    Good,
-    WillNotFetch,
-    CorruptArtifact,
-    DiskFull,
-    ArchiveHoldsAnotherImage,
-    WillNotStart,
-    DiesAtOnce,
-    StartsSick,
-    DiesInProbation,
-    FallsIllInProbation,
-    NeverReports,
-}
+pub use ends::End;
+use engine::{Engine, Sandbox};
+use health::Rounds;
+pub use natures::{Criu, Cut, Nature, OF_CONTAINERS, of_restarting_step, of_step};
+use ports::Ports;
+pub use promises::Effect;
+pub use releases::{DRAIN_SECS, Part, Releases, device, order};
+use slots::Slots;
 
-pub const NATURES: [Nature; 11] = [
-    Nature::Good,
-    Nature::WillNotFetch,
-    Nature::CorruptArtifact,
-    Nature::DiskFull,
-    Nature::ArchiveHoldsAnotherImage,
-    Nature::WillNotStart,
-    Nature::DiesAtOnce,
-    Nature::StartsSick,
-    Nature::DiesInProbation,
-    Nature::FallsIllInProbation,
-    Nature::NeverReports,
-];
-
-/// What the device's CRIU does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Criu {
-    Works,
-    Missing,
-    RefusesToDump,
-    RefusesToRestore,
-}
-
-/// How the agent is interrupted at a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cut {
-    /// The power goes before the effect or commit.
-    PowerBefore,
-    /// The power goes after it, before anybody knew.
-    PowerAfter,
-    /// The agent is killed after it, before it knew; the machine goes on.
-    KillAfter,
-}
-
-#[derive(Debug, Clone)]
-struct Sandbox {
-    state: ContainerState,
-    kept: bool,
-    is_new: bool,
-    memory: u64,
-    started_at: u64,
-    checkpoint: Option<u64>,
-}
-
-pub struct World {
-    pub nature: Nature,
-    pub criu: Criu,
-    pub record: Record,
-    pub outcomes: Vec<(u64, Outcome)>,
-    pub steps: usize,
-    /// The memory of the old release when it was checkpointed.
-    pub dumped: Option<u64>,
-    /// The memory of what ran when the last outcome was told.
-    pub memory_when_told: Option<u64>,
-    boots: u64,
-    millis: u64,
-    secs: u64,
-    files: BTreeSet<Sha256Digest>,
-    images: BTreeSet<Sha256Digest>,
-    boxes: BTreeMap<ContainerName, Sandbox>,
-    last: Option<Attempt>,
-    rounds: Rounds,
-    policy: Policy,
-    generation: u64,
-}
-
-#[derive(Default)]
-struct Rounds {
-    of: Option<(ContainerName, String)>,
-    wellness: Wellness,
-    well_since: Option<u64>,
-}
-
-static V1: LazyLock<Manifest> = LazyLock::new(|| made("1.0", 1));
-static V2: LazyLock<Manifest> = LazyLock::new(|| made("2.0", 2));
-static V2_DIGEST: LazyLock<Sha256Digest> = LazyLock::new(|| Sha256Digest::of(&V2.to_bytes()));
-
-pub fn manifest(version: &str) -> &'static Manifest {
-    if version == "1.0" { &V1 } else { &V2 }
-}
-
-fn made(version: &str, counter: u64) -> Manifest {
-    let archive = Sha256Digest::of(format!("archive {version}").as_bytes());
-    Manifest {
-        format: MANIFEST_FORMAT,
-        release: ReleaseId { name: "counter".parse().unwrap(), version: version.parse().unwrap() },
-        counter,
-        severity: Severity::Minor,
-        kind: ReleaseKind::Container,
-        hardware: vec![],
-        artifacts: vec![Artifact { sha256: archive, length: 1 << 20 }],
-        container: Some(Container {
-            archive,
-            image_id: Sha256Digest::of(format!("image {version}").as_bytes()),
-            env: BTreeMap::new(),
-            command: vec![],
-            volumes: vec![],
-            memory_mib: None,
-            strategies: vec![Strategy::Preserve, Strategy::Replace],
-            stop_grace_secs: 1,
-        }),
-        health: Health {
-            probes: vec![Probe::Tcp("127.0.0.1:1".into())],
-            interval_millis: 500,
-            timeout_millis: 500,
-            start_millis: 3_000,
-            probation_millis: 5_000,
-            failures_max: 3,
-        },
-        unpacked_bytes: 1 << 20,
-    }
-}
-
-fn image(manifest: &Manifest) -> Sha256Digest {
-    manifest.container.as_ref().unwrap().image_id
-}
-
-pub fn order(generation: u64, action: OrderAction, manifest: Option<&Manifest>) -> Accepted {
-    let members = manifest.map_or(vec![], |manifest| {
-        let bytes = manifest.to_bytes();
-        let member = |path, length, sha256| Member {
-            path,
-            length,
-            sha256,
-            release: manifest.release.clone(),
-            hw: vec![],
-        };
-        let mut members =
-            vec![member(manifest.release.target_path(), bytes.len() as u64, Sha256Digest::of(&bytes))];
-        members.extend(
-            manifest.artifacts.iter().map(|file| member(file.target_path(), file.length, file.sha256)),
-        );
-        members
-    });
-    let order = Order {
-        format: ORDER_FORMAT,
-        device: device(),
-        epoch: 1,
-        generation,
-        nonce: None,
-        issued: UnixTime::from_secs(1_000_000),
-        not_after: UnixTime::from_secs(1_000_600),
-        previous_order_digest: None,
-        snapshot: SnapshotRef { version: 1, sha256: Sha256Digest::of(b"snapshot") },
-        action,
-        members,
-        mode: Mode::InPlace,
-        window: None,
-        deadline: UnixTime::from_secs(1_000_600),
-        policy: OrderPolicy::default(),
-    };
-    let digest = Sha256Digest::of(&order.to_bytes());
-    Accepted { order, digest, at: UnixTime::from_secs(1_000_000) }
-}
-
-pub fn device() -> DeviceId {
-    let pem = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\n-----END PRIVATE KEY-----\n";
-    DeviceId::of_key(&SigningKey::from_pem(pem).unwrap().public())
-}
+/// The old release of a device that runs one.
+pub const OLD_NAME: &str = "takt-counter-g1";
 
 /// The memory that the old release has gathered before the order comes.
 pub const MEMORY: u64 = 4_711;
 
+pub struct World {
+    pub nature: Nature,
+    pub criu: Criu,
+    pub releases: Rc<Releases>,
+    pub record: Record,
+    pub outcomes: Vec<(u64, Outcome)>,
+    /// The warnings in the last outcome's report.
+    pub warnings: Vec<String>,
+    pub steps: usize,
+    /// The steps at which an effect may be half done.
+    pub divisible: Vec<usize>,
+    pub effects: Vec<Effect>,
+    /// The memory of the old release when it was checkpointed.
+    pub dumped: BTreeMap<ContainerName, u64>,
+    /// Hooks that came to their end.
+    pub hooks: Vec<HookPoint>,
+    /// What the agent has waited on.
+    pub waits: Vec<WaitingOn>,
+    asked: BTreeMap<HookPoint, u32>,
+    /// What was in the memory of the old release when the switch began, and of what runs when the outcome was told.
+    memory_at_begin: Vec<u64>,
+    pub memory_when_told: Vec<u64>,
+    boots: u64,
+    millis: u64,
+    secs: u64,
+    agent_started_at: u64,
+    files: BTreeSet<Sha256Digest>,
+    engine: Engine,
+    ports: Ports,
+    slots: Slots,
+    last: Option<Attempt>,
+    rounds: Rounds,
+    measuring_since: Option<u64>,
+    policy: Policy,
+    generation: u64,
+    cut_by_power: bool,
+}
+
 impl World {
     /// A device that runs version 1.0 well.
-    pub fn running_v1(nature: Nature, criu: Criu) -> Self {
-        let mut world = Self::empty(nature, criu);
-        let old = manifest("1.0");
-        let name = ContainerName("takt-counter-g1".into());
-        let workload = Workload {
-            manifest_sha256: Sha256Digest::of(&old.to_bytes()),
-            container: name.clone(),
-            manifest: old.clone(),
-        };
-        world.record.installed.insert(old.release.name.clone(), workload);
-        world.images.insert(image(old));
-        world.boxes.insert(
-            name,
-            Sandbox {
-                state: ContainerState::Running,
+    pub fn running(releases: &Rc<Releases>, nature: Nature, criu: Criu) -> Self {
+        let mut world = Self::empty(releases, nature, criu);
+        let old = releases.old.workload(OLD_NAME);
+        for (name, container) in old.containers() {
+            world.engine.images.insert(container.image_id);
+            let sandbox = Sandbox {
+                state: takt_agent_core::ContainerState::Running,
                 kept: true,
-                is_new: false,
+                image: container.image_id,
                 memory: MEMORY,
                 started_at: 0,
                 checkpoint: None,
-            },
-        );
+            };
+            world.engine.boxes.insert(name, sandbox);
+        }
+        if world.publishes() {
+            world.ports.to = Some(old.name.clone());
+        }
+        world.slots.old_patch = true;
+        world.record.installed.insert(old.manifest.release.name.clone(), old);
         world
     }
 
     /// A device that runs nothing.
-    pub fn empty(nature: Nature, criu: Criu) -> Self {
+    pub fn empty(releases: &Rc<Releases>, nature: Nature, criu: Criu) -> Self {
         Self {
             nature,
             criu,
+            releases: Rc::clone(releases),
             record: Record::default(),
             outcomes: vec![],
+            warnings: vec![],
             steps: 0,
-            dumped: None,
-            memory_when_told: None,
+            divisible: vec![],
+            effects: vec![],
+            dumped: BTreeMap::new(),
+            hooks: vec![],
+            waits: vec![],
+            asked: BTreeMap::new(),
+            memory_at_begin: vec![],
+            memory_when_told: vec![],
             boots: 1,
             millis: 60_000,
-            secs: 1_000_000,
+            secs: releases::START_SECS,
+            agent_started_at: 0,
             files: BTreeSet::new(),
-            images: BTreeSet::new(),
-            boxes: BTreeMap::new(),
+            engine: Engine::default(),
+            ports: Ports::default(),
+            slots: Slots::default(),
             last: None,
             rounds: Rounds::default(),
+            measuring_since: None,
             policy: Policy::default(),
             generation: 1,
+            cut_by_power: false,
         }
     }
 
@@ -253,8 +145,14 @@ impl World {
         self.record.accept(accepted);
     }
 
-    pub fn install_v2(&mut self) {
-        self.accept(OrderAction::Install, Some(manifest("2.0")));
+    pub fn install_new(&mut self) {
+        self.generation += 1;
+        if self.generation == 2 {
+            self.record.accept(self.releases.new.order.clone());
+        } else {
+            let accepted = order(self.generation, OrderAction::Install, Some(&self.releases.new.manifest));
+            self.record.accept(accepted);
+        }
     }
 
     /// Runs until the agent rests with no order in hand. `cut` is asked before each durable step.
@@ -263,332 +161,160 @@ impl World {
             self.check_promises();
             let facts = self.look();
             let decision = decide(&self.record.phase, &facts, &self.policy);
-            let cut = if matches!(decision, Decision::Wait(_)) {
-                None
-            } else {
-                self.steps += 1;
-                cut(self.steps)
-            };
-            if cut == Some(Cut::PowerBefore) {
-                self.reboot();
+            if matches!(decision, Decision::Wait(WaitingOn::Orders)) && self.record.next.is_none() {
+                return;
+            }
+            if let Decision::Wait(waiting) = decision {
+                self.rest(waiting);
                 continue;
             }
-            match decision {
-                Decision::Wait(WaitingOn::Orders) if self.record.next.is_none() => return,
-                Decision::Wait(waiting) => {
-                    self.last = None;
-                    let millis = match waiting {
-                        WaitingOn::Retry { in_millis, .. } => in_millis.max(250),
-                        WaitingOn::Blockers(_) => 5_000,
-                        _ => 250,
-                    };
-                    self.pass(Duration::from_millis(millis));
+            self.steps += 1;
+            let cut = cut(self.steps);
+            match (decision, cut) {
+                // Only an effect can be half done, a commit cannot.
+                (Decision::Do(action), Some(Cut::PowerDuring | Cut::KillDuring)) => self.begin_only(&action),
+                (_, Some(Cut::PowerBefore | Cut::PowerDuring | Cut::KillDuring)) | (Decision::Wait(_), _) => {
                 }
-                Decision::Remember(phase) => self.remember(phase),
-                Decision::Do(action) => {
-                    self.pass(Duration::from_millis(20));
-                    let result = self.perform(&action);
-                    self.last = Some(Attempt { action, result });
-                }
+                (Decision::Remember(phase), _) => self.remember(phase),
+                (Decision::Do(action), _) => self.act(action),
             }
             match cut {
-                Some(Cut::PowerAfter) => self.reboot(),
-                Some(Cut::KillAfter) => self.restart_agent(),
-                _ => {}
+                Some(Cut::PowerBefore | Cut::PowerDuring | Cut::PowerAfter) => {
+                    self.cut_by_power = true;
+                    self.reboot();
+                }
+                Some(Cut::KillDuring | Cut::KillAfter) => self.restart_agent(),
+                None => {}
             }
         }
         panic!("the agent never came to rest: {:?}", self.record.phase);
     }
 
+    fn rest(&mut self, waiting: WaitingOn) {
+        self.last = None;
+        let millis = match &waiting {
+            WaitingOn::Retry { in_millis, .. } => (*in_millis).max(250),
+            WaitingOn::Blockers(_) => 20_000,
+            WaitingOn::Coordinator { left_millis } if self.nature == Nature::NeverHeard => {
+                (*left_millis).clamp(1, 60_000)
+            }
+            WaitingOn::Coordinator { .. } => 1_000,
+            WaitingOn::Engine | WaitingOn::Step { .. } | WaitingOn::Ports { .. } => 5_000,
+            _ => 500,
+        };
+        let same = |last: &WaitingOn| std::mem::discriminant(last) == std::mem::discriminant(&waiting);
+        if !self.waits.last().is_some_and(same) {
+            self.waits.push(waiting);
+        }
+        self.pass(Duration::from_millis(millis));
+    }
+
+    fn act(&mut self, action: Action) {
+        self.pass(Duration::from_millis(20));
+        if matches!(action, Action::Apply { .. } | Action::Revert { .. } | Action::Prepare { .. }) {
+            self.divisible.push(self.steps);
+        }
+        let restarts = matches!(action, Action::Restart { .. });
+        let result = self.perform(&action);
+        // A restart that succeeds is never heard of.
+        if !(restarts && result.is_ok()) {
+            self.last = Some(Attempt { action, result });
+        }
+    }
+
     fn remember(&mut self, phase: Phase) {
-        let ended_before = matches!(self.record.phase, Phase::Ended { .. });
+        let before = std::mem::take(&mut self.record.phase);
+        let begins = matches!(before, Phase::Staged { .. })
+            && matches!(phase, Phase::Checkpointing { .. } | Phase::Switching { .. });
+        let ends = before.outcome().is_none() && phase.outcome().is_some();
+        let turns_back =
+            !matches!(before, Phase::RollingBack { .. }) && matches!(phase, Phase::RollingBack { .. });
+        self.record.phase = before;
+        if begins {
+            self.check_begin();
+            self.memory_at_begin = self.memory_of_old();
+        }
+        if turns_back {
+            self.effects.push(Effect::TurnedBack);
+        }
         self.record.enter(phase);
         self.last = None;
-        if let (Phase::Ended { job, outcome, .. }, false) = (&self.record.phase, ended_before) {
-            self.outcomes.push((job.accepted.order.generation, outcome.clone()));
-            self.memory_when_told = self.running().first().map(|container| container.memory);
+        if ends {
+            let job = self.record.phase.job().expect("an order has ended");
+            let outcome = self.record.phase.outcome().expect("it has ended").clone();
+            self.outcomes.push((job.accepted.order.generation, outcome));
+            self.warnings = self.record.phase.swap().map(|swap| swap.warnings.clone()).unwrap_or_default();
+            self.memory_when_told = self.memory_of_old();
+            self.check_told();
         }
     }
 
     fn restart_agent(&mut self) {
+        self.effects.push(Effect::AgentRestarted);
+        let (releases, nature) = (Rc::clone(&self.releases), self.nature);
+        let new = self.new_workload();
+        self.slots.started(&releases, |index| new.as_ref().map(|new| new.key(index)), nature);
+        self.agent_restarted();
+    }
+
+    fn agent_restarted(&mut self) {
         self.last = None;
         self.rounds = Rounds::default();
+        self.measuring_since = None;
+        self.agent_started_at = self.millis;
     }
 
     fn reboot(&mut self) {
-        self.restart_agent();
+        self.effects.push(Effect::Rebooted);
         self.boots += 1;
         self.millis = 20_000;
         self.secs += 20;
-        let millis = self.millis;
-        for container in
-            self.boxes.values_mut().filter(|container| container.state == ContainerState::Running)
-        {
-            container.memory = 0;
-            container.started_at = millis;
-            if !container.kept {
-                container.state = ContainerState::Exited(137);
-            }
-        }
+        let (releases, nature) = (Rc::clone(&self.releases), self.nature);
+        let new = self.new_workload();
+        self.slots.booted(&releases, |index| new.as_ref().map(|new| new.key(index)), nature);
+        self.engine.booted(self.millis);
+        self.ports.booted();
+        self.agent_restarted();
     }
 
     fn pass(&mut self, span: Duration) {
         let millis = span.as_millis() as u64;
         self.secs += (self.millis + millis) / 1_000 - self.millis / 1_000;
         self.millis += millis;
-        let (now, nature) = (self.millis, self.nature);
-        for container in self.boxes.values_mut().filter(|container| container.is_new) {
-            let age = now.saturating_sub(container.started_at);
-            if container.state == ContainerState::Running && nature == Nature::DiesInProbation && age > 2_000
-            {
-                container.state = ContainerState::Exited(1);
-            }
-        }
-    }
-
-    fn perform(&mut self, action: &Action) -> Result<(), ActionFailure> {
-        let fail = |nature, text: &str| Err(ActionFailure { nature, text: text.to_owned() });
-        let now = self.millis;
-        match action {
-            Action::Fetch { sha256, .. } => match self.nature {
-                Nature::WillNotFetch => return fail(Kind::Transient, "connection reset"),
-                Nature::CorruptArtifact if *sha256 != *V2_DIGEST => {
-                    return fail(Kind::Corrupt, "the digest is another");
-                }
-                _ => {
-                    self.files.insert(*sha256);
-                }
-            },
-            Action::LoadImage { archive, image } => {
-                assert!(self.files.contains(archive), "an image is loaded from an archive that is not there");
-                if self.nature != Nature::ArchiveHoldsAnotherImage {
-                    self.images.insert(*image);
-                }
-            }
-            Action::Create { name, container, .. } => {
-                assert!(self.images.contains(&container.image_id), "a container without its image");
-                let is_new = container.image_id == image(manifest("2.0"));
-                self.boxes.entry(name.clone()).or_insert(Sandbox {
-                    state: ContainerState::Created,
-                    kept: false,
-                    is_new,
-                    memory: 0,
-                    started_at: 0,
-                    checkpoint: None,
-                });
-            }
-            Action::Start { name } => {
-                let nature = self.nature;
-                let container = self.boxes.get_mut(name).expect("a container that is started exists");
-                if container.is_new && nature == Nature::WillNotStart {
-                    return fail(Kind::Fatal, "no such file in the image");
-                }
-                let dies = container.is_new && nature == Nature::DiesAtOnce;
-                container.state = if dies { ContainerState::Exited(1) } else { ContainerState::Running };
-                container.started_at = now;
-                container.memory = 0;
-            }
-            Action::Stop { name, .. } => {
-                let container = self.boxes.get_mut(name).expect("a container that is stopped exists");
-                container.kept = false;
-                if container.state == ContainerState::Running {
-                    container.state = ContainerState::Exited(0);
-                    container.memory = 0;
-                }
-            }
-            Action::Checkpoint { name, .. } => {
-                if self.criu == Criu::RefusesToDump {
-                    return fail(Kind::Fatal, "criu refuses");
-                }
-                let container = self.boxes.get_mut(name).expect("a container that is dumped exists");
-                container.kept = false;
-                container.checkpoint = Some(container.memory);
-                container.state = ContainerState::Exited(137);
-                self.dumped = Some(container.memory);
-            }
-            Action::Restore { name, .. } => {
-                if self.criu == Criu::RefusesToRestore {
-                    return fail(Kind::Transient, "content already exists");
-                }
-                let container = self.boxes.get_mut(name).expect("a container that is restored exists");
-                let Some(memory) = container.checkpoint else {
-                    return fail(Kind::Transient, "no such checkpoint");
-                };
-                container.state = ContainerState::Running;
-                container.memory = memory;
-                container.started_at = now;
-            }
-            Action::KeepRunning { name } => {
-                self.boxes.get_mut(name).expect("a container that is kept exists").kept = true;
-            }
-            Action::Remove { name } => {
-                self.boxes.remove(name);
-            }
-            Action::DeleteCheckpoint { name, .. } => {
-                if let Some(container) = self.boxes.get_mut(name) {
-                    container.checkpoint = None;
-                }
-            }
-            Action::Prune { keep_images, keep_files } => {
-                self.images.retain(|image| keep_images.contains(image));
-                self.files.retain(|file| keep_files.contains(file));
-            }
-        }
-        Ok(())
-    }
-
-    fn look(&mut self) -> Facts {
-        let wellness = self.probe();
-        let record = &self.record;
-        let state = |workload: &Workload| {
-            let container = self.boxes.get(&workload.container);
-            WorkloadState {
-                container: container.map_or(ContainerState::Absent, |container| container.state),
-                kept_running: container.is_some_and(|container| container.kept),
-                image: self.presence(&workload.manifest),
-            }
+        let Some(last) = self.releases.new.last_image().filter(|_| self.nature == Nature::DiesInProbation)
+        else {
+            return;
         };
-        let job = record.phase.job();
-        let fetched = job
-            .and_then(|job| job.accepted.order.members.first())
-            .is_some_and(|member| self.files.contains(&member.sha256));
-        let manifest = (fetched && matches!(record.phase, Phase::Fetching { .. })).then(|| {
-            let of = &job.unwrap().accepted.order.members[0].release.version;
-            Ok(manifest(of.as_str()).clone())
-        });
-        let wanted = record.phase.swap().map(|swap| &swap.new.manifest);
-        let wanted = wanted
-            .or(manifest.as_ref().and_then(|manifest: &Result<Manifest, String>| manifest.as_ref().ok()));
-        let image = wanted.map_or(Presence::Unknown, |manifest| self.presence(manifest));
-        let old = job.and_then(|job| job.old.as_ref());
-        let new = record.phase.swap().map(|swap| &swap.new);
-        let containers = old
-            .into_iter()
-            .chain(new)
-            .map(|workload| (workload.container.clone(), state(workload).container))
-            .collect();
-        Facts {
-            now: UnixTime::from_secs(self.secs),
-            boot: self.boot(),
-            next: record.next.clone(),
-            installed: record
-                .installed
-                .values()
-                .map(|workload| (workload.clone(), state(workload)))
-                .collect(),
-            stand_in: record.stand_in.clone().map(|stand_in| {
-                let state = state(&stand_in.workload);
-                (stand_in, state)
-            }),
-            retained: record.retained.clone(),
-            failed_here: record.failed_here.clone(),
-            free_disk_bytes: if self.nature == Nature::DiskFull { 1 << 20 } else { 1 << 34 },
-            free_memory_bytes: 1 << 30,
-            load_per_cpu: 0.1,
-            staged: self.files.clone(),
-            partial: BTreeMap::new(),
-            manifest,
-            image,
-            containers,
-            checkpoint_ability: if self.criu == Criu::Missing { Err("no criu".into()) } else { Ok(()) },
-            wellness,
-            locks: vec![],
-            last: self.last.clone(),
+        for container in self.engine.boxes.values_mut().filter(|container| container.image == last) {
+            let age = self.millis.saturating_sub(container.started_at);
+            if container.state == takt_agent_core::ContainerState::Running && age > 1_000 {
+                container.state = takt_agent_core::ContainerState::Exited(1);
+            }
         }
-    }
-
-    fn presence(&self, manifest: &Manifest) -> Presence {
-        if self.images.contains(&image(manifest)) { Presence::Present } else { Presence::Absent }
     }
 
     fn boot(&self) -> BootTime {
         BootTime { boot_id: format!("boot-{}", self.boots), millis: self.millis }
     }
 
-    fn probe(&mut self) -> Wellness {
-        let watched = match &self.record.phase {
-            Phase::Probation { swap, .. } => Some((swap.new.container.clone(), String::new())),
-            Phase::RollingBack { job, way, .. } => {
-                job.old.as_ref().map(|old| (old.container.clone(), format!("{way:?}")))
-            }
-            _ => None,
-        };
-        if self.rounds.of != watched {
-            self.rounds = Rounds { of: watched.clone(), ..Rounds::default() };
-        }
-        let Some(container) = watched.and_then(|(name, _)| self.boxes.get(&name)) else {
-            return Wellness::default();
-        };
-        if container.state != ContainerState::Running {
-            return self.rounds.wellness.clone();
-        }
-        let age = self.millis.saturating_sub(container.started_at);
-        let sick = container.is_new
-            && match self.nature {
-                Nature::StartsSick | Nature::NeverReports => true,
-                Nature::FallsIllInProbation => age > 2_000,
-                _ => false,
-            };
-        let now = self.millis;
-        let wellness = &mut self.rounds.wellness;
-        if sick {
-            wellness.failures_in_a_row += 1;
-            wellness.last_failure = Some("status 500".into());
-            if wellness.failures_in_a_row >= 3 {
-                self.rounds.well_since = None;
-            }
-        } else {
-            wellness.failures_in_a_row = 0;
-            wellness.ever_well = true;
-            self.rounds.well_since.get_or_insert(now);
-        }
-        wellness.well_for = self.rounds.well_since.map(|since| Duration::from_millis(now - since));
-        wellness.clone()
+    fn publishes(&self) -> bool {
+        self.releases.new.manifest.containers().is_some_and(takt_common::release::ContainerSet::publishes)
     }
 
-    fn running(&self) -> Vec<&Sandbox> {
-        self.boxes.values().filter(|container| container.state == ContainerState::Running).collect()
+    /// The release that comes, or has come.
+    fn new_workload(&self) -> Option<Workload> {
+        let installed = self.record.installed.values().find(|workload| workload.name.0 != OLD_NAME);
+        self.record.phase.swap().map(|swap| &swap.new).or(installed).cloned()
     }
 
-    /// What must hold at every step, cut or not.
-    fn check_promises(&self) {
-        assert!(self.running().len() <= 1, "two releases run at once");
-        let verified = self
-            .record
-            .installed
-            .values()
-            .any(|workload| workload.manifest.release.version.as_str() == "2.0");
-        let had_old =
-            self.record.installed.values().any(|workload| workload.container.0 == "takt-counter-g1");
-        if had_old && !verified {
-            assert!(
-                self.boxes.contains_key(&ContainerName("takt-counter-g1".into())),
-                "the previous container went before the new release was verified"
-            );
-        }
+    /// The release that ran when the order came.
+    fn old_workload(&self) -> Option<Workload> {
+        let installed = self.record.installed.values().find(|workload| workload.name.0 == OLD_NAME);
+        let replaced = self.record.phase.job().and_then(|job| job.old.as_ref());
+        replaced.filter(|old| old.name.0 == OLD_NAME).or(installed).cloned()
     }
 
-    /// The version that runs, and its memory; exactly one must.
-    pub fn at_rest(&self) -> (&'static str, u64) {
-        let running = self.running();
-        assert_eq!(running.len(), 1, "at rest exactly one release runs");
-        assert!(running[0].kept, "what runs at rest comes back after a reboot");
-        (if running[0].is_new { "2.0" } else { "1.0" }, running[0].memory)
-    }
-
-    pub fn nothing_runs(&self) -> bool {
-        self.running().is_empty()
-    }
-
-    pub fn containers(&self) -> usize {
-        self.boxes.len()
-    }
-
-    pub fn images(&self) -> usize {
-        self.images.len()
-    }
-
-    pub fn has_checkpoint(&self) -> bool {
-        self.boxes.values().any(|container| container.checkpoint.is_some())
+    fn memory_of_old(&self) -> Vec<u64> {
+        self.old_workload().map(|old| self.engine.memory(&old)).unwrap_or_default()
     }
 }
