@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use takt_common::release::{ContainerSet, Manifest};
 use takt_common::{Sha256Digest, UnixTime};
 
-use crate::action::{Attempt, ContainerName, WorkloadName};
+use crate::action::{Action, Attempt, ContainerName, WorkloadName};
 use crate::phase::{Accepted, StandIn, Workload};
 use crate::step::{StepKey, StepState};
 
@@ -187,6 +187,8 @@ pub struct Facts {
     pub now: UnixTime,
     /// The monotonic clock.
     pub boot: BootTime,
+    /// When this run of the agent began: what tells it from every other run.
+    pub started: BootTime,
     /// The accepted order that waits for its turn (journal).
     pub next: Option<Accepted>,
     /// What should be running at rest (journal), by component.
@@ -225,7 +227,7 @@ pub struct Facts {
     pub routes: BTreeMap<WorkloadName, Routed>,
     /// Established connections of clients to published ports, by the workload that serves them.
     pub connections: BTreeMap<WorkloadName, u32>,
-    /// Steps of the order in hand that are no containers; at rest, live patches of what is installed.
+    /// Steps of the order in hand that are no containers, and live patches of what is installed.
     pub steps: BTreeMap<StepKey, StepState>,
     /// Steps of which a way back is kept.
     pub kept: BTreeSet<StepKey>,
@@ -245,6 +247,8 @@ pub struct Facts {
     pub locks: Vec<String>,
     /// The last action, until a phase has been remembered after it.
     pub last: Option<Attempt>,
+    /// Every action that has succeeded since a phase was remembered or the agent rested: none of them is due again.
+    pub done: Vec<Action>,
 }
 
 impl Facts {

@@ -5,8 +5,7 @@
 mod cases;
 
 use cases::{
-    Case, accepted, at_rest, done, image, manifest, name, only, order, outcome, remembered, stand_in,
-    take_over,
+    Case, accepted, at_rest, done, image, manifest, name, only, order, outcome, remembered, stand_in, take_over,
 };
 use takt_agent_core::{
     Action, ContainerFacts, ContainerState, Decision, Nature, Phase, Presence, Record, WaitingOn, decide,

@@ -71,9 +71,7 @@ fn fits(phase: &Phase, action: &Action) -> bool {
         Phase::Probation { .. } => matches!(action, Action::Route { .. }) || hook(&[HookPoint::Takeover]),
         Phase::Confirming { .. } => matches!(action, Action::Route { .. } | Action::Confirm { .. }),
         Phase::RollingBack { way, .. } => match action {
-            Action::Stop { .. } | Action::Route { .. } | Action::Revert { .. } | Action::Restart { .. } => {
-                true
-            }
+            Action::Stop { .. } | Action::Route { .. } | Action::Revert { .. } | Action::Restart { .. } => true,
             Action::Restore { .. } => *way == Way::Restore,
             Action::Start { .. } => *way == Way::Cold,
             _ => hook(&[HookPoint::Rollback]),
@@ -93,9 +91,7 @@ fn fits(phase: &Phase, action: &Action) -> bool {
 /// What looking after the installed workloads takes.
 fn tends(action: &Action) -> bool {
     match action {
-        Action::Create { .. } | Action::Start { .. } | Action::KeepRunning { .. } | Action::Route { .. } => {
-            true
-        }
+        Action::Create { .. } | Action::Start { .. } | Action::KeepRunning { .. } | Action::Route { .. } => true,
         Action::Apply { step, .. } => step.kind() == Kind::LivePatch,
         _ => false,
     }
@@ -341,5 +337,5 @@ proptest! {
 
 fn nature_of(dice: u64) -> takt_agent_core::Nature {
     use takt_agent_core::Nature;
-    if dice >> 44 & 7 == 1 { Nature::NotNow } else { Nature::Transient }
+    if dice >> 44 & 7 == 0 { Nature::NotNow } else { Nature::Transient }
 }

@@ -6,18 +6,20 @@ use takt_common::report::Outcome;
 
 use super::{Decision, end, millis, paused, probation, steps, switching, turn_back};
 use crate::facts::{BootTime, Facts};
-use crate::phase::{Job, Phase, Swap, Tries};
+use crate::phase::{Job, Swap, Tries};
 use crate::policy::Policy;
 use crate::waiting::WaitingOn;
 
 /// The package that holds the agent itself.
 const OWN_PACKAGE: &str = "takt-agent";
 
-/// True when the release brings another agent, which commits only after a full round trip with the coordinator.
-fn brings_an_agent(swap: &Swap) -> bool {
+/// True when the release may bring a device that cannot be reached any more: another agent, or a whole operating system
+/// with its kernel, its drivers and its network. It commits only after a full round trip with the coordinator.
+fn must_be_heard(swap: &Swap) -> bool {
     swap.new.manifest.steps.iter().any(|step| match step {
         Step::Package(set) => set.packages.iter().any(|package| package.name == OWN_PACKAGE),
-        _ => false,
+        Step::OsImage(_) => true,
+        Step::File(_) | Step::Container(_) | Step::LivePatch(_) => false,
     })
 }
 
@@ -30,33 +32,25 @@ pub(super) fn confirming(
     policy: &Policy,
 ) -> Decision {
     let Some(elapsed) = facts.boot.since(since) else {
+        // Another boot has undone what lives in memory only: through the switch again, and on probation from the
+        // beginning. Verified is what runs after any reboot.
         let noted = switching::note_reboot(swap, facts).unwrap_or_else(|| swap.clone());
-        if noted.reboots.len() > switching::REBOOTS_MAX {
-            return switching::after_reboot(job, noted, Tries::default(), facts);
-        }
-        return Decision::Remember(Phase::Confirming {
-            job: Box::new(job.clone()),
-            swap: Box::new(noted),
-            since: facts.boot.clone(),
-            tries: Tries::default(),
-        });
+        return switching::after_reboot(job, noted, Tries::default(), facts);
     };
-    // After a reboot containers are started like those at rest would be: by going through the switch again.
-    if switching::rebooted(swap, facts) && !super::containers::all_run(&swap.new, facts) {
-        return switching::after_reboot(job, swap.clone(), Tries::default(), facts);
-    }
     if let Some(ended) = probation::no_longer_runs(job, swap, facts) {
         return paused(ended, tries, facts);
     }
-    let wellness = &facts.wellness;
-    if wellness.failures_in_a_row >= swap.new.manifest.health.failures_max && wellness.ever_well {
+    let (wellness, health) = (&facts.wellness, &swap.new.manifest.health);
+    // A run of the agent that has never seen it well gives it the time of a start.
+    let judged = wellness.ever_well || elapsed >= health.start();
+    if wellness.failures_in_a_row >= health.failures_max && judged {
         let said = wellness.last_failure.as_deref().unwrap_or("no answer");
         return turn_back(job, swap, format!("the new release fell ill after its probation: {said}"), facts);
     }
-    if brings_an_agent(swap) && !facts.heard {
+    if must_be_heard(swap) && !facts.heard {
         if elapsed >= policy.hear_max {
             let cause = format!(
-                "the new agent has not heard from the coordinator within {} s",
+                "the new release has not heard from the coordinator within {} s",
                 policy.hear_max.as_secs()
             );
             return turn_back(job, swap, cause, facts);

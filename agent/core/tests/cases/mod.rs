@@ -318,6 +318,7 @@ impl Case {
         let facts = Facts {
             now: NOW,
             boot: boot(1, 60_000),
+            started: boot(1, 10_000),
             next: None,
             installed: vec![old.clone()],
             stand_in: None,
@@ -347,6 +348,7 @@ impl Case {
             heard: false,
             locks: vec![],
             last: None,
+            done: vec![],
         };
         let name = WorkloadName(format!("takt-{}-counter-g1-7", &device().to_string()[..12]));
         let new = Workload { name, ..workload(new, 7) };
@@ -438,7 +440,8 @@ impl Case {
     pub fn reboot(&mut self) {
         let count: u64 = self.facts.boot.boot_id.trim_start_matches("boot-").parse().unwrap();
         self.facts.boot = boot(count + 1, 20_000);
-        self.facts.last = None;
+        self.facts.started = boot(count + 1, 15_000);
+        self.forget();
     }
 
     pub fn well_for(&mut self, millis: u64) {
@@ -466,12 +469,26 @@ impl Case {
     }
 
     pub fn succeeded(&mut self, action: Action) {
+        self.facts.done.push(action.clone());
         self.facts.last = Some(Attempt { action, result: Ok(String::new()) });
+    }
+
+    /// A commit or a rest: what was done before is forgotten.
+    pub fn forget(&mut self) {
+        self.facts.last = None;
+        self.facts.done.clear();
+    }
+
+    /// The agent is killed and starts anew.
+    pub fn kill(&mut self) {
+        self.pass(1_000);
+        self.facts.started = self.facts.boot.clone();
+        self.forget();
     }
 
     /// A commit: the last action is forgotten.
     pub fn remember(&mut self, decision: Decision) -> Phase {
-        self.facts.last = None;
+        self.forget();
         remembered(decision)
     }
 

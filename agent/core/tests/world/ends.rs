@@ -43,7 +43,11 @@ impl World {
             }
             Nature::NeverHeard if self.brings_an_agent() => End::RolledBack,
             Nature::WillNotRestart if self.restarts() => End::RolledBack,
-            Nature::RevertFails(_) => End::Stranded,
+            Nature::RevertFails(_)
+            | Nature::DiesReverting(_)
+            | Nature::StaysIn(_)
+            | Nature::UnseenWhenNew(_)
+            | Nature::PortsFailBack => End::Stranded,
             Nature::WillNotRestartBack if self.restarts() => End::Stranded,
             Nature::Good
             | Nature::LockedForAWhile
@@ -86,7 +90,8 @@ impl World {
         let deserved = self.deserved();
         assert!(end == deserved || self.may_also(end), "{what}: {outcome:?}, but {deserved:?} was expected");
         if end == End::Stranded {
-            return;
+            // What could be brought back is.
+            return self.check_old_containers(what);
         }
         let (version, _) = self.at_rest();
         let expected = if end == End::Verified { "2.0" } else { "1.0" };

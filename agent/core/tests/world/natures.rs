@@ -31,6 +31,20 @@ pub enum Nature {
     ConfirmFails(Kind),
     /// It is sick, and cannot be taken back.
     RevertFails(Kind),
+    /// It is sick, and each step is taken back only after so many failures.
+    RevertsLate(u32),
+    /// Nobody can tell where it stands once it is in force.
+    UnseenWhenNew(Kind),
+    /// The container engine does not answer while it is in force.
+    EngineFailsWith(Kind),
+    /// Each try of putting it in force ends the agent.
+    DiesApplying(Kind),
+    /// It is sick, and each try of taking it back ends the agent.
+    DiesReverting(Kind),
+    /// It is not in force after any number of restarts.
+    StaysOut(Kind),
+    /// It is sick, and stays in force after any number of restarts.
+    StaysIn(Kind),
     /// The machine or the agent will not be started anew.
     WillNotRestart,
     /// It is sick, and then the machine or the agent will not be started anew.
@@ -45,6 +59,10 @@ pub enum Nature {
     NeverHeard,
     /// Connections to the old release that never end.
     ClientsStay,
+    /// Nobody can tell where the ports lead while the new release runs.
+    PortsUnseenWithNew,
+    /// It is sick, and the ports cannot be led back.
+    PortsFailBack,
 }
 
 /// What can be the matter with a container that is fetched, loaded and started.

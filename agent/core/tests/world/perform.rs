@@ -97,6 +97,9 @@ impl World {
                 }
             }
             Action::Route { to } => {
+                if self.nature == Nature::PortsFailBack && matches!(self.record.phase, Phase::RollingBack { .. }) {
+                    return fail(Kind::Transient, "nft: device or resource busy");
+                }
                 assert!(self.engine.all_run(to), "ports are led to what does not run");
                 self.ports.route(&to.name, now);
                 self.effects.push(Effect::Routed { new: to.name.0 != OLD_NAME });
@@ -154,6 +157,20 @@ impl World {
             (Nature::RevertFails(bad), Deed::Revert) if bad == kind => {
                 return fail(Kind::Transient, "read-only file system");
             }
+            (Nature::RevertsLate(times), Deed::Revert) => {
+                let tried = self.reverts.entry(key.index).or_default();
+                *tried += 1;
+                if *tried <= times {
+                    return fail(Kind::Transient, "text file busy");
+                }
+            }
+            (Nature::DiesApplying(bad), Deed::Apply) | (Nature::DiesReverting(bad), Deed::Revert)
+                if bad == kind =>
+            {
+                self.slots.perform(deed, key, step, false);
+                self.kill_agent();
+                return DONE;
+            }
             (Nature::ConfirmFails(bad), Deed::Confirm) if bad == kind => {
                 return fail(Kind::Transient, "the loader's variables are read-only");
             }
@@ -188,7 +205,7 @@ impl World {
             }
             _ => {}
         }
-        self.hooks.push(point);
+        self.effects.push(Effect::Hook(point));
         Ok(format!("{point} was here"))
     }
 

@@ -16,6 +16,7 @@ pub enum Effect {
     Routed { new: bool },
     Applied(usize),
     Reverted(usize),
+    Hook(HookPoint),
     Rebooted,
     AgentRestarted,
 }
@@ -262,6 +263,18 @@ impl World {
             }
         }
         (version, memory)
+    }
+
+    /// The containers of the old release run, and no others.
+    pub(super) fn check_old_containers(&self, what: &str) {
+        let old = self.old_workload().expect("it ran");
+        let running = self.engine.boxes.iter().filter(|(name, _)| {
+            self.engine.facts(name).state == takt_agent_core::ContainerState::Running
+        });
+        let running: Vec<_> = running.map(|(name, _)| name.clone()).collect();
+        let mut expected: Vec<_> = old.containers().map(|(name, _)| name).collect();
+        expected.sort();
+        assert_eq!(running, expected, "{what}");
     }
 
     pub fn nothing_runs(&self) -> bool {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use takt_agent_core::{StepKey, StepState};
-use takt_common::release::Step;
+use takt_common::release::{Kind, Step};
 
 use super::natures::Nature;
 use super::releases::{Part, Releases};
@@ -180,9 +180,16 @@ impl Slots {
     pub fn booted(&mut self, releases: &Releases, key: impl Fn(usize) -> Option<StepKey>, nature: Nature) {
         self.patch = Of::Old;
         self.old_patch = false;
+        if matches!(nature, Nature::StaysOut(Kind::OsImage) | Nature::StaysIn(Kind::OsImage)) {
+            let runs_new = self.both[self.runs].os == Of::New;
+            let stays = matches!(nature, Nature::StaysOut(_)) || runs_new;
+            if stays && self.first != self.runs {
+                return self.started(releases, key, nature);
+            }
+        }
         let first = &mut self.both[self.first];
         if first.os == Of::New && !first.good {
-            let boots = !matches!(nature, Nature::DoesNotBoot(takt_common::release::Kind::OsImage));
+            let boots = !matches!(nature, Nature::DoesNotBoot(Kind::OsImage));
             let left = first.tries;
             first.tries = if boots { left.saturating_sub(1) } else { 0 };
             if left == 0 || !boots {
@@ -203,13 +210,18 @@ impl Slots {
         let Some(index) = releases.new.manifest.steps.iter().position(is_agent) else { return };
         let key = key(index);
         let confirmed = key.as_ref().is_some_and(|key| self.confirmed.contains(key));
-        let will_not = matches!(nature, Nature::DoesNotBoot(takt_common::release::Kind::Package));
+        let will_not = matches!(nature, Nature::DoesNotBoot(Kind::Package));
         if self.holds(index) == Of::New && !confirmed && will_not {
             self.hold(index, Of::Old);
             self.fell.insert(
                 key.expect("an order is in hand"),
                 "three starts failed, the launcher took the old one",
             );
+        }
+        if nature == Nature::StaysOut(Kind::Package)
+            || (nature == Nature::StaysIn(Kind::Package) && self.agent == Of::New)
+        {
+            return;
         }
         // Half a package is unpacked beside: the old agent still starts.
         self.agent = if self.holds(index) == Of::New { Of::New } else { Of::Old };
