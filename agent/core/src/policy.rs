@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use takt_common::release::AGENT_HEAR;
+
 /// Limits of the device. No order can loosen them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
@@ -36,7 +38,7 @@ impl Default for Policy {
             reserve_memory_bytes: 32 << 20,
             load_per_cpu_max: 8.0,
             battery_percent_min: 30,
-            hear_max: Duration::from_mins(15),
+            hear_max: AGENT_HEAR,
             fetch_tries_max: 100,
             corrupt_tries_max: 3,
             engine_tries_max: 3,

@@ -147,6 +147,13 @@ pub enum WaitingOn {
         /// Milliseconds until the next try.
         in_millis: u64,
     },
+    /// A hook asked to wait.
+    NotNow {
+        /// Which, and what it said.
+        said: String,
+        /// Milliseconds until it is asked again.
+        in_millis: u64,
+    },
     /// The published ports cannot be looked at.
     Ports {
         /// Why.
@@ -203,6 +210,9 @@ impl fmt::Display for WaitingOn {
                     blocker.fmt(f)?;
                 }
                 Ok(())
+            }
+            Self::NotNow { said, in_millis } => {
+                write!(f, "{said}; asked again in {:.1} s", *in_millis as f64 / 1e3)
             }
             Self::Ports { why } => write!(f, "the published ports, which cannot be looked at: {why}"),
             Self::Step { kind, why } => write!(f, "the {kind} step, which cannot be looked at: {why}"),

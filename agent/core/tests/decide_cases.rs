@@ -6,8 +6,9 @@ mod cases;
 
 use cases::{
     Case, DEADLINE, MIB, NOW, accepted, allowing, containers, digest, done, manifest, name, order, outcome,
-    remembered, take_over, waited, workload,
+    publishing, remembered, take_over, waited, workload,
 };
+use takt_agent_core::facts::Routed;
 use takt_agent_core::{
     Action, Blocker, ContainerFacts, ContainerState, Decision, Nature, Phase, Presence, WaitingOn,
 };
@@ -106,6 +107,45 @@ fn memory_that_the_old_release_gives_up_is_not_needed_again() {
     assert_eq!(blockers(&case), [Blocker::LowMemory { free_bytes: 200 * MIB, needed_bytes: needed }]);
     containers(&mut case.old.as_mut().unwrap().manifest).containers[0].memory_mib = Some(250);
     assert!(matches!(case.decide(&case.staged()), Decision::Remember(_)));
+}
+
+#[test]
+fn memory_for_both_is_needed_only_where_both_run() {
+    let limited = |major, mib| {
+        let mut manifest = publishing(major);
+        let set = containers(&mut manifest);
+        set.strategies = vec![Strategy::Handover, Strategy::Replace];
+        set.containers.iter_mut().for_each(|container| container.memory_mib = Some(mib));
+        manifest
+    };
+    let count = u64::try_from(containers(&mut limited(2, 1)).containers.len()).unwrap();
+    let mut case = Case::over(workload(&limited(1, 100), 2), &limited(2, 100));
+    case.facts.free_memory_bytes = 50 * MIB;
+    let needed_bytes = (100 * count + 32) * MIB;
+    assert_eq!(blockers(&case), [Blocker::LowMemory { free_bytes: 50 * MIB, needed_bytes }]);
+    // Another strategy was chosen than the first one that is allowed.
+    let mut replaced = case.staged();
+    if let Phase::Staged { swap, .. } = &mut replaced {
+        swap.strategy = Some(Strategy::Replace);
+    }
+    assert!(matches!(case.decide(&replaced), Decision::Remember(Phase::Switching { .. })));
+}
+
+#[test]
+fn ports_that_a_reboot_has_undone_come_back_while_an_order_waits() {
+    let mut case = Case::over(workload(&publishing(1), 2), &publishing(2));
+    case.facts.locks = vec!["calibration".into()];
+    let old = case.old.clone().unwrap();
+    for phase in [case.staged(), case.fetching()] {
+        let mut undone = case.clone();
+        undone.facts.staged.clear();
+        undone.facts.routes.insert(old.name.clone(), Routed::No);
+        let route = Action::Route { to: Box::new(old.clone()) };
+        assert_eq!(done(undone.decide(&phase)), route);
+        // That they cannot be moved is nothing that the order fails by.
+        undone.failed(route, Nature::Fatal);
+        assert!(matches!(waited(undone.decide(&phase)), WaitingOn::Retry { .. }));
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod world;
 use std::rc::Rc;
 
 use takt_common::release::{Kind, Strategy};
-use world::{Criu, Cut, Nature, OF_CONTAINERS, Part, Releases, World, of_step};
+use world::{Criu, Cut, Nature, OF_CONTAINERS, Part, Releases, World, of_restarting_step, of_step};
 
 /// Steps of an upgrade that are cut: more only repeat the same over a link or a hook that does not come round.
 const STEPS_MAX: usize = 60;
@@ -83,12 +83,12 @@ fn packages_end_right_when_cut_at_every_step() {
 
 #[test]
 fn the_agents_own_package_ends_right_when_cut_at_every_step() {
-    cut_everywhere(&[Part::Agent], &of_step(Kind::Package));
+    cut_everywhere(&[Part::Agent], &of_restarting_step(Kind::Package));
 }
 
 #[test]
 fn an_os_image_ends_right_when_cut_at_every_step() {
-    cut_everywhere(&[Part::OsImage], &of_step(Kind::OsImage));
+    cut_everywhere(&[Part::OsImage], &of_restarting_step(Kind::OsImage));
 }
 
 #[test]

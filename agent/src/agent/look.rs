@@ -107,13 +107,17 @@ impl Agent {
         }
     }
 
-    /// At rest, while fetching and at the end it matters what runs; in the middle of a switch only its two releases do.
+    /// At rest, before a switch and at the end it matters what runs; in the middle of a switch only its two releases do.
     async fn containers(&self, manifest: Option<&Result<Manifest, String>>) -> Containers {
         let record = self.journal.record();
         let phase = &record.phase;
         let at_leisure = matches!(
             phase,
-            Phase::Idle | Phase::Fetching { .. } | Phase::HandingBack { .. } | Phase::Ended { .. }
+            Phase::Idle
+                | Phase::Fetching { .. }
+                | Phase::Staged { .. }
+                | Phase::HandingBack { .. }
+                | Phase::Ended { .. }
         );
         let mut asked: Vec<&Workload> = Vec::new();
         if at_leisure {

@@ -261,10 +261,10 @@ impl Agent {
             | WaitingOn::Step { .. }
             | WaitingOn::Coordinator { .. } => REST_WAITING,
             WaitingOn::Draining { .. } => REST_DRAINING,
-            WaitingOn::Retry { in_millis, .. } if *in_millis > 0 => {
+            WaitingOn::Retry { in_millis, .. } | WaitingOn::NotNow { in_millis, .. } if *in_millis > 0 => {
                 Duration::from_millis(*in_millis).min(REST_IDLE)
             }
-            WaitingOn::Orders | WaitingOn::Retry { .. } => REST_IDLE,
+            WaitingOn::Orders | WaitingOn::Retry { .. } | WaitingOn::NotNow { .. } => REST_IDLE,
             WaitingOn::FirstGoodRound { .. } | WaitingOn::Probation { .. } | WaitingOn::Baseline { .. } => {
                 self.until_next_round()
             }

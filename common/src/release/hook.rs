@@ -17,9 +17,9 @@ pub enum HookPoint {
     PreSwitch,
     /// On a standby, once it is well: it takes over for the other device.
     Takeover,
-    /// Right before the old release stops, for state that the new one shall have.
+    /// Right before the switch begins, for state that the new release shall have; the old one still runs.
     ExportState,
-    /// Once the new release runs, to give it that state.
+    /// Once the new containers run, or all steps of a release without containers are in force, to give it that state.
     ImportState,
     /// After all steps have been applied.
     PostSwitch,

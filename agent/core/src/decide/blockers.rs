@@ -1,10 +1,10 @@
 //! Reasons not to begin, with their numbers.
 
 use takt_common::order::{Action, Order};
-use takt_common::release::{ContainerSet, Manifest};
+use takt_common::release::{ContainerSet, Manifest, Strategy};
 
 use crate::facts::{ClockState, Facts, LinkCost, Power, Presence, StandbyState};
-use crate::phase::{Job, Workload};
+use crate::phase::{Job, Swap, Workload};
 use crate::policy::Policy;
 use crate::waiting::Blocker;
 
@@ -54,12 +54,12 @@ fn low_disk(missing: u64, manifest: Option<&Manifest>, facts: &Facts, policy: &P
 }
 
 /// Before the switch: everything that speaks against switching now.
-pub(super) fn before_switch(job: &Job, manifest: &Manifest, facts: &Facts, policy: &Policy) -> Vec<Blocker> {
-    let order = &job.accepted.order;
+pub(super) fn before_switch(job: &Job, swap: &Swap, facts: &Facts, policy: &Policy) -> Vec<Blocker> {
+    let (order, manifest) = (&job.accepted.order, &swap.new.manifest);
     let mut blockers = Vec::new();
     let missing = missing_bytes(order, Some(manifest), facts);
     blockers.extend(low_disk(missing, Some(manifest), facts, policy));
-    blockers.extend(low_memory(job, manifest, facts, policy));
+    blockers.extend(low_memory(job, swap, facts, policy));
     if let Power::Battery { percent } = facts.power
         && percent < policy.battery_percent_min
     {
@@ -89,20 +89,16 @@ pub(super) fn before_switch(job: &Job, manifest: &Manifest, facts: &Facts, polic
 
 /// The new workload replaces the old one, so only what it may take beyond the old one's limit is new; where both run
 /// for a while, all of it is.
-fn low_memory(job: &Job, manifest: &Manifest, facts: &Facts, policy: &Policy) -> Option<Blocker> {
+fn low_memory(job: &Job, swap: &Swap, facts: &Facts, policy: &Policy) -> Option<Blocker> {
     let limit = |manifest: &Manifest| {
         manifest.containers().map_or(0, ContainerSet::memory_mib).saturating_mul(1 << 20)
     };
     let given_up = match &job.old {
-        Some(Workload { manifest: old, .. }) if !both_run(manifest) => limit(old),
+        Some(Workload { manifest: old, .. }) if swap.strategy != Some(Strategy::Handover) => limit(old),
         _ => 0,
     };
-    let needed = limit(manifest).saturating_sub(given_up).saturating_add(policy.reserve_memory_bytes);
+    let needed =
+        limit(&swap.new.manifest).saturating_sub(given_up).saturating_add(policy.reserve_memory_bytes);
     (facts.free_memory_bytes < needed)
         .then_some(Blocker::LowMemory { free_bytes: facts.free_memory_bytes, needed_bytes: needed })
-}
-
-fn both_run(manifest: &Manifest) -> bool {
-    use takt_common::release::Strategy;
-    manifest.containers().is_some_and(|set| set.strategies.first() == Some(&Strategy::Handover))
 }

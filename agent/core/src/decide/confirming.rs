@@ -18,22 +18,25 @@ pub(super) fn confirming(
     policy: &Policy,
 ) -> Decision {
     let Some(elapsed) = facts.boot.since(since) else {
-        // Another boot: what lives in memory only is gone, so the switch is gone through again, and the probation too.
-        let swap = switching::note_reboot(swap, facts).unwrap_or_else(|| swap.clone());
-        return switching::after_reboot(job, swap, Tries::default(), facts);
+        // Another boot has undone what lives in memory only: through the switch again, and on probation from the
+        // beginning. Verified is what runs after any reboot.
+        let noted = switching::note_reboot(swap, facts).unwrap_or_else(|| swap.clone());
+        return switching::after_reboot(job, noted, Tries::default(), facts);
     };
     if let Some(ended) = probation::no_longer_runs(job, swap, facts) {
         return paused(ended, tries, facts);
     }
-    let wellness = &facts.wellness;
-    if wellness.failures_in_a_row >= swap.new.manifest.health.failures_max && wellness.ever_well {
+    let (wellness, health) = (&facts.wellness, &swap.new.manifest.health);
+    // A run of the agent that has never seen it well gives it the time of a start.
+    let judged = wellness.ever_well || elapsed >= health.start();
+    if wellness.failures_in_a_row >= health.failures_max && judged {
         let said = wellness.last_failure.as_deref().unwrap_or("no answer");
         return turn_back(job, swap, format!("the new release fell ill after its probation: {said}"), facts);
     }
     if swap.new.manifest.brings_agent() && !facts.heard {
         if elapsed >= policy.hear_max {
             let cause = format!(
-                "the new agent has not heard from the coordinator within {} s",
+                "the new release has not heard from the coordinator within {} s",
                 policy.hear_max.as_secs()
             );
             return turn_back(job, swap, cause, facts);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use takt_common::release::{HookPoint, Strategy};
 
 use super::switching::rebooted;
-use super::{Decision, hooks, millis, turn_back};
+use super::{Decision, hooks, millis, steps, turn_back};
 use crate::action::{Action, ContainerName};
 use crate::facts::{ContainerState, Facts, Routed};
 use crate::phase::{Job, Phase, Role, Swap, Tries, Workload};
@@ -135,6 +135,17 @@ pub(super) fn route(workload: &Workload, facts: &Facts) -> Option<Decision> {
     }
 }
 
+/// Before a switch: published ports that a reboot has undone are led back to what runs. An order may wait for days, and
+/// clients must not wait with it.
+pub(super) fn restore_ports(facts: &Facts) -> Option<Decision> {
+    let standing_in = facts.stand_in.iter().map(|stand_in| &stand_in.workload);
+    let mut workloads = facts.installed.iter().chain(standing_in);
+    let undone = workloads.find(|workload| {
+        workload.has_containers() && all_run(workload, facts) && facts.routed(workload) == Routed::No
+    })?;
+    Some(Decision::Do(Action::Route { to: Box::new(undone.clone()) }))
+}
+
 /// Strategy `handover`: clients come to the new ones; the old ones stop once those they still serve have gone.
 fn drain(job: &Job, swap: &Swap, tries: &Tries, facts: &Facts) -> Option<Decision> {
     let Some(moved) = &swap.moved else {
@@ -169,5 +180,11 @@ pub(super) fn backward(job: &Job, swap: &Swap, facts: &Facts) -> Option<Decision
     }
     let stop = stop_next(&swap.new, facts)?;
     let old_serves = job.old.as_ref().filter(|old| old.has_containers() && all_run(old, facts));
-    Some(old_serves.and_then(|old| route(old, facts)).unwrap_or(stop))
+    Some(old_serves.and_then(|old| route_back(old, swap, facts)).unwrap_or(stop))
+}
+
+/// The same as [`route`] on the way back: ports that cannot be led back keep nothing else from going back.
+pub(super) fn route_back(old: &Workload, swap: &Swap, facts: &Facts) -> Option<Decision> {
+    let passed_over = steps::of_containers(swap).is_some_and(|index| swap.stuck.contains_key(&index));
+    if passed_over { None } else { route(old, facts) }
 }

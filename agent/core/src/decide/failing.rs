@@ -5,11 +5,12 @@ use takt_common::report::Outcome;
 
 use super::rollback::RollBack;
 use super::switching::CHECKPOINT;
-use super::{Decision, end, idle, turn_back};
+use super::{Decision, end, idle, steps, turn_back};
 use crate::action::{Action, ActionFailure, Nature};
 use crate::facts::{BootTime, Facts};
 use crate::phase::{Job, Phase, Swap, Tries, Way};
 use crate::policy::Policy;
+use crate::waiting::WaitingOn;
 
 /// How often a restore from a checkpoint is tried: moby#42900 fails at random, and one retry cured all of 12 failures.
 const RESTORE_TRIES_MAX: u32 = 2;
@@ -25,12 +26,19 @@ pub(super) fn after(
     policy: &Policy,
 ) -> Decision {
     let why = format!("failed to {action}: {}", failure.text);
-    if failure.nature == Nature::NotNow {
-        return not_now(phase, why, facts, policy);
+    if failure.nature == Nature::NotNow
+        && let Some(held) = not_now(phase, action, failure, facts, policy)
+    {
+        return held;
     }
-    let final_now = failure.nature == Nature::Fatal;
+    // Once the switch has begun there is nothing to wait for any more: to ask for it is a failure like others.
+    let final_now = matches!(failure.nature, Nature::Fatal | Nature::NotNow);
     match phase.clone() {
         Phase::Idle => idle::after_failure(action, why, facts),
+        // The ports of what runs are nothing that the order in hand could fail by: they are tried again after a rest.
+        Phase::Fetching { .. } | Phase::Staged { .. } if matches!(action, Action::Route { .. }) => {
+            Decision::Wait(WaitingOn::Retry { why, count: 1, in_millis: 0 })
+        }
         Phase::Fetching { job, hook, tries } => {
             let limit = match failure.nature {
                 Nature::Corrupt => policy.corrupt_tries_max,
@@ -65,8 +73,16 @@ pub(super) fn after(
         Phase::RollingBack { job, swap, cause, since, way, ran, tries } => {
             let this =
                 RollBack { job: &job, swap: &swap, cause: &cause, since: &since, way, ran, tries: &tries };
+            let passed_over = match action {
+                Action::Revert { key, .. } => Some(key.index),
+                Action::Restart { .. } => steps::to_be_restarted(&job, &swap, facts),
+                Action::Route { .. } => steps::of_containers(&swap),
+                _ => None,
+            };
+            if let Some(index) = passed_over {
+                return step_failed(&this, index, why, facts, policy);
+            }
             match action {
-                Action::Revert { key, .. } => step_failed(&this, key.index, why, facts, policy),
                 Action::Hook { point, .. } => {
                     let mut swap = swap.clone();
                     swap.warnings.push(why);
@@ -95,26 +111,26 @@ pub(super) fn after(
     }
 }
 
-/// A hook asked to wait: it is asked again, until the order's deadline.
-fn not_now(phase: &Phase, why: String, facts: &Facts, policy: &Policy) -> Decision {
+/// A hook asked to wait before anything was switched: it is asked again, until the order's deadline.
+fn not_now(
+    phase: &Phase,
+    action: &Action,
+    failure: &ActionFailure,
+    facts: &Facts,
+    policy: &Policy,
+) -> Option<Decision> {
+    let Action::Hook { point, .. } = action else { return None };
     let held = |tries: &Tries| {
-        let count = tries.count.saturating_add(1);
-        let not_before = Some(facts.boot.plus(policy.pause(count)));
-        Tries { count, why: Some(why.clone()), not_before, held: true }
+        // Failures of anything else are not counted on, nor is this counted as one of them.
+        let count = if tries.held { tries.count.saturating_add(1) } else { 1 };
+        let why = Some(format!("the hook {point}, which asks to wait: {}", failure.text));
+        Tries { count, why, not_before: Some(facts.boot.plus(policy.pause(count))), held: true }
     };
-    Decision::Remember(match phase.clone() {
+    Some(Decision::Remember(match phase.clone() {
         Phase::Fetching { job, hook, tries } => Phase::Fetching { job, hook, tries: held(&tries) },
         Phase::Staged { job, swap, tries } => Phase::Staged { job, swap, tries: held(&tries) },
-        // Once the switch has begun there is nothing to wait for any more: it is a failure like others.
-        other => {
-            let failure = ActionFailure { nature: Nature::Fatal, text: why };
-            let last = facts.last.as_ref().map(|last| last.action.clone());
-            return match last {
-                Some(action) => after(&other, &action, &failure, facts, policy),
-                None => Decision::Remember(other),
-            };
-        }
-    })
+        _ => return None,
+    }))
 }
 
 /// A step that cannot be taken back is passed over, and the end of the order says so: what ran before is brought to run
@@ -150,9 +166,7 @@ fn way_failed(this: &RollBack, why: String, since: BootTime, facts: &Facts, poli
             swap.warnings.push(why);
             Decision::Remember(RollBack { swap: &swap, ..*this }.by(Way::Cold, facts))
         }
-        Err(why) => {
-            end(&job, Some(&swap), Outcome::Stranded { cause: format!("{}; then {why}", this.cause) })
-        }
+        Err(why) => end(&job, Some(&swap), this.stranded_by(why, facts)),
     }
 }
 
@@ -165,7 +179,7 @@ fn again(
     facts: &Facts,
     policy: &Policy,
 ) -> Result<Tries, String> {
-    let count = tries.count.saturating_add(1);
+    let count = if tries.held { 1 } else { tries.count.saturating_add(1) };
     if final_now {
         return Err(why);
     }

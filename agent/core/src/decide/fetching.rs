@@ -45,6 +45,9 @@ pub(super) fn fetching(
     if let Some(ended) = give_up_at_deadline(job, tries, held_up.as_ref(), facts) {
         return ended;
     }
+    if let Some(route) = containers::restore_ports(facts) {
+        return route;
+    }
     if let Some(waiting) = held_up {
         return Decision::Wait(waiting);
     }

@@ -104,11 +104,12 @@ fn turn_back(job: &Job, swap: &Swap, cause: String, facts: &Facts) -> Decision {
 fn pause_left(tries: &Tries, facts: &Facts) -> Option<Decision> {
     let not_before = tries.not_before.as_ref().filter(|instant| instant.boot_id == facts.boot.boot_id)?;
     let left = not_before.millis.saturating_sub(facts.boot.millis);
+    let why = || tries.why.clone().unwrap_or_default();
     (left > 0).then(|| {
-        Decision::Wait(WaitingOn::Retry {
-            why: tries.why.clone().unwrap_or_default(),
-            count: tries.count,
-            in_millis: left,
+        Decision::Wait(if tries.held {
+            WaitingOn::NotNow { said: why(), in_millis: left }
+        } else {
+            WaitingOn::Retry { why: why(), count: tries.count, in_millis: left }
         })
     })
 }

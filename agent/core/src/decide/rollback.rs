@@ -9,11 +9,10 @@ use takt_common::release::HookPoint;
 use takt_common::report::{Memory, Outcome};
 
 use super::{Decision, containers, end, failing, hooks, paused, steps, switching};
-use crate::action::Action;
+use crate::action::{Action, Attempt};
 use crate::facts::{BootTime, ContainerState, Facts};
 use crate::phase::{Job, Phase, Swap, Tries, Way, Workload};
 use crate::policy::Policy;
-use crate::step::StepState;
 use crate::waiting::WaitingOn;
 
 /// The fields of [`Phase::RollingBack`].
@@ -72,21 +71,29 @@ impl RollBack<'_> {
                 facts.boot.since(self.since).map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
             swap.timing.rollback_millis = took;
         }
-        if let Some(stuck) = self.stuck(facts) {
-            return end(self.job, Some(&swap), Outcome::Stranded { cause: stuck });
+        let stuck = self.stuck(facts);
+        if !stuck.is_empty() {
+            return end(self.job, Some(&swap), self.stranded(&stuck));
         }
         end(self.job, Some(&swap), Outcome::RolledBack { cause: self.cause.to_owned(), memory })
     }
 
-    /// What could not be taken back and is still in force, after the cause: a reboot may have taken it back meanwhile.
-    fn stuck(&self, facts: &Facts) -> Option<String> {
-        let back = |index: usize| {
-            let state = facts.step(&self.swap.new.key(index));
-            matches!(state, StepState::Untouched | StepState::Prepared | StepState::FellBack(_))
-        };
-        let stuck = self.swap.stuck.iter().filter(|(index, _)| !back(**index));
-        let stuck: Vec<&str> = stuck.map(|(_, why)| why.as_str()).collect();
-        (!stuck.is_empty()).then(|| format!("{}; then {}", self.cause, stuck.join("; ")))
+    /// Neither release could be brought to run as it was: the cause, what is not back, and `why`.
+    pub(super) fn stranded_by(&self, why: String, facts: &Facts) -> Outcome {
+        let mut reasons = self.stuck(facts);
+        reasons.push(why);
+        self.stranded(&reasons)
+    }
+
+    fn stranded(&self, reasons: &[String]) -> Outcome {
+        Outcome::Stranded { cause: format!("{}; then {}", self.cause, reasons.join("; ")) }
+    }
+
+    /// What could not be taken back and is not back by now: a reboot takes back what lives in memory only.
+    fn stuck(&self, facts: &Facts) -> Vec<String> {
+        let stuck = self.swap.stuck.iter();
+        let not_back = stuck.filter(|(index, _)| !steps::is_back(self.job, self.swap, **index, facts));
+        not_back.map(|(_, why)| why.clone()).collect()
     }
 }
 
@@ -95,6 +102,13 @@ const WAY_MAX: Duration = Duration::from_mins(15);
 
 pub(super) fn rolling_back(this: &RollBack, facts: &Facts, policy: &Policy) -> Decision {
     if let Some(decision) = steps::backward(this.job, this.swap, facts) {
+        // One step that went back only after failures does not use up the tries of the next.
+        if let Some(Attempt { action: done @ Action::Revert { .. }, result: Ok(_) }) = &facts.last
+            && decision != Decision::Do(done.clone())
+            && *this.tries != Tries::default()
+        {
+            return Decision::Remember(RollBack { tries: &Tries::default(), ..*this }.same());
+        }
         return paused(decision, this.tries, facts);
     }
     let Some(old) = this.job.old.as_ref().filter(|old| old.has_containers()) else {
@@ -107,8 +121,9 @@ pub(super) fn rolling_back(this: &RollBack, facts: &Facts, policy: &Policy) -> D
 fn without_containers(this: &RollBack, facts: &Facts) -> Decision {
     let Some(old) = &this.job.old else {
         // Nothing of ours was there: either there was nothing at all, or what was there is back as it was.
-        if let Some(cause) = this.stuck(facts) {
-            return end(this.job, Some(this.swap), Outcome::Stranded { cause });
+        let stuck = this.stuck(facts);
+        if !stuck.is_empty() {
+            return end(this.job, Some(this.swap), this.stranded(&stuck));
         }
         let cause = this.cause.to_owned();
         return if steps::without_containers(this.job, this.swap).is_empty() {
@@ -130,8 +145,8 @@ fn bring_back(this: &RollBack, old: &Workload, facts: &Facts, policy: &Policy) -
         return Decision::Wait(WaitingOn::Engine);
     }
     if let Some((name, _)) = states.iter().find(|(_, state)| *state == ContainerState::Absent) {
-        let cause = format!("{}; then container {name} of the previous release was gone", this.cause);
-        return end(this.job, Some(this.swap), Outcome::Stranded { cause });
+        let why = format!("container {name} of the previous release was gone");
+        return end(this.job, Some(this.swap), this.stranded_by(why, facts));
     }
     let since = facts.boot.since(this.since);
     if since.is_some_and(|since| since > WAY_MAX) && this.way != Way::AsIs && !this.ran {
@@ -173,7 +188,7 @@ fn bring_back(this: &RollBack, old: &Workload, facts: &Facts, policy: &Policy) -
 /// All containers of the previous release run.
 fn all_run(this: &RollBack, old: &Workload, same_boot: bool, facts: &Facts) -> Decision {
     // Clients come to it at once: whether it is well is asked then.
-    let ports = || containers::route(old, facts);
+    let ports = || containers::route_back(old, this.swap, facts);
     match this.way {
         Way::AsIs => ports().unwrap_or_else(|| {
             let memory = if switching::rebooted(this.swap, facts) { Memory::Lost } else { Memory::Untouched };

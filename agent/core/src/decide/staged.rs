@@ -16,14 +16,23 @@ pub(super) fn staged(job: &Job, swap: &Swap, tries: &Tries, facts: &Facts, polic
     }
     let order = &job.accepted.order;
     let overdue = facts.now >= order.deadline;
-    let mut found = blockers::before_switch(job, &swap.new.manifest, facts, policy);
+    let mut found = blockers::before_switch(job, swap, facts, policy);
+    if swap.hooks.contains_key(&HookPoint::ExportState) {
+        // The load may be the export's own.
+        found.retain(|blocker| !matches!(blocker, Blocker::HighLoad { .. }));
+    }
     if overdue && order.policy.at_deadline == AtDeadline::GoAhead {
         found.retain(|blocker| !blocker.is_soft());
     }
     let engine_away = engine_away(job, swap, facts);
-    let held = tries.held || engine_away || !found.is_empty();
+    let unseen = steps::unseen(job, swap, facts);
+    let held = tries.held || engine_away || unseen.is_some() || !found.is_empty();
     if overdue && (order.policy.at_deadline == AtDeadline::GiveUp || held) {
-        let cause = if engine_away { WaitingOn::Engine.to_string() } else { held_by(&found, tries) };
+        let cause = match unseen {
+            _ if engine_away => WaitingOn::Engine.to_string(),
+            Some(unseen) if found.is_empty() => unseen.to_string(),
+            _ => held_by(&found, tries),
+        };
         return end(
             job,
             Some(swap),
@@ -36,6 +45,9 @@ pub(super) fn staged(job: &Job, swap: &Swap, tries: &Tries, facts: &Facts, polic
     if let Some(pause) = pause_left(tries, facts) {
         return pause;
     }
+    if let Some(route) = containers::restore_ports(facts) {
+        return route;
+    }
     // Preparing ahead needs storage but disturbs nobody, so only storage holds it back.
     let low_disk = found.iter().any(|blocker| matches!(blocker, Blocker::LowDisk { .. }));
     let prepare = || {
@@ -46,7 +58,7 @@ pub(super) fn staged(job: &Job, swap: &Swap, tries: &Tries, facts: &Facts, polic
         return prepare;
     }
     if !found.is_empty() {
-        return Decision::Wait(WaitingOn::Blockers(found));
+        return ask_again(job, swap, tries).unwrap_or(Decision::Wait(WaitingOn::Blockers(found)));
     }
     // The programs of hooks are files like others: they are there.
     if let Some(hook) = hooks::due(HookPoint::PreSwitch, job, swap) {
@@ -54,15 +66,28 @@ pub(super) fn staged(job: &Job, swap: &Swap, tries: &Tries, facts: &Facts, polic
     }
     let mut next = swap.clone();
     match facts.baseline {
-        Baseline::Measuring { left_millis } => return Decision::Wait(WaitingOn::Baseline { left_millis }),
+        // A measurement is not worth an order that may wait no longer.
+        Baseline::Measuring { left_millis } if !overdue => {
+            return Decision::Wait(WaitingOn::Baseline { left_millis });
+        }
         Baseline::Measured(vitals) => next.baseline = Some(vitals),
-        Baseline::None => {}
+        Baseline::Measuring { .. } | Baseline::None => {}
     }
     if let Some(hook) = hooks::due(HookPoint::ExportState, job, swap) {
         return hook;
     }
     next.began = Some(facts.boot.clone());
     begin(job, next, facts)
+}
+
+/// What a hook has said, and what it has exported, is old when the switch has to wait after all: it is asked anew.
+fn ask_again(job: &Job, swap: &Swap, tries: &Tries) -> Option<Decision> {
+    let mut next = swap.clone();
+    next.hooks.retain(|point, _| !matches!(point, HookPoint::PreSwitch | HookPoint::ExportState));
+    (next.hooks.len() < swap.hooks.len()).then(|| {
+        let (job, swap) = (Box::new(job.clone()), Box::new(next));
+        Decision::Remember(Phase::Staged { job, swap, tries: tries.clone() })
+    })
 }
 
 fn engine_away(job: &Job, swap: &Swap, facts: &Facts) -> bool {

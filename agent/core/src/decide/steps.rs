@@ -5,7 +5,7 @@ use takt_common::release::{Kind, Step};
 
 use super::{Decision, containers, turn_back};
 use crate::action::{Action, Restarted};
-use crate::facts::Facts;
+use crate::facts::{Facts, Routed};
 use crate::phase::{Job, Swap, Tries};
 use crate::step::{StepKey, StepState};
 use crate::waiting::WaitingOn;
@@ -27,6 +27,14 @@ const fn restarted(step: &Step) -> Restarted {
         Step::Package(_) => Restarted::Agent,
         _ => Restarted::Machine,
     }
+}
+
+/// The first step that nobody can look at.
+pub(super) fn unseen(job: &Job, swap: &Swap, facts: &Facts) -> Option<WaitingOn> {
+    without_containers(job, swap).into_iter().find_map(|(key, step)| match facts.step(&key) {
+        StepState::Unknown(why) => Some(WaitingOn::Step { kind: step.kind(), why }),
+        _ => None,
+    })
 }
 
 /// Keeps the way back of each step ahead of the switch; `None` when there is nothing more to keep.
@@ -64,8 +72,14 @@ fn forward_one(job: &Job, swap: &Swap, key: StepKey, step: &Step, facts: &Facts)
         StepState::OldAfterReboot => {
             turn_back(job, swap, format!("{kind} step {key} is being taken back by somebody else"), facts)
         }
-        StepState::FellBack(why) => turn_back(job, swap, why, facts),
+        StepState::FellBack(why) => turn_back(job, swap, fell_back(&key, kind, &why), facts),
     })
+}
+
+/// The cause of turning back from what did not come up, also when nothing is known of it.
+fn fell_back(key: &StepKey, kind: Kind, why: &str) -> String {
+    let why = if why.is_empty() { "nobody knows why" } else { why };
+    format!("{kind} step {key} fell back: {why}")
 }
 
 /// On probation and after: what is no longer in force ends it.
@@ -75,7 +89,7 @@ pub(super) fn no_longer_in_force(job: &Job, swap: &Swap, facts: &Facts) -> Optio
         let cause = match facts.step(&key) {
             StepState::Applied | StepState::Confirmed => return None,
             StepState::Unknown(why) => return Some(Decision::Wait(WaitingOn::Step { kind, why })),
-            StepState::FellBack(why) => why,
+            StepState::FellBack(why) => fell_back(&key, kind, &why),
             StepState::Half(what) => format!("{kind} step {key} is no longer whole: {what}"),
             StepState::Untouched
             | StepState::Prepared
@@ -116,6 +130,27 @@ fn backward_one(key: StepKey, step: &Step, facts: &Facts) -> Option<Decision> {
             Decision::Do(Action::Restart { what: restarted(step), why })
         }
     })
+}
+
+/// The place of the containers among the steps.
+pub(super) fn of_containers(swap: &Swap) -> Option<usize> {
+    swap.new.manifest.steps.iter().position(|step| step.kind() == Kind::Container)
+}
+
+/// Whether a step that was passed over is back all the same; of containers, whether the ports lead to the old ones.
+pub(super) fn is_back(job: &Job, swap: &Swap, index: usize, facts: &Facts) -> bool {
+    if of_containers(swap) == Some(index) {
+        return job.old.as_ref().is_none_or(|old| facts.routed(old) == Routed::Yes);
+    }
+    let state = facts.step(&swap.new.key(index));
+    matches!(state, StepState::Untouched | StepState::Prepared | StepState::FellBack(_))
+}
+
+/// The step that a restart on the way back is for.
+pub(super) fn to_be_restarted(job: &Job, swap: &Swap, facts: &Facts) -> Option<usize> {
+    let pending =
+        |key: &StepKey| !swap.stuck.contains_key(&key.index) && facts.step(key) == StepState::OldAfterReboot;
+    without_containers(job, swap).into_iter().rev().find(|(key, _)| pending(key)).map(|(key, _)| key.index)
 }
 
 /// The next step that could still fall back by itself; `None` when there is none.

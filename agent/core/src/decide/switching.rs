@@ -79,8 +79,11 @@ pub(super) fn switching(job: &Job, swap: &Swap, tries: &Tries, facts: &Facts) ->
     if let Some(decision) = steps::forward(job, swap, tries, facts) {
         return paused(decision, tries, facts);
     }
-    if let Some(hook) = hooks::due(HookPoint::PostSwitch, job, swap) {
-        return hook;
+    // A release without containers has not been given the state yet.
+    for point in [HookPoint::ImportState, HookPoint::PostSwitch] {
+        if let Some(hook) = hooks::due(point, job, swap) {
+            return hook;
+        }
     }
     let mut next = swap.clone();
     if let Some(took) = swap.began.as_ref().and_then(|began| facts.boot.since(began)) {

@@ -169,7 +169,7 @@ pub fn swap() -> BoxedStrategy<Box<Swap>> {
             |((template, strategy, checkpoint, left_over, reboots), instants, stuck, hooks, baseline)| {
                 let (began, up, moved) = instants;
                 Box::new(Swap {
-                    new: TEMPLATES[template].coming(),
+                    new: TEMPLATES[template].new.clone(),
                     strategy,
                     checkpoint,
                     left_over,
@@ -283,7 +283,7 @@ fn states() -> BoxedStrategy<Facts> {
         .prop_map(|(template, containers, steps, routes, images, dice)| {
             let case = &TEMPLATES[template];
             let mut facts = case.facts.clone();
-            let (old, new) = (case.old.clone().unwrap(), case.coming());
+            let (old, new) = (case.old.clone().unwrap(), case.new.clone());
             let names = [&old, &new, &STAND_IN.workload]
                 .map(|workload| workload.containers().map(|(name, _)| name).collect::<Vec<_>>());
             let found = names.concat().into_iter().zip(containers);

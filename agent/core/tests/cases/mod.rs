@@ -302,7 +302,8 @@ pub struct Case {
     pub facts: Facts,
     pub policy: Policy,
     pub old: Option<Workload>,
-    new: Workload,
+    /// What comes, by the name that `decide` gives it.
+    pub new: Workload,
 }
 
 impl Case {
@@ -347,19 +348,18 @@ impl Case {
             locks: vec![],
             last: None,
         };
-        // By the name that `decide` gives it.
         let name = WorkloadName(format!("takt-{}-counter-g1-7", &device().to_string()[..12]));
         let new = Workload { name, ..workload(new, 7) };
         let mut case = Self { order, facts, policy: Policy::default(), old: Some(old), new };
         case.set_old(ContainerState::Running);
         case.set_new(ContainerState::Created);
         case.set_images(Presence::Present);
-        for (key, step) in case.coming().steps() {
+        for (key, step) in case.new.clone().steps() {
             if step.kind() != Kind::Container {
                 case.facts.steps.insert(key, StepState::Prepared);
             }
         }
-        let workloads = [(case.old.clone().unwrap(), Routed::Yes), (case.coming(), Routed::No)];
+        let workloads = [(case.old.clone().unwrap(), Routed::Yes), (case.new.clone(), Routed::No)];
         case.facts.routes.extend(workloads.map(|(workload, routed)| (workload.name, routed)));
         case
     }
@@ -381,11 +381,6 @@ impl Case {
         Box::new(Job { accepted: accepted(self.order.clone()), old: self.old.clone() })
     }
 
-    /// What comes.
-    pub fn coming(&self) -> Workload {
-        self.new.clone()
-    }
-
     pub fn new_name(&self) -> ContainerName {
         only(&self.new)
     }
@@ -396,7 +391,7 @@ impl Case {
 
     /// All containers of what comes.
     pub fn set_new(&mut self, state: ContainerState) {
-        let new = self.coming();
+        let new = self.new.clone();
         self.facts.containers.extend(new.containers().map(|(name, _)| (name, at_rest(state))));
     }
 
@@ -407,7 +402,7 @@ impl Case {
 
     /// The images of what runs and of what comes.
     pub fn set_images(&mut self, presence: Presence) {
-        let (old, new) = (self.old.clone(), self.coming());
+        let (old, new) = (self.old.clone(), self.new.clone());
         for workload in old.iter().chain([&new]) {
             let images = workload.containers().map(|(_, container)| (container.image_id, presence));
             self.facts.images.extend(images);
@@ -443,7 +438,7 @@ impl Case {
     pub fn reboot(&mut self) {
         let count: u64 = self.facts.boot.boot_id.trim_start_matches("boot-").parse().unwrap();
         self.facts.boot = boot(count + 1, 20_000);
-        self.facts.last = None;
+        self.forget();
     }
 
     pub fn well_for(&mut self, millis: u64) {
@@ -474,14 +469,26 @@ impl Case {
         self.facts.last = Some(Attempt { action, result: Ok(String::new()) });
     }
 
+    /// A commit or a rest: what was done before is forgotten.
+    pub fn forget(&mut self) {
+        self.facts.last = None;
+    }
+
+    /// The agent is killed and starts anew.
+    pub fn kill(&mut self) {
+        self.pass(1_000);
+        self.forget();
+    }
+
     /// A commit: the last action is forgotten.
     pub fn remember(&mut self, decision: Decision) -> Phase {
-        self.facts.last = None;
+        self.forget();
         remembered(decision)
     }
 
     pub fn fetching(&self) -> Phase {
-        Phase::Fetching { job: self.job(), hook: None, tries: Tries::default() }
+        let asked = self.new.manifest.hooks.contains_key(&HookPoint::PreFetch);
+        Phase::Fetching { job: self.job(), hook: asked.then(String::new), tries: Tries::default() }
     }
 
     // The phases below are made by `decide` from a world in which all is well, whatever the facts are by now.

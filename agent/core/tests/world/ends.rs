@@ -33,11 +33,7 @@ impl World {
     /// The end that its nature deserves when nobody interrupts it.
     pub fn deserved(&self) -> End {
         match self.nature {
-            Nature::Good | Nature::LockedForAWhile | Nature::WorseThanBefore | Nature::ClientsStay => {
-                End::Verified
-            }
             Nature::NotNow(_, u32::MAX) | Nature::DiskFull => End::GivenUp,
-            Nature::NotNow(..) => End::Verified,
             Nature::WillNotFetch
             | Nature::CorruptArtifact
             | Nature::ArchiveHoldsAnotherImage
@@ -46,19 +42,29 @@ impl World {
                 End::Failed
             }
             Nature::NeverHeard if self.brings_an_agent() => End::RolledBack,
-            Nature::NeverHeard => End::Verified,
-            Nature::WillNotRestart | Nature::DoesNotBoot(_) if !self.restarts() => End::Verified,
-            Nature::RevertFails(_) => End::Stranded,
+            Nature::WillNotRestart if self.restarts() => End::RolledBack,
+            Nature::RevertFails(_)
+            | Nature::DiesReverting(_)
+            | Nature::StaysIn(_)
+            | Nature::UnseenWhenNew(_)
+            | Nature::PortsFailBack => End::Stranded,
             Nature::WillNotRestartBack if self.restarts() => End::Stranded,
+            Nature::Good
+            | Nature::LockedForAWhile
+            | Nature::WorseThanBefore
+            | Nature::ClientsStay
+            | Nature::NotNow(..)
+            | Nature::NeverHeard
+            | Nature::WillNotRestart => End::Verified,
             _ => End::RolledBack,
         }
     }
 
-    /// Whether it may also end this way, because it was interrupted: a power cut restarts what would not be restarted,
-    /// and takes back what lives in memory only.
+    /// Whether it may also end this way, because it was interrupted: a power cut restarts what would not be restarted, in
+    /// the one direction or the other, and takes back what lives in memory only.
     fn may_also(&self, end: End) -> bool {
         match self.nature {
-            Nature::WillNotRestart => matches!(end, End::Verified | End::RolledBack | End::Stranded),
+            Nature::WillNotRestart => matches!(end, End::Verified | End::Stranded),
             Nature::RevertFails(_) | Nature::WillNotRestartBack => end == End::RolledBack,
             _ => false,
         }
@@ -84,7 +90,8 @@ impl World {
         let deserved = self.deserved();
         assert!(end == deserved || self.may_also(end), "{what}: {outcome:?}, but {deserved:?} was expected");
         if end == End::Stranded {
-            return;
+            // What could be brought back is.
+            return self.check_old_containers(what);
         }
         let (version, _) = self.at_rest();
         let expected = if end == End::Verified { "2.0" } else { "1.0" };

@@ -73,10 +73,13 @@ impl World {
             Nature::StartsSick
             | Nature::NeverReports
             | Nature::RevertFails(_)
+            | Nature::RevertsLate(_)
+            | Nature::DiesReverting(_)
+            | Nature::StaysIn(_)
             | Nature::WillNotRestartBack
             | Nature::RollbackHookFails
             | Nature::HookFails(HookPoint::Healthy) => true,
-            Nature::FallsIllInProbation => match &self.record.phase {
+            Nature::FallsIllInProbation | Nature::PortsFailBack => match &self.record.phase {
                 Phase::Probation { since, .. } => self.millis.saturating_sub(since.millis) > WELL_MILLIS,
                 Phase::Confirming { .. } => true,
                 _ => false,

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use takt_agent_core::facts::{ClockState, LinkCost, Power, StandbyState};
-use takt_agent_core::{Facts, Phase, StepKey, StepState, Workload};
+use takt_agent_core::facts::{ClockState, LinkCost, Power, Routed, StandbyState};
+use takt_agent_core::{ContainerFacts, ContainerName, Facts, Phase, Presence, StepKey, StepState, Workload};
 use takt_common::UnixTime;
 use takt_common::release::{Kind, Step};
 
 use super::natures::{Criu, Nature};
+use super::slots::Of;
 use super::{OLD_NAME, World, releases};
 
 /// From when on the agent of this run has heard from the coordinator.
@@ -32,20 +33,28 @@ impl World {
         let known: Vec<&Workload> =
             record.installed.values().chain(standing_in).chain(old).chain(new).collect();
         let containers = known.iter().flat_map(|workload| workload.containers());
-        let containers = containers.map(|(name, _)| (name.clone(), self.engine.facts(&name))).collect();
+        let away = self.engine_is_away();
+        let seen =
+            |name: &ContainerName| if away { ContainerFacts::UNKNOWN } else { self.engine.facts(name) };
+        let containers = containers.map(|(name, _)| (name.clone(), seen(&name))).collect();
         let coming = manifest.iter().flatten().flat_map(|manifest: &takt_common::release::Manifest| {
             manifest.containers().into_iter().flat_map(|set| &set.containers)
         });
         let images = known.iter().flat_map(|workload| workload.containers().map(|(_, container)| container));
         let images = images
             .chain(coming)
-            .map(|container| (container.image_id, self.engine.presence(&container.image_id)))
+            .map(|container| container.image_id)
+            .map(|image| (image, if away { Presence::Unknown } else { self.engine.presence(&image) }))
             .collect();
         let (mut routes, mut connections) = (BTreeMap::new(), BTreeMap::new());
         if self.publishes() {
             let they_stay = self.nature == Nature::ClientsStay;
+            let unseen =
+                self.nature == Nature::PortsUnseenWithNew && new.is_some_and(|new| self.engine.any_runs(new));
             for workload in &known {
-                routes.insert(workload.name.clone(), self.ports.routed(&workload.name));
+                let routed = self.ports.routed(&workload.name);
+                let routed = if unseen { Routed::Unknown("nft does not answer".into()) } else { routed };
+                routes.insert(workload.name.clone(), routed);
                 let count = self.ports.connections(&workload.name, self.millis, they_stay);
                 connections.insert(workload.name.clone(), count);
             }
@@ -80,7 +89,7 @@ impl World {
             wellness,
             vitals: self.vitals(),
             baseline,
-            heard: self.nature != Nature::NeverHeard && self.millis - self.agent_started_at >= HEARD_MILLIS,
+            heard: self.nature != Nature::NeverHeard && self.millis - self.started.millis >= HEARD_MILLIS,
             locks: if self.locked() { vec!["calibration".into()] } else { vec![] },
             last: self.last.clone(),
         }
@@ -105,6 +114,17 @@ impl World {
         if key.workload.0 == OLD_NAME {
             return if self.slots.old_patch { StepState::Confirmed } else { StepState::Untouched };
         }
+        let kind = step.kind();
+        if self.nature == Nature::UnseenWhenNew(kind) && self.slots.in_force(key.index, step) != Of::Old {
+            return StepState::Unknown("the bus does not answer".to_owned());
+        }
         self.slots.look(key, step)
+    }
+
+    fn engine_is_away(&self) -> bool {
+        let Nature::EngineFailsWith(kind) = self.nature else { return false };
+        let steps = self.releases.new.manifest.steps.iter().enumerate();
+        let mut bad = steps.filter(|(_, step)| step.kind() == kind);
+        bad.any(|(index, step)| self.slots.in_force(index, step) != Of::Old)
     }
 }

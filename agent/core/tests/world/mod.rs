@@ -1,10 +1,7 @@
 //! A small world for `decide`: a disk, a container engine, ports, two slots and a kernel, clients, a clock, and a way to
 //! cut the power.
 
-#![allow(dead_code, unused_imports)]
-// No test uses all of it.
-// A world is a table of what happens: its arms stand apart although some are alike, and its parts have one shape.
-#![allow(clippy::match_same_arms, clippy::unnecessary_wraps, clippy::unused_self, clippy::struct_field_names)]
+#![allow(dead_code, unused_imports)] // No test uses all of it.
 
 mod ends;
 mod engine;
@@ -27,12 +24,12 @@ use takt_agent_core::{
 use takt_common::Sha256Digest;
 use takt_common::order::Action as OrderAction;
 use takt_common::release::{HookPoint, Manifest};
-use takt_common::report::Outcome;
+use takt_common::report::{Outcome, PhaseName};
 
 pub use ends::End;
 use engine::{Engine, Sandbox};
 use health::Rounds;
-pub use natures::{Criu, Cut, Nature, OF_CONTAINERS, of_step};
+pub use natures::{Criu, Cut, Nature, OF_CONTAINERS, of_restarting_step, of_step};
 use ports::Ports;
 pub use promises::Effect;
 pub use releases::{DRAIN_SECS, Part, Releases, device, order};
@@ -40,6 +37,9 @@ use slots::Slots;
 
 /// The old release of a device that runs one.
 pub const OLD_NAME: &str = "takt-counter-g1";
+
+/// More looks than any order takes.
+const LOOKS_MAX: usize = 5_000;
 
 /// The memory that the old release has gathered before the order comes.
 pub const MEMORY: u64 = 4_711;
@@ -58,18 +58,19 @@ pub struct World {
     pub effects: Vec<Effect>,
     /// The memory of the old release when it was checkpointed.
     pub dumped: BTreeMap<ContainerName, u64>,
-    /// Hooks that came to their end.
-    pub hooks: Vec<HookPoint>,
     /// What the agent has waited on.
     pub waits: Vec<WaitingOn>,
+    /// The phases it has been in.
+    pub phases: Vec<PhaseName>,
     asked: BTreeMap<HookPoint, u32>,
+    reverts: BTreeMap<usize, u32>,
     /// What was in the memory of the old release when the switch began, and of what runs when the outcome was told.
     memory_at_begin: Vec<u64>,
     pub memory_when_told: Vec<u64>,
     boots: u64,
     millis: u64,
     secs: u64,
-    agent_started_at: u64,
+    started: BootTime,
     files: BTreeSet<Sha256Digest>,
     engine: Engine,
     ports: Ports,
@@ -120,15 +121,16 @@ impl World {
             divisible: vec![],
             effects: vec![],
             dumped: BTreeMap::new(),
-            hooks: vec![],
             waits: vec![],
+            phases: vec![],
             asked: BTreeMap::new(),
+            reverts: BTreeMap::new(),
             memory_at_begin: vec![],
             memory_when_told: vec![],
             boots: 1,
             millis: 60_000,
             secs: releases::START_SECS,
-            agent_started_at: 0,
+            started: BootTime { boot_id: "boot-1".to_owned(), millis: 10_000 },
             files: BTreeSet::new(),
             engine: Engine::default(),
             ports: Ports::default(),
@@ -159,8 +161,16 @@ impl World {
     }
 
     /// Runs until the agent rests with no order in hand. `cut` is asked before each durable step.
-    pub fn run(&mut self, mut cut: impl FnMut(usize) -> Option<Cut>) {
-        for _ in 0..20_000 {
+    pub fn run(&mut self, cut: impl FnMut(usize) -> Option<Cut>) {
+        self.run_until(cut, |_| false);
+    }
+
+    /// The same, or until `stop`.
+    pub fn run_until(&mut self, mut cut: impl FnMut(usize) -> Option<Cut>, stop: impl Fn(&Self) -> bool) {
+        for _ in 0..LOOKS_MAX {
+            if stop(self) {
+                return;
+            }
             self.check_promises();
             let facts = self.look();
             let decision = decide(&self.record.phase, &facts, &self.policy);
@@ -174,19 +184,16 @@ impl World {
             self.steps += 1;
             let cut = cut(self.steps);
             match (decision, cut) {
-                (_, Some(Cut::PowerBefore)) => {}
-                (Decision::Remember(_), Some(Cut::PowerDuring | Cut::KillDuring)) => {}
+                // Only an effect can be half done, a commit cannot.
                 (Decision::Do(action), Some(Cut::PowerDuring | Cut::KillDuring)) => self.begin_only(&action),
+                (_, Some(Cut::PowerBefore | Cut::PowerDuring | Cut::KillDuring)) | (Decision::Wait(_), _) => {
+                }
                 (Decision::Remember(phase), _) => self.remember(phase),
                 (Decision::Do(action), _) => self.act(action),
-                (Decision::Wait(_), _) => {}
             }
             match cut {
-                Some(Cut::PowerBefore | Cut::PowerDuring | Cut::PowerAfter) => {
-                    self.cut_by_power = true;
-                    self.reboot();
-                }
-                Some(Cut::KillDuring | Cut::KillAfter) => self.restart_agent(),
+                Some(Cut::PowerBefore | Cut::PowerDuring | Cut::PowerAfter) => self.cut_power(),
+                Some(Cut::KillDuring | Cut::KillAfter) => self.kill_agent(),
                 None => {}
             }
         }
@@ -194,7 +201,7 @@ impl World {
     }
 
     fn rest(&mut self, waiting: WaitingOn) {
-        self.last = None;
+        self.forget();
         let millis = match &waiting {
             WaitingOn::Retry { in_millis, .. } => (*in_millis).max(250),
             WaitingOn::Blockers(_) => 20_000,
@@ -217,10 +224,10 @@ impl World {
         if matches!(action, Action::Apply { .. } | Action::Revert { .. } | Action::Prepare { .. }) {
             self.divisible.push(self.steps);
         }
-        let restarts = matches!(action, Action::Restart { .. });
+        let run = self.started.clone();
         let result = self.perform(&action);
-        // A restart that succeeds is never heard of.
-        if !(restarts && result.is_ok()) {
+        // Of an action that ends the agent is never heard.
+        if self.started == run {
             self.last = Some(Attempt { action, result });
         }
     }
@@ -241,7 +248,8 @@ impl World {
             self.effects.push(Effect::TurnedBack);
         }
         self.record.enter(phase);
-        self.last = None;
+        self.phases.push(self.record.phase.name());
+        self.forget();
         if ends {
             let job = self.record.phase.job().expect("an order has ended");
             let outcome = self.record.phase.outcome().expect("it has ended").clone();
@@ -252,6 +260,17 @@ impl World {
         }
     }
 
+    /// The power goes and comes back.
+    pub fn cut_power(&mut self) {
+        self.cut_by_power = true;
+        self.reboot();
+    }
+
+    /// The agent is killed and started anew.
+    pub fn kill_agent(&mut self) {
+        self.restart_agent();
+    }
+
     fn restart_agent(&mut self) {
         self.effects.push(Effect::AgentRestarted);
         let (releases, nature) = (Rc::clone(&self.releases), self.nature);
@@ -260,11 +279,16 @@ impl World {
         self.agent_restarted();
     }
 
-    fn agent_restarted(&mut self) {
+    fn forget(&mut self) {
         self.last = None;
+    }
+
+    fn agent_restarted(&mut self) {
+        self.forget();
         self.rounds = Rounds::default();
         self.measuring_since = None;
-        self.agent_started_at = self.millis;
+        self.pass(Duration::from_millis(10));
+        self.started = self.boot();
     }
 
     fn reboot(&mut self) {

@@ -31,6 +31,20 @@ pub enum Nature {
     ConfirmFails(Kind),
     /// It is sick, and cannot be taken back.
     RevertFails(Kind),
+    /// It is sick, and each step is taken back only after so many failures.
+    RevertsLate(u32),
+    /// Nobody can tell where it stands once it is in force.
+    UnseenWhenNew(Kind),
+    /// The container engine does not answer while it is in force.
+    EngineFailsWith(Kind),
+    /// Each try of putting it in force ends the agent.
+    DiesApplying(Kind),
+    /// It is sick, and each try of taking it back ends the agent.
+    DiesReverting(Kind),
+    /// It is not in force after any number of restarts.
+    StaysOut(Kind),
+    /// It is sick, and stays in force after any number of restarts.
+    StaysIn(Kind),
     /// The machine or the agent will not be started anew.
     WillNotRestart,
     /// It is sick, and then the machine or the agent will not be started anew.
@@ -45,6 +59,10 @@ pub enum Nature {
     NeverHeard,
     /// Connections to the old release that never end.
     ClientsStay,
+    /// Nobody can tell where the ports lead while the new release runs.
+    PortsUnseenWithNew,
+    /// It is sick, and the ports cannot be led back.
+    PortsFailBack,
 }
 
 /// What can be the matter with a container that is fetched, loaded and started.
@@ -64,7 +82,7 @@ pub const OF_CONTAINERS: [Nature; 11] = [
 
 /// What can be the matter with a step of this kind.
 pub fn of_step(kind: Kind) -> Vec<Nature> {
-    let mut natures = vec![
+    vec![
         Nature::Good,
         Nature::PrepareFails(kind),
         Nature::ApplyFails(kind),
@@ -74,11 +92,13 @@ pub fn of_step(kind: Kind) -> Vec<Nature> {
         Nature::ConfirmFails(kind),
         Nature::RevertFails(kind),
         Nature::NeverHeard,
-    ];
-    if matches!(kind, Kind::OsImage | Kind::Package) {
-        natures.extend([Nature::DoesNotBoot(kind), Nature::WillNotRestart, Nature::WillNotRestartBack]);
-    }
-    natures
+    ]
+}
+
+/// The same for one that needs a restart to be in force.
+pub fn of_restarting_step(kind: Kind) -> Vec<Nature> {
+    let more = [Nature::DoesNotBoot(kind), Nature::WillNotRestart, Nature::WillNotRestartBack];
+    [of_step(kind), more.to_vec()].concat()
 }
 
 /// What the device's CRIU does.

@@ -1,7 +1,7 @@
 //! What actions do to the world.
 
 use takt_agent_core::action::Restarted;
-use takt_agent_core::{Action, ActionFailure, ContainerState, Nature as Kind, Phase, StepKey};
+use takt_agent_core::{Action, ActionFailure, ContainerName, ContainerState, Nature as Kind, Phase, StepKey};
 use takt_common::release::{Hook, HookPoint, Step};
 
 use super::natures::{Criu, Nature};
@@ -15,8 +15,10 @@ fn fail(nature: Kind, text: &str) -> Done {
     Err(ActionFailure { nature, text: text.to_owned() })
 }
 
-const fn done() -> Done {
-    Ok(String::new())
+const DONE: Done = Ok(String::new());
+
+fn is_new(name: &ContainerName) -> bool {
+    !name.0.starts_with(OLD_NAME)
 }
 
 impl World {
@@ -50,12 +52,12 @@ impl World {
                 if last && self.nature == Nature::DiesAtOnce {
                     self.engine.find(name).state = ContainerState::Exited(1);
                 }
-                let new = self.is_new(name);
+                let new = is_new(name);
                 self.effects.push(Effect::Started { new });
             }
             Action::Stop { name, .. } => {
                 if self.engine.stop(name) {
-                    let new = self.is_new(name);
+                    let new = is_new(name);
                     self.effects.push(Effect::Stopped { new });
                     let of = if new { self.new_workload() } else { self.old_workload() };
                     let they_stay = self.nature == Nature::ClientsStay;
@@ -95,6 +97,11 @@ impl World {
                 }
             }
             Action::Route { to } => {
+                if self.nature == Nature::PortsFailBack
+                    && matches!(self.record.phase, Phase::RollingBack { .. })
+                {
+                    return fail(Kind::Transient, "nft: device or resource busy");
+                }
                 assert!(self.engine.all_run(to), "ports are led to what does not run");
                 self.ports.route(&to.name, now);
                 self.effects.push(Effect::Routed { new: to.name.0 != OLD_NAME });
@@ -113,7 +120,7 @@ impl World {
                 self.files.retain(|file| keep_files.contains(file));
             }
         }
-        done()
+        DONE
     }
 
     /// An effect that was cut off in the middle.
@@ -130,16 +137,12 @@ impl World {
         }
     }
 
-    fn is_new(&self, name: &takt_agent_core::ContainerName) -> bool {
-        !name.0.starts_with(OLD_NAME)
-    }
-
     fn step(&mut self, deed: Deed, key: &StepKey, step: &Step) -> Done {
         // At rest: the live patch of the old release, after a reboot.
         if key.workload.0 == OLD_NAME {
             assert!(deed == Deed::Apply && matches!(step, Step::LivePatch(_)), "{deed:?} of {key}");
             self.slots.old_patch = true;
-            return done();
+            return DONE;
         }
         let kind = step.kind();
         match (self.nature, deed) {
@@ -155,6 +158,20 @@ impl World {
             }
             (Nature::RevertFails(bad), Deed::Revert) if bad == kind => {
                 return fail(Kind::Transient, "read-only file system");
+            }
+            (Nature::RevertsLate(times), Deed::Revert) => {
+                let tried = self.reverts.entry(key.index).or_default();
+                *tried += 1;
+                if *tried <= times {
+                    return fail(Kind::Transient, "text file busy");
+                }
+            }
+            (Nature::DiesApplying(bad), Deed::Apply) | (Nature::DiesReverting(bad), Deed::Revert)
+                if bad == kind =>
+            {
+                self.slots.perform(deed, key, step, false);
+                self.kill_agent();
+                return DONE;
             }
             (Nature::ConfirmFails(bad), Deed::Confirm) if bad == kind => {
                 return fail(Kind::Transient, "the loader's variables are read-only");
@@ -172,7 +189,7 @@ impl World {
         if deed == Deed::Revert {
             self.effects.push(Effect::Reverted(key.index));
         }
-        done()
+        DONE
     }
 
     fn hook(&mut self, point: HookPoint, hook: &Hook) -> Done {
@@ -190,7 +207,7 @@ impl World {
             }
             _ => {}
         }
-        self.hooks.push(point);
+        self.effects.push(Effect::Hook(point));
         Ok(format!("{point} was here"))
     }
 
@@ -203,6 +220,6 @@ impl World {
             Restarted::Machine => self.reboot(),
             Restarted::Agent => self.restart_agent(),
         }
-        done()
+        DONE
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use takt_agent_core::{StepKey, StepState};
-use takt_common::release::Step;
+use takt_common::release::{Kind, Step};
 
 use super::natures::Nature;
 use super::releases::{Part, Releases};
@@ -36,7 +36,7 @@ struct Slot {
 
 #[derive(Debug, Default)]
 pub struct Slots {
-    slots: [Slot; 2],
+    both: [Slot; 2],
     runs: usize,
     /// Which one the boot loader starts.
     first: usize,
@@ -73,17 +73,17 @@ fn part(step: &Step) -> Part {
 
 impl Slots {
     fn holds(&self, index: usize) -> Of {
-        self.slots[self.runs].holds.get(&index).copied().unwrap_or_default()
+        self.both[self.runs].holds.get(&index).copied().unwrap_or_default()
     }
 
     fn hold(&mut self, index: usize, of: Of) {
-        self.slots[self.runs].holds.insert(index, of);
+        self.both[self.runs].holds.insert(index, of);
     }
 
     /// What of a step is in force.
     pub fn in_force(&self, index: usize, step: &Step) -> Of {
         match part(step) {
-            Part::OsImage => self.slots[self.runs].os,
+            Part::OsImage => self.both[self.runs].os,
             Part::LivePatch => self.patch,
             Part::Agent if self.agent != self.holds(index) => Of::Mixed,
             _ => self.holds(index),
@@ -99,7 +99,7 @@ impl Slots {
             fell.unwrap_or(if kept { StepState::Prepared } else { StepState::Untouched })
         };
         match part(step) {
-            Part::OsImage => match (self.slots[self.runs].os, self.slots[self.first].os) {
+            Part::OsImage => match (self.both[self.runs].os, self.both[self.first].os) {
                 (Of::New, Of::New) => is_new(),
                 (Of::New, _) => StepState::OldAfterReboot,
                 (_, Of::New) => StepState::NewAfterReboot,
@@ -131,7 +131,7 @@ impl Slots {
         let to = |of| if whole { of } else { Of::Mixed };
         match deed {
             // A folder that is not whole is not there.
-            Deed::Prepare if !whole => {}
+            Deed::Prepare | Deed::Confirm if !whole => {}
             Deed::Prepare => {
                 let before = self.in_force(index, step);
                 assert!(before == Of::Old || self.kept.contains(key), "{key}: a way back to what is not old");
@@ -140,8 +140,8 @@ impl Slots {
             Deed::Apply => match part(step) {
                 Part::OsImage => {
                     let other = 1 - self.runs;
-                    assert_eq!(self.slots[self.runs].os, Of::Old, "{key}: the other slot is the way back");
-                    self.slots[other] =
+                    assert_eq!(self.both[self.runs].os, Of::Old, "{key}: the other slot is the way back");
+                    self.both[other] =
                         Slot { os: to(Of::New), good: false, tries: BOOT_TRIES, holds: BTreeMap::new() };
                     if whole {
                         self.first = other;
@@ -158,20 +158,19 @@ impl Slots {
                 match part(step) {
                     Part::OsImage if !whole => {}
                     Part::OsImage => {
-                        let old = usize::from(self.slots[0].os == Of::New);
+                        let old = usize::from(self.both[0].os == Of::New);
                         self.first = old;
                     }
                     Part::LivePatch => self.patch = to(Of::Old),
                     _ => self.hold(index, to(Of::Old)),
                 }
             }
-            Deed::Confirm if !whole => {}
             Deed::Confirm => {
                 assert_eq!(self.look(key, step), StepState::Applied, "{key} is confirmed");
                 self.confirmed.insert(key.clone());
                 if part(step) == Part::OsImage {
                     let runs = self.runs;
-                    self.slots[runs].good = true;
+                    self.both[runs].good = true;
                 }
             }
         }
@@ -181,9 +180,16 @@ impl Slots {
     pub fn booted(&mut self, releases: &Releases, key: impl Fn(usize) -> Option<StepKey>, nature: Nature) {
         self.patch = Of::Old;
         self.old_patch = false;
-        let first = &mut self.slots[self.first];
+        if matches!(nature, Nature::StaysOut(Kind::OsImage) | Nature::StaysIn(Kind::OsImage)) {
+            let runs_new = self.both[self.runs].os == Of::New;
+            let stays = matches!(nature, Nature::StaysOut(_)) || runs_new;
+            if stays && self.first != self.runs {
+                return self.started(releases, key, nature);
+            }
+        }
+        let first = &mut self.both[self.first];
         if first.os == Of::New && !first.good {
-            let boots = !matches!(nature, Nature::DoesNotBoot(takt_common::release::Kind::OsImage));
+            let boots = !matches!(nature, Nature::DoesNotBoot(Kind::OsImage));
             let left = first.tries;
             first.tries = if boots { left.saturating_sub(1) } else { 0 };
             if left == 0 || !boots {
@@ -204,13 +210,18 @@ impl Slots {
         let Some(index) = releases.new.manifest.steps.iter().position(is_agent) else { return };
         let key = key(index);
         let confirmed = key.as_ref().is_some_and(|key| self.confirmed.contains(key));
-        let will_not = matches!(nature, Nature::DoesNotBoot(takt_common::release::Kind::Package));
+        let will_not = matches!(nature, Nature::DoesNotBoot(Kind::Package));
         if self.holds(index) == Of::New && !confirmed && will_not {
             self.hold(index, Of::Old);
             self.fell.insert(
                 key.expect("an order is in hand"),
                 "three starts failed, the launcher took the old one",
             );
+        }
+        if nature == Nature::StaysOut(Kind::Package)
+            || (nature == Nature::StaysIn(Kind::Package) && self.agent == Of::New)
+        {
+            return;
         }
         // Half a package is unpacked beside: the old agent still starts.
         self.agent = if self.holds(index) == Of::New { Of::New } else { Of::Old };
