@@ -109,7 +109,8 @@ pub fn problem(exit: Exit, detail: String) -> Problem {
     }
 }
 
-/// An error with its causes in one line. A cause that the text before it ends with already is left out.
+/// An error with its causes in one line. A cause that the text before it ends with already is left out; what a file made a
+/// library say may hold line breaks and worse, and becomes spaces.
 pub fn sentence(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -120,5 +121,5 @@ pub fn sentence(error: &dyn Error) -> String {
         }
         source = cause.source();
     }
-    text
+    text.replace(char::is_control, " ")
 }

@@ -72,9 +72,13 @@ fn every_bad_input_is_refused_with_its_name() {
         (
             &format!("{new} --counter 1 --image image.tar --probe icmp=a"),
             2,
-            &["icmp=a", "http, tcp and exec"],
+            &["icmp=a", "http, tcp, exec, unit and healthcheck"],
         ),
-        (&format!("{new} --counter 1 --image image.tar --strategy handover"), 2, &["handover", "preserve"]),
+        (
+            &format!("{new} --counter 1 --image image.tar --strategy swap"),
+            2,
+            &["swap", "handover", "preserve"],
+        ),
         (&format!("{new} --counter 1 --image image.tar --env PORT"), 2, &["PORT", "NAME=VALUE"]),
         (
             &format!("{new} --counter 1 --image image.tar --image-id {}", "0".repeat(64)),

@@ -153,6 +153,27 @@ fn a_release_goes_from_an_image_to_what_devices_fetch() {
 }
 
 #[test]
+fn a_release_of_every_kind_is_published_with_all_its_files() {
+    let site = Site::with_trust();
+    site.bench.whole();
+    let made = site.takt("release new --from whole.toml --trust trust --out r --json").json();
+    let artifacts = made["artifacts"].as_array().unwrap();
+    assert_eq!((artifacts.len(), &made["counter"]), (9, &1.into()));
+    site.takt("release sign --dir r --trust trust --publisher-key publisher.key").ok();
+    let published = site.takt("release publish --dir r --trust trust --json").json();
+    assert_eq!(published["uploaded"].as_array().unwrap().len(), 10);
+    let api = site.api();
+    for artifact in artifacts {
+        let sha256 = artifact["sha256"].as_str().unwrap();
+        let fetched = site.runtime.block_on(api.get_bytes(&format!("/api/v1/artifacts/{sha256}"))).unwrap();
+        assert_eq!(fetched.unwrap(), site.bench.read(&format!("r/artifacts/{sha256}")));
+    }
+    let targets: Value = serde_json::from_slice(&site.bench.read("trust/2.targets.json")).unwrap();
+    let custom = &targets["signed"]["targets"]["releases/counter/2.0.0.json"]["custom"];
+    assert_eq!(custom["kind"], "file, package, package, container, live-patch, os-image");
+}
+
+#[test]
 fn a_publisher_signs_on_top_of_what_others_have_published() {
     let site = Site::with_trust();
     copy_folder(&site.bench.path("trust"), &site.bench.path("theirs"));

@@ -113,20 +113,28 @@ pub struct Port {
 }
 
 const fn stop_grace_secs_default() -> u32 {
-    10
+    Container::STOP_GRACE_SECS_DEFAULT
 }
 
 const fn drain_secs_default() -> u32 {
-    30
+    ContainerSet::DRAIN_SECS_DEFAULT
+}
+
+impl Container {
+    /// [`Container::stop_grace_secs`] where nothing else is said: the engine's own usual time.
+    pub const STOP_GRACE_SECS_DEFAULT: u32 = 10;
 }
 
 /// More containers than one workload has.
 const CONTAINERS_MAX: usize = 16;
 
 impl ContainerSet {
+    /// [`ContainerSet::drain_secs`] where nothing else is said.
+    pub const DRAIN_SECS_DEFAULT: u32 = 30;
+
     /// A workload of one container.
     pub fn of_one(container: Container, strategies: Vec<Strategy>) -> Self {
-        Self { containers: vec![container], strategies, drain_secs: drain_secs_default() }
+        Self { containers: vec![container], strategies, drain_secs: Self::DRAIN_SECS_DEFAULT }
     }
 
     /// True when the agent publishes ports for it.

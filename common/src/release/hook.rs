@@ -29,6 +29,20 @@ pub enum HookPoint {
     Rollback,
 }
 
+impl HookPoint {
+    /// All of them, in the order in which they come.
+    pub const ALL: [Self; 8] = [
+        Self::PreFetch,
+        Self::PreSwitch,
+        Self::Takeover,
+        Self::ExportState,
+        Self::ImportState,
+        Self::PostSwitch,
+        Self::Healthy,
+        Self::Rollback,
+    ];
+}
+
 impl fmt::Display for HookPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -63,10 +77,13 @@ pub struct Hook {
 }
 
 const fn timeout_secs_default() -> u32 {
-    30
+    Hook::TIMEOUT_SECS_DEFAULT
 }
 
 impl Hook {
+    /// [`Hook::timeout_secs`] where nothing else is said.
+    pub const TIMEOUT_SECS_DEFAULT: u32 = 30;
+
     /// How long it may take.
     pub const fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout_secs as u64)

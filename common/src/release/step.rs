@@ -252,10 +252,13 @@ pub struct OsImage {
 }
 
 const fn boot_secs_default() -> u32 {
-    600
+    OsImage::BOOT_SECS_DEFAULT
 }
 
 impl OsImage {
+    /// [`OsImage::boot_secs`] where nothing else is said.
+    pub const BOOT_SECS_DEFAULT: u32 = 600;
+
     fn check(&self, has: &impl Fn(&Sha256Digest) -> bool) -> Result<(), ManifestError> {
         if !has(&self.bundle) {
             return Err(wrong("os-image.bundle", "it names no artifact of the release"));
@@ -285,10 +288,13 @@ pub struct LivePatch {
 }
 
 const fn transition_secs_default() -> u32 {
-    60
+    LivePatch::TRANSITION_SECS_DEFAULT
 }
 
 impl LivePatch {
+    /// [`LivePatch::transition_secs`] where nothing else is said.
+    pub const TRANSITION_SECS_DEFAULT: u32 = 60;
+
     fn check(&self, has: &impl Fn(&Sha256Digest) -> bool) -> Result<(), ManifestError> {
         if !has(&self.module) {
             return Err(wrong("live-patch.module", "it names no artifact of the release"));

@@ -1,12 +1,13 @@
 //! A release folder: `manifest.json` and `artifacts/<sha256>`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use takt_common::Sha256Digest;
-use takt_common::release::{Artifact, MANIFEST_LENGTH_MAX, Manifest, ManifestError};
+use takt_common::release::{Artifact, HookPoint, MANIFEST_LENGTH_MAX, Manifest, ManifestError};
 
+use super::description::DescriptionError;
 use super::image::ImageError;
+use super::sources::Sources;
 use crate::exit::Exit;
 use crate::file::{self, FileError, Readers};
 
@@ -22,6 +23,9 @@ pub enum ReleaseError {
     /// The image archive.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// The description.
+    #[error(transparent)]
+    Description(#[from] DescriptionError),
     /// The archive holds another image than was said.
     #[error("{} holds the image {found}, not {expected}", path.display())]
     OtherImage {
@@ -52,10 +56,10 @@ pub enum ReleaseError {
         /// Its length.
         length: usize,
     },
-    /// The archive cannot be put into the folder.
+    /// A file cannot be put into the folder.
     #[error("copy {} to {}", from.display(), to.display())]
     Copy {
-        /// The archive.
+        /// The file.
         from: PathBuf,
         /// The artifact.
         to: PathBuf,
@@ -84,6 +88,15 @@ pub enum ReleaseError {
         /// The targets.
         targets: PathBuf,
     },
+    /// Neither an image nor a description.
+    #[error("--image FILE or --from RELEASE.toml is needed")]
+    NoImage,
+    /// Two hooks at one point.
+    #[error("--hook {point} is given twice: a release has one hook a point")]
+    HookTwice {
+        /// Which.
+        point: HookPoint,
+    },
     /// Nothing says which counter comes next.
     #[error(
         "the release counter is not known: give --counter N, or --trust DIR to count on from what is published"
@@ -99,11 +112,14 @@ impl ReleaseError {
             Self::File(FileError::Write { .. }) | Self::Copy { .. } => Exit::Failed,
             Self::File(_)
             | Self::Image(_)
+            | Self::Description(_)
             | Self::OtherImage { .. }
             | Self::CompressedLayers { .. }
             | Self::Manifest { .. }
             | Self::ManifestTooLong { .. }
             | Self::Artifact { .. }
+            | Self::NoImage
+            | Self::HookTwice { .. }
             | Self::NoCounter => Exit::BadInput,
         }
     }
@@ -159,8 +175,8 @@ pub(super) fn check_free(folder: &Path) -> Result<(), ReleaseError> {
     if path.exists() { Err(FileError::Exists { path }.into()) } else { Ok(()) }
 }
 
-/// Makes a release folder with one artifact. The manifest comes last: with it, the folder is whole.
-pub(super) fn write(folder: &Path, archive: &Path, manifest: &Manifest) -> Result<PathBuf, ReleaseError> {
+/// Makes a release folder. The manifest comes last: with it, the folder is whole.
+pub(super) fn write(folder: &Path, sources: &Sources, manifest: &Manifest) -> Result<PathBuf, ReleaseError> {
     let path = folder.join(MANIFEST_FILE);
     manifest.check().map_err(|source| ReleaseError::Manifest { path: path.clone(), source })?;
     let bytes = manifest.to_bytes();
@@ -169,25 +185,9 @@ pub(super) fn write(folder: &Path, archive: &Path, manifest: &Manifest) -> Resul
     }
     check_free(folder)?;
     file::create_folder(&folder.join("artifacts"))?;
-    for artifact in &manifest.artifacts {
-        link_or_copy(archive, &artifact_path(folder, &artifact.sha256))?;
-    }
+    sources.put(|sha256| artifact_path(folder, sha256))?;
     file::create(&path, &bytes, Readers::Everyone)?;
     Ok(path)
-}
-
-/// A hard link costs no space; where there can be none (another file system), a copy.
-fn link_or_copy(from: &Path, to: &Path) -> Result<(), ReleaseError> {
-    let copy = |source| ReleaseError::Copy { from: from.to_owned(), to: to.to_owned(), source };
-    if to.exists() {
-        fs::remove_file(to).map_err(copy)?;
-    }
-    // A link to a symbolic link would name the link and not the file.
-    let real = fs::canonicalize(from).map_err(copy)?;
-    if fs::hard_link(&real, to).is_err() {
-        fs::copy(&real, to).map_err(copy)?;
-    }
-    Ok(())
 }
 
 fn artifact_path(folder: &Path, sha256: &Sha256Digest) -> PathBuf {

@@ -10,9 +10,15 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use takt_common::Sha256Digest;
+use takt_common::digest::DigestError;
 
 /// The largest `manifest.json` or image configuration that is read; real ones have a few KiB.
 const JSON_LENGTH_MAX: u64 = 4 * 1024 * 1024;
+
+/// Reads an image id, with or without the `sha256:` that Docker writes before it; for clap too.
+pub(super) fn parse_id(text: &str) -> Result<Sha256Digest, DigestError> {
+    text.strip_prefix("sha256:").unwrap_or(text).parse()
+}
 
 /// What an image archive says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,36 +1,39 @@
-//! `takt release new`: a release folder from an image archive.
+//! `takt release new`: a release folder, from options for one container or from a description of all kinds.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
-use takt_common::release::{
-    Artifact, BaselineLimits, Container, ContainerSet, Health, MANIFEST_FORMAT, Manifest, Network, ReleaseId,
-    Severity, Step, Strategy,
-};
+use takt_common::release::{Artifact, Container, FileSpec, Kind, Manifest, Package, ReleaseId, Step};
 use takt_common::{Name, Sha256Digest};
 
+use super::description::{self, DescriptionError};
+use super::draft::Draft;
 use super::folder::{self, ReleaseError};
-use super::image::Image;
-use super::probe::ProbeArg;
+use super::one_container::OneContainerArgs;
 use crate::cli::Online;
 use crate::clock;
 use crate::failure::Failure;
-use crate::file;
 use crate::output::Output;
 use crate::trust::{self, TrustDir};
 
 /// `takt release new`
 #[derive(Debug, Args)]
 pub struct NewArgs {
-    /// The component; releases of one component replace each other
-    #[arg(long, value_name = "COMPONENT")]
-    name: Name,
-    /// The version for people
-    #[arg(long = "version", value_name = "VERSION", id = "release_version")]
-    release_version: Name,
+    /// A description of the whole release, with steps of any kind (docs/releases.md); instead of the options for one container
+    #[arg(long, value_name = "RELEASE.toml")]
+    from: Option<PathBuf>,
+    /// The component; releases of one component replace each other; required without --from
+    #[arg(long, value_name = "COMPONENT", required_unless_present = "from")]
+    name: Option<Name>,
+    /// The version for people; required without --from
+    #[arg(
+        long = "version",
+        value_name = "VERSION",
+        id = "release_version",
+        required_unless_present = "from"
+    )]
+    release_version: Option<Name>,
     /// The release counter, higher than any before; without it, the next after what --trust says is published
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     counter: Option<u64>,
@@ -40,106 +43,11 @@ pub struct NewArgs {
     /// Count on from the trust folder as it is, without asking the coordinator
     #[arg(long)]
     offline: bool,
-    /// How urgent it is
-    #[arg(long, value_enum, default_value_t = SeverityArg::Minor)]
-    severity: SeverityArg,
-    /// Hardware it fits, as devices name theirs; may be given several times; any when absent
-    #[arg(long = "hardware", value_name = "NAME")]
-    hardware: Vec<Name>,
-    /// The image, as `docker save` writes it
-    #[arg(long, value_name = "FILE")]
-    image: PathBuf,
-    /// The image id that the archive must hold (64 hex digits); read from the archive when absent
-    #[arg(long, value_name = "SHA256", value_parser = image_id)]
-    image_id: Option<Sha256Digest>,
-    /// Allowed swap strategies, best first
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST", default_value = "replace")]
-    strategy: Vec<StrategyArg>,
-    /// A variable of the container's environment; may name device variables as ${name}
-    #[arg(long, value_name = "K=V")]
-    env: Vec<EnvArg>,
-    /// An argument instead of the image's own; once for each argument
-    #[arg(long = "arg", value_name = "TEXT", allow_hyphen_values = true)]
-    command: Vec<String>,
-    /// A Docker volume that outlives releases
-    #[arg(long = "volume", value_name = "NAME:/PATH")]
-    volumes: Vec<String>,
-    /// A memory limit in MiB
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    memory_mib: Option<u64>,
-    /// How long the old container may take to stop before it is killed
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    stop_grace_secs: u32,
-    /// A health check: http=URL, tcp=HOST:PORT or exec='COMMAND ARG'; all must pass
-    #[arg(long = "probe", value_name = "PROBE", required = true)]
-    probes: Vec<ProbeArg>,
-    /// Seconds within which all probes must have passed once
-    #[arg(long, value_name = "N", default_value_t = Health::default().start_millis / MILLIS,
-          value_parser = clap::value_parser!(u32).range(1..=i64::from(SECS_MAX)))]
-    start_secs: u32,
-    /// Seconds during which it must stay well before it is verified
-    #[arg(long, value_name = "N", default_value_t = Health::default().probation_millis / MILLIS,
-          value_parser = clap::value_parser!(u32).range(..=i64::from(SECS_MAX)))]
-    probation_secs: u32,
-    /// Milliseconds from one round of probes to the next
-    #[arg(long, value_name = "N", default_value_t = Health::default().interval_millis,
-          value_parser = clap::value_parser!(u32).range(1..))]
-    interval_millis: u32,
-    /// Milliseconds after which an unanswered probe has failed
-    #[arg(long, value_name = "N", default_value_t = Health::default().timeout_millis,
-          value_parser = clap::value_parser!(u32).range(1..))]
-    timeout_millis: u32,
-    /// Failed rounds in a row that end the probation
-    #[arg(long, value_name = "N", default_value_t = Health::default().failures_max,
-          value_parser = clap::value_parser!(u32).range(1..))]
-    failures_max: u32,
-    /// Bytes that the image takes once unpacked; read from the archive when its layers are not compressed
-    #[arg(long, value_name = "N")]
-    unpacked_bytes: Option<u64>,
+    #[command(flatten)]
+    one: OneContainerArgs,
     /// Where the release folder goes; it must not hold a release yet
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-}
-
-const MILLIS: u32 = 1_000;
-
-/// The longest span in seconds whose milliseconds fit the manifest.
-const SECS_MAX: u32 = u32::MAX / MILLIS;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum SeverityArg {
-    Hotfix,
-    Minor,
-    Major,
-    Critical,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum StrategyArg {
-    /// Stop the old one, start the new one
-    Replace,
-    /// As replace, with a checkpoint first, so that a rollback keeps the memory
-    Preserve,
-}
-
-/// `K=V`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct EnvArg(String, String);
-
-impl FromStr for EnvArg {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once('=') {
-            Some((name, value)) if !name.is_empty() => Ok(Self(name.to_owned(), value.to_owned())),
-            _ => Err("NAME=VALUE is expected"),
-        }
-    }
-}
-
-/// An image id with or without the `sha256:` that Docker writes before it.
-fn image_id(text: &str) -> Result<Sha256Digest, takt_common::digest::DigestError> {
-    text.strip_prefix("sha256:").unwrap_or(text).parse()
 }
 
 /// What a program gets.
@@ -149,49 +57,59 @@ struct Made<'a> {
     sha256: Sha256Digest,
     release: &'a ReleaseId,
     counter: u64,
-    image_id: Sha256Digest,
+    kinds: Vec<Kind>,
+    /// Of a release of one container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_id: Option<Sha256Digest>,
     artifacts: &'a [Artifact],
+    notes: &'a [String],
 }
 
 /// Makes a release folder.
 pub(super) async fn run(args: NewArgs, online: Online, output: Output) -> Result<(), Failure> {
     folder::check_free(&args.out)?;
-    let image = Image::of_archive(&args.image).map_err(ReleaseError::from)?;
-    if let Some(expected) = args.image_id.filter(|expected| *expected != image.id) {
-        return Err(ReleaseError::OtherImage { path: args.image, found: image.id, expected }.into());
-    }
-    let compressed = || ReleaseError::CompressedLayers { path: args.image.clone() };
-    let unpacked_bytes = args.unpacked_bytes.or(image.unpacked_bytes).ok_or_else(compressed)?;
-    let counter = match (args.counter, &args.trust) {
-        (Some(counter), _) => counter,
-        (None, Some(trust)) => {
-            let dir = TrustDir::open(trust)?;
-            if !args.offline {
-                trust::fetch(&dir, &online.api()?, clock::now()).await?;
-            }
-            next_counter(&dir, &args.name)?
-        }
-        (None, None) => return Err(ReleaseError::NoCounter.into()),
+    let draft = match &args.from {
+        Some(path) => description::read(path).map_err(ReleaseError::from)?,
+        None => args.one.draft()?,
     };
-    let (sha256, length) = file::digest(&args.image)?;
-    let manifest = manifest(&args, counter, &image, Artifact { sha256, length }, unpacked_bytes);
-    let path = folder::write(&args.out, &args.image, &manifest)?;
+    let release = release_id(&args, &draft)?;
+    let counter = counter(&args, &draft, &release.name, online).await?;
+    let manifest = draft.manifest(release, counter);
+    let path = folder::write(&args.out, &draft.sources, &manifest)?;
     let made = Made {
         manifest: path,
         sha256: Sha256Digest::of(&manifest.to_bytes()),
         release: &manifest.release,
         counter,
-        image_id: image.id,
+        kinds: manifest.steps.iter().map(Step::kind).collect(),
+        image_id: only_image(&manifest),
         artifacts: &manifest.artifacts,
+        notes: &draft.notes,
     };
-    Ok(output.give(&made, || {
-        vec![
-            format!("release   {} (counter {counter})", manifest.release),
-            format!("image     {} {}", image.id, image.tags.join(" ")),
-            format!("artifact  {sha256} ({length} bytes)"),
-            format!("manifest  {}", made.manifest.display()),
-        ]
-    })?)
+    Ok(output.give(&made, || lines(&made, &manifest))?)
+}
+
+/// The command line comes before the description: a build knows its version.
+fn release_id(args: &NewArgs, draft: &Draft) -> Result<ReleaseId, ReleaseError> {
+    let missing = |field| {
+        let path = args.from.clone().unwrap_or_default();
+        DescriptionError::Missing { path, field }
+    };
+    let name = args.name.clone().or_else(|| draft.name.clone()).ok_or_else(|| missing("name"))?;
+    let version = args.release_version.clone().or_else(|| draft.version.clone());
+    Ok(ReleaseId { name, version: version.ok_or_else(|| missing("version"))? })
+}
+
+async fn counter(args: &NewArgs, draft: &Draft, component: &Name, online: Online) -> Result<u64, Failure> {
+    if let Some(counter) = args.counter.or(draft.counter) {
+        return Ok(counter);
+    }
+    let Some(trust) = &args.trust else { return Err(ReleaseError::NoCounter.into()) };
+    let dir = TrustDir::open(trust)?;
+    if !args.offline {
+        trust::fetch(&dir, &online.api()?, clock::now()).await?;
+    }
+    next_counter(&dir, component)
 }
 
 /// One more than the highest counter of the component in the newest targets.
@@ -201,60 +119,52 @@ fn next_counter(dir: &TrustDir, component: &Name) -> Result<u64, Failure> {
     Ok(highest.saturating_add(1))
 }
 
-fn manifest(args: &NewArgs, counter: u64, image: &Image, archive: Artifact, unpacked_bytes: u64) -> Manifest {
-    let env: BTreeMap<String, String> =
-        args.env.iter().map(|EnvArg(name, value)| (name.clone(), value.clone())).collect();
-    let container = Container {
-        name: None,
-        archive: archive.sha256,
-        image_id: image.id,
-        env,
-        command: args.command.clone(),
-        volumes: args.volumes.clone(),
-        memory_mib: args.memory_mib,
-        network: Network::Host,
-        ports: Vec::new(),
-        stop_grace_secs: args.stop_grace_secs,
-    };
-    let health = Health {
-        probes: args.probes.iter().map(|probe| probe.0.clone()).collect(),
-        interval_millis: args.interval_millis,
-        timeout_millis: args.timeout_millis,
-        start_millis: args.start_secs * MILLIS,
-        probation_millis: args.probation_secs * MILLIS,
-        failures_max: args.failures_max,
-        baseline: BaselineLimits::default(),
-    };
-    Manifest {
-        format: MANIFEST_FORMAT,
-        release: ReleaseId { name: args.name.clone(), version: args.release_version.clone() },
-        counter,
-        severity: match args.severity {
-            SeverityArg::Hotfix => Severity::Hotfix,
-            SeverityArg::Minor => Severity::Minor,
-            SeverityArg::Major => Severity::Major,
-            SeverityArg::Critical => Severity::Critical,
-        },
-        hardware: args.hardware.clone(),
-        artifacts: vec![archive],
-        steps: vec![Step::Container(ContainerSet::of_one(container, strategies(&args.strategy)))],
-        hooks: BTreeMap::new(),
-        health,
-        unpacked_bytes,
+/// The image of a release that has only one.
+fn only_image(manifest: &Manifest) -> Option<Sha256Digest> {
+    match manifest.containers()?.containers.as_slice() {
+        [container] => Some(container.image_id),
+        _ => None,
     }
 }
 
-/// The strategies in the order given, each once.
-fn strategies(args: &[StrategyArg]) -> Vec<Strategy> {
-    let mut strategies = Vec::new();
-    for arg in args {
-        let strategy = match arg {
-            StrategyArg::Replace => Strategy::Replace,
-            StrategyArg::Preserve => Strategy::Preserve,
-        };
-        if !strategies.contains(&strategy) {
-            strategies.push(strategy);
+fn lines(made: &Made<'_>, manifest: &Manifest) -> Vec<String> {
+    let mut lines = vec![format!("release   {} (counter {})", made.release, made.counter)];
+    lines.extend(manifest.steps.iter().map(|step| format!("step      {}", line_of(step))));
+    lines.extend(manifest.hooks.iter().map(|(point, hook)| format!("hook      {point} {}", hook.program)));
+    let artifact = |file: &Artifact| format!("artifact  {} ({} bytes)", file.sha256, file.length);
+    lines.extend(made.artifacts.iter().map(artifact));
+    lines.push(format!("manifest  {}", made.manifest.display()));
+    lines.extend(made.notes.iter().map(|note| format!("note      {note}")));
+    lines
+}
+
+/// A step in a line: what the files said of themselves is shown, so that people see what they publish.
+fn line_of(step: &Step) -> String {
+    let join = |parts: Vec<String>| parts.join(", ");
+    let what = match step {
+        Step::File(set) => {
+            let file = |file: &FileSpec| match file.content {
+                Some(_) => file.path.clone(),
+                None => format!("{} (removed)", file.path),
+            };
+            join(set.files.iter().map(file).collect())
         }
-    }
-    strategies
+        Step::Package(set) => {
+            let package =
+                |package: &Package| format!("{} {} {}", package.name, package.version, package.architecture);
+            join(set.packages.iter().map(package).collect())
+        }
+        Step::Container(set) => {
+            let container = |container: &Container| match &container.name {
+                Some(name) => format!("{name} {}", container.image_id),
+                None => container.image_id.to_string(),
+            };
+            join(set.containers.iter().map(container).collect())
+        }
+        Step::OsImage(image) => format!("{} for {}", image.version, image.compatible),
+        Step::LivePatch(patch) => {
+            format!("{} for kernel {}, until {} runs", patch.name, patch.kernel, patch.stands_for)
+        }
+    };
+    format!("{}: {what}", step.kind())
 }

@@ -1,4 +1,4 @@
-//! Health checks from arguments: `http=URL`, `tcp=HOST:PORT`, `exec='cmd arg'`.
+//! Health checks from arguments: `http=URL`, `tcp=HOST:PORT`, `exec='cmd arg'`, `unit=NAME`, `healthcheck`.
 
 use std::str::FromStr;
 
@@ -21,9 +21,10 @@ impl FromStr for ProbeArg {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let refused = |why| ProbeError { probe: text.chars().take(160).collect(), why };
-        let (kind, rest) = text
-            .split_once('=')
-            .ok_or_else(|| refused("http=URL, tcp=HOST:PORT or exec='COMMAND ARG' is expected"))?;
+        if text == "healthcheck" {
+            return Ok(Self(Probe::Healthcheck));
+        }
+        let (kind, rest) = text.split_once('=').ok_or_else(|| refused(FORMS))?;
         let probe = match kind {
             "http" if rest.strip_prefix("http://").is_some_and(|rest| !rest.is_empty()) => {
                 Probe::Http(rest.to_owned())
@@ -34,10 +35,22 @@ impl FromStr for ProbeArg {
             }
             "tcp" => return Err(refused("HOST:PORT is expected")),
             "exec" => Probe::Exec(words(rest).map_err(refused)?),
-            _ => return Err(refused("the kinds of probe are http, tcp and exec")),
+            "unit" if is_unit(rest) => Probe::Unit(rest.to_owned()),
+            "unit" => return Err(refused("a systemd unit is expected, such as counter.service")),
+            _ => return Err(refused("the kinds of probe are http, tcp, exec, unit and healthcheck")),
         };
         Ok(Self(probe))
     }
+}
+
+/// What is expected.
+const FORMS: &str = "http=URL, tcp=HOST:PORT, exec='COMMAND ARG', unit=NAME or healthcheck is expected";
+
+/// What systemd takes for a unit (systemd.unit(5)): with its type, and nothing that could be an option or a path.
+fn is_unit(text: &str) -> bool {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || ":-_.\\@".contains(letter);
+    let named = text.rsplit_once('.').is_some_and(|(name, kind)| !name.is_empty() && !kind.is_empty());
+    named && text.len() <= 255 && text.chars().all(plain) && !text.starts_with(['-', '.'])
 }
 
 /// A number, or a device variable that stands for one.
@@ -78,7 +91,9 @@ mod tests {
     }
 
     #[test]
-    fn the_three_kinds_are_read() {
+    fn each_kind_is_read() {
+        assert_eq!(probe("unit=counter@1.service"), Probe::Unit("counter@1.service".to_owned()));
+        assert_eq!(probe("healthcheck"), Probe::Healthcheck);
         assert_eq!(
             probe("http=http://127.0.0.1:80/h?a=b"),
             Probe::Http("http://127.0.0.1:80/h?a=b".to_owned())
@@ -102,6 +117,12 @@ mod tests {
             "tcp=a:0",
             "tcp=a:b",
             "icmp=a",
+            "unit=",
+            "unit=counter",
+            "unit=-a.service",
+            "unit=../a.service",
+            "unit=a b.service",
+            "healthcheck=1",
         ] {
             assert!(text.parse::<ProbeArg>().is_err(), "{text}");
         }

@@ -7,6 +7,9 @@ use serde_json::Value;
 use takt_common::Sha256Digest;
 use tempfile::TempDir;
 
+#[allow(dead_code, reason = "not every test binary needs all of it")]
+pub(crate) mod kinds;
+
 /// A folder with the binary run in it, away from the profile and environment of whoever tests.
 pub(crate) struct Bench {
     folder: TempDir,
@@ -44,6 +47,11 @@ impl Bench {
     }
 
     pub(crate) fn takt_args(&self, args: &[&str]) -> Run {
+        self.takt_in(&[], args)
+    }
+
+    /// The same with these variables in its environment.
+    pub(crate) fn takt_in(&self, variables: &[(&str, &Path)], args: &[&str]) -> Run {
         let mut command = Command::new(env!("CARGO_BIN_EXE_takt"));
         for name in ["TAKT_PROFILE", "TAKT_URL", "TAKT_CA", "TAKT_TOKEN", "TAKT_TRUST"] {
             command.env_remove(name);
@@ -52,6 +60,7 @@ impl Bench {
             .args(args)
             .current_dir(self.folder.path())
             .env("HOME", self.folder.path())
+            .envs(variables.iter().copied())
             .output()
             .unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
