@@ -11,7 +11,7 @@ use crate::health::HealthSample;
 use crate::id::{DeviceId, Name};
 use crate::key::PublicKey;
 use crate::order::{Action, Mode, Policy, Position};
-use crate::release::ReleaseId;
+use crate::release::{HookPoint, ReleaseId};
 use crate::report::{Installed, Outcome, PhaseName, Refused, Timing};
 use crate::time::UnixTime;
 
@@ -256,6 +256,9 @@ pub struct CampaignDevice {
     pub element: Option<u32>,
     /// Where it is.
     pub step: DeviceStep,
+    /// What it warned of when its order ended: *verified with warning* is a good end that has some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A decision of a campaign with its reason, for the timeline.
@@ -336,6 +339,9 @@ pub struct DeviceView {
     pub timing: Option<Timing>,
     /// Its last warnings.
     pub warnings: Vec<String>,
+    /// What the hooks of its last order that ran any have written.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hooks: BTreeMap<HookPoint, String>,
     /// Its last refusal.
     pub refused: Option<Refused>,
     /// Its last health sample.

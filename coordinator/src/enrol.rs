@@ -1,5 +1,7 @@
 //! Enrolment: a one-time token and a proof of the key against a certificate.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use takt_common::api::{EnrolRequest, EnrolResponse};
@@ -137,6 +139,7 @@ impl Enrolment<'_> {
             issued: None,
             timing: None,
             warnings: Vec::new(),
+            hooks: BTreeMap::new(),
             refused: None,
         };
         Ok(self.registry.stage_new(together, record))

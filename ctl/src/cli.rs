@@ -13,6 +13,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::graph::{self, GraphCommand};
 use crate::key::{self, KeyCommand};
+use crate::lock::{self, LockArgs, UnlockArgs};
 use crate::output::Output;
 use crate::profile::Overrides;
 use crate::release::{self, ReleaseCommand};
@@ -109,6 +110,14 @@ enum Command {
     /// Says in sentences what a device waits for
     #[command(after_help = "Example:\n  takt why camera-1")]
     Why(WhyArgs),
+    /// Holds the upgrades of the device that it runs on: as long as a command runs, or until `takt unlock`
+    #[command(
+        after_help = "Example:\n  takt lock surgery -- /usr/local/bin/operate --patient 7\n  takt lock --for 2h maintenance\n  takt lock --list"
+    )]
+    Lock(LockArgs),
+    /// Gives back a lock that `takt lock` holds without a command
+    #[command(after_help = "Example:\n  takt unlock maintenance")]
+    Unlock(UnlockArgs),
 }
 
 /// How to reach a coordinator, for commands that need one only sometimes.
@@ -134,7 +143,9 @@ impl Cli {
     }
 
     /// Does what the command line asks for.
-    pub async fn run(self) -> Result<(), Failure> {
+    ///
+    /// Returns the exit code of success; only the command under a lock has one that is not 0.
+    pub async fn run(self) -> Result<u8, Failure> {
         let Global { profile, url, ca, token, json } = self.global;
         let output = Output::of_process(json);
         let home = std::env::home_dir();
@@ -149,6 +160,9 @@ impl Cli {
             Command::Drm(command) => drm::run(command, &online, output).await,
             Command::Campaign(command) => campaign::run(command, &online.api()?, output).await,
             Command::Why(args) => why::run(args, &online.api()?, output).await,
-        }
+            Command::Lock(args) => return Ok(lock::lock(args, output).await?),
+            Command::Unlock(args) => Ok(lock::unlock(args, output).await?),
+        }?;
+        Ok(Exit::Done.code())
     }
 }

@@ -146,6 +146,12 @@ fn show(device: &DeviceView, now: UnixTime, output: Output) -> Vec<String> {
     for warning in &device.warnings {
         say("warning", output.toned(Tone::Busy, warning));
     }
+    for (point, output) in &device.hooks {
+        for (index, line) in output.lines().enumerate() {
+            let what = if index == 0 { format!("hook {point}") } else { String::new() };
+            say(&what, line.replace(char::is_control, " "));
+        }
+    }
     if let Some(refused) = &device.refused {
         say("refused", format!("rule {}: {}", refused.rule, refused.why));
     }

@@ -11,6 +11,7 @@ use crate::exit::Exit;
 use crate::file::FileError;
 use crate::graph::GraphError;
 use crate::key::KeyFileError;
+use crate::lock::LockError;
 use crate::output::OutputError;
 use crate::profile::ProfileError;
 use crate::release::ReleaseError;
@@ -46,6 +47,9 @@ pub enum Failure {
     /// A redundancy matrix.
     #[error(transparent)]
     Drm(#[from] DrmError),
+    /// An update lock.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// A watched campaign.
     #[error(transparent)]
     Watch(#[from] WatchError),
@@ -67,6 +71,7 @@ impl Failure {
             Self::Fetch(error) => error.exit(),
             Self::Release(error) => error.exit(),
             Self::Watch(error) => error.exit(),
+            Self::Lock(error) => error.exit(),
             Self::File(FileError::Exists { .. }) => Exit::Refused,
             Self::File(FileError::Write { .. }) | Self::Output(_) => Exit::Failed,
             Self::Profile(_) | Self::Init(_) | Self::Graph(_) | Self::Drm(_) | Self::File(_) => {

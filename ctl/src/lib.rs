@@ -15,6 +15,7 @@ pub mod failure;
 pub mod file;
 pub mod graph;
 pub mod key;
+pub mod lock;
 pub mod output;
 pub mod profile;
 pub mod reference;

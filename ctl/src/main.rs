@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         }
     };
     match result {
-        Ok(()) => Exit::Done.into(),
+        Ok(code) => code.into(),
         Err(failure) if failure.reader_left() => Exit::Done.into(),
         Err(failure) => {
             complain(json, &failure.problem(), &sentence(&failure));

@@ -98,6 +98,9 @@ pub(crate) struct Member {
     pub(crate) withdrawal: Option<Withdrawal>,
     /// A standby that serves until it is known how the device ended.
     pub(crate) owed: Option<Owed>,
+    /// What its device warned of when its order ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) warnings: Vec<String>,
 }
 
 /// A withdrawal of a device's own order.
@@ -182,6 +185,7 @@ impl Campaign {
             name: member.name.clone(),
             element: member.element,
             step: member.step.clone(),
+            warnings: member.warnings.clone(),
         };
         CampaignView {
             request: self.request.clone(),

@@ -67,6 +67,9 @@ pub struct EndedOrder {
     pub position: Position,
     /// How.
     pub outcome: Outcome,
+    /// What people should know of it all the same: *verified with warning* is a good end that has some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// When the report arrived.
     pub at: UnixTime,
 }
@@ -117,6 +120,10 @@ impl FleetView {
 impl DeviceState {
     /// How many ended orders are remembered: an order, its withdrawal and a takeover with room to spare.
     pub const ENDED_KEPT: usize = 8;
+    /// How many warnings of an ended order are remembered.
+    pub const WARNINGS_KEPT: usize = 8;
+    /// Longer warnings are cut.
+    pub const WARNING_CHARS_MAX: usize = 500;
 
     /// A device that was enrolled and not heard of yet; its first order gets `next`.
     pub fn enrolled(id: DeviceId, name: Name, domain: Name, hardware: Name, next: Position) -> Self {

@@ -198,5 +198,14 @@ fn join(device: &DeviceState, release: &ReleaseFacts, now: UnixTime) -> Member {
         DeviceStep::Pending
     };
     let (device, name) = (device.id, device.name.clone());
-    Member { device, name, element: None, turn: None, step, withdrawal: None, owed: None }
+    Member {
+        device,
+        name,
+        element: None,
+        turn: None,
+        step,
+        withdrawal: None,
+        owed: None,
+        warnings: Vec::new(),
+    }
 }

@@ -76,7 +76,9 @@ impl DeviceState {
         if self.ended.iter().any(|ended| ended.position == shown) {
             return;
         }
-        self.ended.push(EndedOrder { position: shown, outcome: outcome.clone(), at: received });
+        let warnings = report.warnings.iter().take(Self::WARNINGS_KEPT);
+        let warnings = warnings.map(|text| text.chars().take(Self::WARNING_CHARS_MAX).collect()).collect();
+        self.ended.push(EndedOrder { position: shown, outcome: outcome.clone(), warnings, at: received });
         if self.ended.len() > Self::ENDED_KEPT {
             self.ended.remove(0);
         }

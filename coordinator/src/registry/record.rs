@@ -1,8 +1,11 @@
 //! What is stored about one device.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use takt_common::api::DeviceView;
 use takt_common::order::{Nonce, Position};
+use takt_common::release::HookPoint;
 use takt_common::report::{Refused, Report, Timing};
 use takt_common::{PublicKey, Sha256Digest, UnixTime};
 use takt_coordinator_core::DeviceState;
@@ -13,7 +16,7 @@ use crate::live::LiveDevice;
 pub const WARNINGS_KEPT: usize = 16;
 
 /// Longer texts of a device are cut.
-const WARNING_CHARS_MAX: usize = 500;
+const WARNING_CHARS_MAX: usize = DeviceState::WARNING_CHARS_MAX;
 
 /// A device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +37,9 @@ pub struct DeviceRecord {
     pub timing: Option<Timing>,
     /// Its last warnings, and those about its chain of reports.
     pub warnings: Vec<String>,
+    /// What the hooks of its last order that ran any have written; the device cuts it, and so does the report's size.
+    #[serde(default)]
+    pub hooks: BTreeMap<HookPoint, String>,
     /// Its last refusal.
     pub refused: Option<Refused>,
 }
@@ -112,6 +118,9 @@ impl DeviceRecord {
         if report.refused.is_some() {
             self.refused.clone_from(&report.refused);
         }
+        if !report.hooks.is_empty() {
+            self.hooks.clone_from(&report.hooks);
+        }
         for warning in report.warnings.iter().take(WARNINGS_KEPT) {
             self.warn(warning);
         }
@@ -136,6 +145,7 @@ impl DeviceRecord {
             last_outcome: state.ended.last().map(|ended| ended.outcome.clone()),
             timing: self.timing,
             warnings: self.warnings.clone(),
+            hooks: self.hooks.clone(),
             refused: self.refused.clone(),
             health: live.health.clone(),
         }

@@ -1,6 +1,6 @@
-use ring::rand::SystemRandom;
 use std::collections::BTreeMap;
 
+use ring::rand::SystemRandom;
 use takt_common::order::{Action, Mode, Policy, Position};
 use takt_common::report::{OrderRef, Outcome, PhaseName};
 use takt_coordinator_core::{DeviceState, OrderRequest};
@@ -54,6 +54,7 @@ impl Site {
             issued: Some(issued),
             timing: None,
             warnings: Vec::new(),
+            hooks: BTreeMap::new(),
             refused: None,
         };
         let together = registry.stage_new(CommitTogether::new(Batch::new()), record);

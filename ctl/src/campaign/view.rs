@@ -143,7 +143,8 @@ fn note(device: &CampaignDevice, reported: Option<&DeviceView>, names: &BTreeMap
         DeviceStep::HandingBack { standby, outcome, .. } => {
             format!("{outcome}; {} hands back", name(standby))
         }
-        DeviceStep::Done { outcome, .. } => outcome.to_string(),
+        DeviceStep::Done { outcome, .. } if device.warnings.is_empty() => outcome.to_string(),
+        DeviceStep::Done { outcome, .. } => format!("{outcome}; warning: {}", device.warnings.join("; ")),
     }
 }
 

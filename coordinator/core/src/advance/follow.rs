@@ -2,7 +2,7 @@
 
 use takt_common::DeviceId;
 use takt_common::api::DeviceStep;
-use takt_common::order::{Action, Mode};
+use takt_common::order::{Action, Mode, Position};
 use takt_common::report::Outcome;
 
 use crate::advance::Round;
@@ -32,7 +32,8 @@ impl Round<'_> {
             (Finding::Served, DeviceStep::TakingOver { standby, .. }) => {
                 self.install(index, Mode::Rolling { standby });
             }
-            (Finding::Ended(outcome), DeviceStep::Upgrading { mode, .. }) => {
+            (Finding::Ended(outcome), DeviceStep::Upgrading { order, mode, .. }) => {
+                self.heed(index, order);
                 self.ended(index, &mode, outcome);
             }
             (Finding::ToWithdraw(why), _) => self.withdraw(index, why),
@@ -59,6 +60,18 @@ impl Round<'_> {
             }
             _ => {}
         }
+    }
+
+    /// What a device warned of goes into the campaign: it passed, and is worse than before.
+    fn heed(&mut self, index: usize, order: Position) {
+        let device = self.campaign.members[index].device;
+        let ended = self.scene.fleet.devices.get(&device).map(|state| &state.ended);
+        let ended = ended.and_then(|ended| ended.iter().find(|ended| ended.position == order));
+        let warnings = ended.map(|ended| ended.warnings.clone()).unwrap_or_default();
+        for warning in &warnings {
+            self.note(index, format!("warning: {warning}"));
+        }
+        self.campaign.members[index].warnings = warnings;
     }
 
     /// The device's own order has ended: its standby hands back, unless nobody else can serve.

@@ -93,11 +93,15 @@ impl Round<'_> {
         let in_work: Vec<_> = self.campaign.members.iter().filter(|member| is_in_work(member)).collect();
         let names = in_work.iter().map(|member| member.name.as_str()).collect::<Vec<_>>().join(", ");
         let total = self.campaign.members.len();
-        let verified = self.campaign.members.iter().filter(|member| is_verified(member)).count();
+        let verified = self.campaign.members.iter().filter(|member| is_verified(member));
+        let warned = verified.clone().filter(|member| !member.warnings.is_empty()).count();
+        let verified = verified.count();
+        let warned = if warned > 0 { format!(", {warned} of them with warnings") } else { String::new() };
         if let Some(brake) = &self.campaign.brake {
             if in_work.is_empty() {
                 let serving = self.still_serving();
-                let reason = format!("{}{serving}; {verified} of {total} devices are verified", brake.reason);
+                let reason =
+                    format!("{}{serving}; {verified} of {total} devices are verified{warned}", brake.reason);
                 self.end(CampaignState::Aborted, reason);
             } else {
                 let reason = format!("ending, because {}; still in work: {names}", brake.reason);
@@ -105,14 +109,14 @@ impl Round<'_> {
                 self.campaign.reason = reason;
             }
         } else if verified == total {
-            self.end(CampaignState::Finished, format!("all {total} devices are verified"));
+            self.end(CampaignState::Finished, format!("all {total} devices are verified{warned}"));
         } else if self.campaign.state == CampaignState::Ongoing {
             let at = if names.is_empty() {
                 "a device waits to begin".to_owned()
             } else {
                 format!("in work: {names}")
             };
-            self.campaign.reason = format!("{verified} of {total} devices are verified; {at}");
+            self.campaign.reason = format!("{verified} of {total} devices are verified{warned}; {at}");
         }
     }
 

@@ -1,9 +1,9 @@
 //! What a campaign does next.
 
 use takt_common::Sha256Digest;
-use takt_common::api::{CampaignState, DeviceStep};
+use takt_common::api::{CampaignEvent, CampaignState, DeviceStep};
 use takt_common::order::{Action, AtDeadline, Mode};
-use takt_common::report::{Memory, Outcome, Refused};
+use takt_common::report::{Memory, Outcome, Refused, Report};
 
 use crate::site::{DEADLINE_SECS, SETTLE_SECS, Site, report_of};
 
@@ -35,6 +35,27 @@ fn a_rolling_campaign_takes_over_upgrades_hands_back_and_goes_on() {
     assert_eq!(site.advance(), [""; 0]);
     assert_eq!(site.campaign().state(), CampaignState::Finished);
     assert_eq!(site.campaign().view().reason, "all 3 devices are verified");
+}
+
+#[test]
+fn a_device_that_is_verified_with_a_warning_is_told_so_in_the_campaign() {
+    let mut site = Site::begun();
+    site.advance();
+    let (now, gateway) = (site.now, site.device("gateway"));
+    let text = "memory is 180 MiB, 90 MiB before";
+    let report = Report {
+        outcome: Some(Outcome::Verified { strategy: None }),
+        warnings: vec![text.to_owned()],
+        ..report_of(gateway)
+    };
+    assert!(gateway.record_report(&report, None, now));
+    site.advance();
+    let view = site.campaign().view();
+    assert_eq!(view.devices[0].warnings, [text]);
+    let gateway = Some("gateway".parse().unwrap());
+    let event = |event: &CampaignEvent| event.device == gateway && event.text == format!("warning: {text}");
+    assert!(view.events.iter().any(event), "{:?}", view.events);
+    assert_eq!(view.reason, "1 of 3 devices are verified, 1 of them with warnings; in work: camera-1");
 }
 
 #[test]
