@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use takt_common::api::{EnrolRequest, EnrolResponse, Problem};
-use takt_common::{DeviceId, Sha256Digest};
+use takt_common::{DeviceId, Sha256Digest, UnixTime};
 
 use crate::fetch::{Client, FetchError};
 use crate::identity::{IdentityError, IdentityFolder, Membership};
@@ -105,7 +105,7 @@ pub async fn enrol(settings: &Settings, token: &str) -> Result<Membership, Enrol
         broker: answer.broker,
     };
     // Unusable certificates are found now and not at the first start.
-    identity.tls(&membership, &key)?;
+    identity.tls(&membership, &key, UnixTime::default())?;
     identity.keep_membership(&membership)?;
     Ok(membership)
 }

@@ -11,7 +11,9 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use takt_common::{DeviceId, Name, SigningKey};
+use takt_common::{DeviceId, Name, SigningKey, UnixTime};
+
+use crate::tls::{Server, builder};
 
 const KEY_FILE: &str = "device.key";
 const MEMBERSHIP_FILE: &str = "membership.json";
@@ -169,11 +171,13 @@ impl IdentityFolder {
         write_whole(&self.0.join(file), &bytes)
     }
 
-    /// The TLS settings of an enrolled device: TLS 1.3, its own certificate, and no authority but the fleet CA.
+    /// The TLS settings of an enrolled device: TLS 1.3, its own certificate, and no authority but the fleet CA. It is
+    /// `floor` or later.
     pub fn tls(
         &self,
         membership: &Membership,
         key: &SigningKey,
+        floor: UnixTime,
     ) -> Result<Arc<rustls::ClientConfig>, IdentityError> {
         let bad = |why: String| IdentityError::Certificate { path: self.0.join(MEMBERSHIP_FILE), why };
         let mut roots = rustls::RootCertStore::empty();
@@ -185,20 +189,14 @@ impl IdentityFolder {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| bad(error.to_string()))?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8().to_vec()));
+        let server = Server::new(roots, floor).map_err(|error| bad(error.to_string()))?;
         let config = builder()
-            .with_root_certificates(roots)
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(server))
             .with_client_auth_cert(chain, key)
             .map_err(|error| bad(error.to_string()))?;
         Ok(Arc::new(config))
     }
-}
-
-/// A TLS 1.3 client by `ring`.
-pub(crate) fn builder() -> rustls::ConfigBuilder<rustls::ClientConfig, rustls::WantsVerifier> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("ring's provider has suites for TLS 1.3")
 }
 
 /// Writes a file so that after a power cut it is either whole or not there; only its owner may read it.

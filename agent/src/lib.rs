@@ -23,6 +23,7 @@ pub mod power;
 pub mod probe;
 pub mod restart;
 pub mod settings;
+mod tls;
 pub mod trust;
 pub mod variables;
 pub mod vitals;

@@ -3,14 +3,13 @@
 
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use takt_common::Sha256Digest;
 
-use crate::identity::builder;
+use crate::tls::{Server, builder};
 
 /// TLS 1.3 without a certificate of our own, that trusts only a CA whose certificate has this digest.
 pub(crate) fn tls(authority: Sha256Digest) -> rustls::ClientConfig {
@@ -43,9 +42,8 @@ impl ServerCertVerifier for Pinned {
             .ok_or(Error::InvalidCertificate(CertificateError::UnknownIssuer))?;
         let mut roots = RootCertStore::empty();
         roots.add(authority.clone().into_owned())?;
-        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider))
-            .build()
-            .map_err(|error| Error::General(error.to_string()))?
+        // Nothing is known of the time yet.
+        Server::new(roots, takt_common::UnixTime::default())?
             .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 

@@ -101,6 +101,8 @@ struct File {
     reboot_command: Option<Vec<String>>,
     #[serde(default)]
     link: Link,
+    #[serde(default, rename = "file")]
+    files: FileSection,
     #[serde(default)]
     vars: BTreeMap<String, String>,
     #[serde(default)]
@@ -125,6 +127,12 @@ struct Link {
     metered: bool,
     budget_mib: Option<u64>,
     period_days: Option<u32>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileSection {
+    roots: Option<Vec<PathBuf>>,
 }
 
 /// A budget's period when the file does not say.
@@ -186,7 +194,10 @@ impl Settings {
             name: file.name,
             hardware: file.hardware.unwrap_or_else(|| "generic".parse().expect("'generic' is a name")),
             coordinator,
-            kinds: KindSettings { way_back: state_dir.join("way-back"), file: FileSettings::default() },
+            kinds: KindSettings {
+                way_back: state_dir.join("way-back"),
+                file: file_settings(file.files, &value)?,
+            },
             state_dir,
             link,
             standby_probe,
@@ -200,6 +211,20 @@ impl Settings {
             policy,
         })
     }
+}
+
+fn file_settings(
+    section: FileSection,
+    value: &impl Fn(&'static str, String) -> SettingsError,
+) -> Result<FileSettings, SettingsError> {
+    let mut settings = FileSettings::default();
+    if let Some(roots) = section.roots {
+        if let Some(root) = roots.iter().find(|root| !root.is_absolute()) {
+            return Err(value("file.roots", format!("must be absolute paths, not '{}'", root.display())));
+        }
+        settings.roots = roots;
+    }
+    Ok(settings)
 }
 
 fn link(

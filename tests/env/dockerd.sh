@@ -57,7 +57,7 @@ apart() {
 }
 
 start() { # start DIR [OWNER]
-    local dir=$1 owner=${2:-} socket pid deadline
+    local dir=$1 owner=${2:-} socket pid deadline namespace
     [ "$(id -u)" -eq 0 ] || die 'the engine needs root'
     command -v dockerd >/dev/null || die 'dockerd is missing: run tests/env/install.sh'
     [ $((${#dir} + 1 + ${#LONGEST_SOCKET})) -le $SOCKET_PATH_MAX ] || die "$dir: path too long for a socket in it"
@@ -74,9 +74,13 @@ start() { # start DIR [OWNER]
     socket=$(socket_of "$dir")
     if [ -z "$(pid_in "$dir/dockerd.pid" "$dir")" ]; then
         rm -f "$dir/dockerd.pid" "$socket"
-        # The namespace keeps engines apart that meet in one containerd; checkpoints live in it by digest.
+        # An engine that was killed takes its containerd along, which may stay as a zombie: dockerd would wait for it.
+        [ -n "$(pid_in "$dir/exec/containerd/containerd.pid" "$dir")" ] || rm -f "$dir/exec/containerd/containerd.pid"
+        # The namespace keeps engines apart that meet in one containerd; checkpoints live in it by digest. One that is
+        # started again over its data finds its containers there.
+        namespace=takt-$(printf '%s' "$dir" | cksum | cut -d ' ' -f 1)
         setsid dockerd --experimental --data-root "$dir/data" --exec-root "$dir/exec" --host "unix://$socket" \
-            --pidfile "$dir/dockerd.pid" --containerd-namespace "takt-$$" --containerd-plugins-namespace "takt-$$-plugins" \
+            --pidfile "$dir/dockerd.pid" --containerd-namespace "$namespace" --containerd-plugins-namespace "$namespace-plugins" \
             "${network[@]}" --userland-proxy=false \
             --shutdown-timeout $CONTAINER_STOP_SECS </dev/null >>"$dir/dockerd.log" 2>&1 &
         pid=$!

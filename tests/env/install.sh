@@ -50,6 +50,7 @@ list_missing_for_tests() {
     want busybox-static 'a tiny second workload with a shell' have_package busybox-static
     want python3-venv 'the peers in Python that check our signatures run in an environment of their own' have_package python3-venv
     want mosquitto-clients 'a foreign MQTT client' have_command mosquitto_pub
+    want faketime 'gives one process another wall clock' test -e /usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1
     want rpm 'RPM packages are built, installed and taken back in a folder of their own' have_command rpmbuild
     want strace 'lets single calls to the system fail, as a broken or full disk does' have_command strace
 }

@@ -5,3 +5,4 @@ pub mod demo;
 pub mod engine;
 pub mod fleet;
 pub mod image;
+pub mod matrix;

@@ -156,7 +156,7 @@ fn containers_of_one_workload_swap_as_one_and_come_back_as_one() {
     let fleet = Fleet::start().unwrap();
     let second = takt_tests::fleet::Port::lease().unwrap();
     let vars = [("second".to_owned(), second.number().to_string())].into();
-    let spec = takt_tests::fleet::DeviceSpec { name: "device".into(), vars, stand_in_vars: [].into() };
+    let spec = takt_tests::fleet::DeviceSpec { name: "device".into(), vars, ..Default::default() };
     let mut device = fleet.device(spec).unwrap();
     let token: TokenResponse =
         fleet.takt.json(&["enrol", "token", "--domain", DOMAIN, "--uses", "1"]).unwrap();

@@ -4,6 +4,8 @@
 //!
 //! * `TAKT_FAILPOINT_DIR` names a folder. Each point that is reached is written as a line to `reached` in it.
 //! * `TAKT_FAILPOINT` names the point at which to die, once: the file `died` in the folder says that it was.
+//! * `TAKT_FAILPOINT_RUN` names a program that runs there instead, for other faults than death; the agent waits for its end
+//!   and goes on.
 //!
 //! Two sorts of points have names: those of the loop, which stand before and after each commit and each action
 //! ([`reach`]), and those within an action, before and after each of its durable effects ([`at`]).
@@ -59,6 +61,11 @@ mod armed {
         if std::env::var("TAKT_FAILPOINT").is_ok_and(|armed| armed == point) {
             let died = folder.join("died");
             if !died.exists() {
+                if let Some(program) = std::env::var_os("TAKT_FAILPOINT_RUN") {
+                    // Whether it did what it should shows in what comes after.
+                    let _ended = std::process::Command::new(program).arg(point).status();
+                    return note(&died, point, OpenOptions::new().create_new(true).write(true));
+                }
                 note(&died, point, OpenOptions::new().create_new(true).write(true));
                 raise(Signal::SIGKILL).expect("a process may always kill itself");
             }

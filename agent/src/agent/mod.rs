@@ -114,11 +114,11 @@ impl Agent {
         let identity = IdentityFolder::open(&settings.state_dir)?;
         let membership = identity.membership()?;
         let key = identity.key()?;
-        let tls = identity.tls(&membership, &key)?;
         let (journal, restored) = Journal::open(&settings.state_dir.join("journal"))?;
         if let Some(text) = restored {
             tracing::warn!(%text, "journal was restored");
         }
+        let tls = identity.tls(&membership, &key, journal.record().time_floor)?;
         let keeper = Keeper::load(identity, &membership)?;
         let performer = Arc::new(performer(&settings, &membership, &tls, stop)?);
         let host = Host::new(&settings.state_dir).map_err(|error| AgentError::Adapter {
@@ -169,6 +169,8 @@ impl Agent {
         tracing::info!(device = %self.membership.device, name = %self.settings.name, %phase, "agent started");
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let uptime = self.uptime();
+        self.flow.down(uptime);
         // Said at every start, so that the coordinator knows what runs even when nothing changes.
         self.say_where_we_are().await?;
         self.first_report = self.journal.last_sequence();
@@ -319,6 +321,8 @@ impl Agent {
             Some(LinkEvent::Down(why)) => {
                 if self.flow.is_up() {
                     tracing::warn!(%why, "link was lost");
+                } else if self.flow.complain() {
+                    tracing::warn!(%why, "link did not come up; it is tried again");
                 } else {
                     tracing::debug!(%why, "link did not come up");
                 }

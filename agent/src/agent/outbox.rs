@@ -29,19 +29,26 @@ pub(super) struct Flow {
     sent: Option<u64>,
     /// Uptime at the last sign of life: a change of the link, an empty outbox, or an acknowledgement.
     moved_at: Duration,
+    /// That it does not come up has been said since it was up last.
+    complained: bool,
 }
 
 impl Flow {
     pub(super) fn up(&mut self, uptime: Duration) {
-        *self = Self { up: true, sent: None, moved_at: uptime };
+        *self = Self { up: true, sent: None, moved_at: uptime, complained: false };
     }
 
     pub(super) fn down(&mut self, uptime: Duration) {
-        *self = Self { up: false, sent: None, moved_at: uptime };
+        *self = Self { up: false, sent: None, moved_at: uptime, complained: self.complained };
     }
 
     pub(super) const fn is_up(&self) -> bool {
         self.up
+    }
+
+    /// True the first time since it was up: people should hear it once and not every minute.
+    pub(super) const fn complain(&mut self) -> bool {
+        !std::mem::replace(&mut self.complained, true)
     }
 }
 

@@ -24,6 +24,8 @@ pub struct DeviceSpec {
     pub vars: BTreeMap<String, String>,
     /// Variables for workloads with which it stands in for another device.
     pub stand_in_vars: BTreeMap<String, String>,
+    /// Folders below which releases may change files, instead of the usual ones.
+    pub file_roots: Vec<PathBuf>,
 }
 
 /// A device. Its agent is killed and its containers are removed when this is dropped.
@@ -50,7 +52,7 @@ impl Device {
         engine: Arc<Engine>,
         spec: DeviceSpec,
     ) -> Result<Self, FleetError> {
-        let DeviceSpec { name, mut vars, mut stand_in_vars } = spec;
+        let DeviceSpec { name, mut vars, mut stand_in_vars, file_roots } = spec;
         fs::create_dir_all(folder).map_err(FleetError::file("make the folder", folder))?;
         let (port, stand_in_port) = (Port::lease()?, Port::lease()?);
         vars.entry("port".into()).or_insert_with(|| port.number().to_string());
@@ -61,6 +63,8 @@ impl Device {
         let table = |variables: BTreeMap<String, String>| -> Value {
             Value::Table(variables.into_iter().map(|(name, value)| (name, Value::String(value))).collect())
         };
+        let roots: Vec<Value> = file_roots.iter().map(|root| text(root)).collect();
+        let roots = (!roots.is_empty()).then(|| ("roots".to_owned(), Value::Array(roots)));
         let settings: Table = [
             ("name", Value::String(name.clone())),
             ("coordinator", Value::String(coordinator.to_owned())),
@@ -69,6 +73,7 @@ impl Device {
             ("locks_dir", text(&folder.join("locks"))),
             ("latch", text(latch)),
             ("health_interval_secs", Value::Integer(2)),
+            ("file", Value::Table(roots.into_iter().collect())),
             ("vars", table(vars)),
             ("stand_in_vars", table(stand_in_vars)),
             // A machine that runs a whole fleet and its build beside it is busier than a device may be.

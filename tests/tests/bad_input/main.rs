@@ -19,7 +19,7 @@
 mod artifacts;
 mod disk;
 mod engine;
-#[path = "../kill_agent/evidence.rs"]
+#[path = "../crash_matrix/evidence.rs"]
 mod evidence;
 mod link;
 mod orders;

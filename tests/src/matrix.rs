@@ -1,0 +1,168 @@
+//! The crash matrix: what was tried against a device, and what came of it. Each row is written by the test that tried it;
+//! `takt-crash-matrix` makes the table of them.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The variable that names the folder of rows; without it they lie in the workspace's `target/crash-matrix`.
+pub const FOLDER_VARIABLE: &str = "TAKT_CRASH_MATRIX";
+
+/// What a device must never do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// It does not come to an end.
+    Stuck(String),
+    /// It does not run the release that it should.
+    Bricked(String),
+    /// It ended the order, or did what it asks, more than once.
+    Twice(String),
+    /// It told something else than what is so.
+    Wrong(String),
+}
+
+/// A kind of release under one kind of fault.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// Kind and strategy, and how the release ends.
+    pub release: String,
+    /// What was done to the device.
+    pub fault: String,
+    /// How many cut points were tried.
+    pub tried: usize,
+    /// How many of them ended so.
+    pub stuck: usize,
+    /// How many of them ended so.
+    pub bricked: usize,
+    /// How many of them ended so.
+    pub twice: usize,
+    /// How many of them ended so.
+    pub wrong: usize,
+    /// From the moment at which the agent could work again to its rest after the order, in milliseconds.
+    pub recovery_millis: Vec<u64>,
+    /// The faults in words.
+    pub said: Vec<String>,
+}
+
+impl Row {
+    /// A row in which nothing was tried yet.
+    pub fn new(release: &str, fault: &str) -> Self {
+        Self {
+            release: release.to_owned(),
+            fault: fault.to_owned(),
+            tried: 0,
+            stuck: 0,
+            bricked: 0,
+            twice: 0,
+            wrong: 0,
+            recovery_millis: Vec::new(),
+            said: Vec::new(),
+        }
+    }
+
+    /// Counts what was tried at `point`, and how long the device took to recover.
+    pub fn count(&mut self, point: &str, ended: Result<Duration, Fault>) {
+        self.tried += 1;
+        let (cell, said) = match ended {
+            Ok(took) => {
+                return self.recovery_millis.push(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+            }
+            Err(Fault::Stuck(said)) => (&mut self.stuck, said),
+            Err(Fault::Bricked(said)) => (&mut self.bricked, said),
+            Err(Fault::Twice(said)) => (&mut self.twice, said),
+            Err(Fault::Wrong(said)) => (&mut self.wrong, said),
+        };
+        *cell += 1;
+        self.said.push(format!("{point}: {said}"));
+    }
+
+    /// Counts of all faults.
+    pub const fn faults(&self) -> usize {
+        self.stuck + self.bricked + self.twice + self.wrong
+    }
+
+    /// Keeps it for the table, in the place of what was tried under the same name before.
+    pub fn write(&self) -> io::Result<()> {
+        let folder = folder();
+        fs::create_dir_all(&folder)?;
+        let name: String = format!("{}, {}", self.release, self.fault)
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+            .collect();
+        let text = serde_json::to_string_pretty(self).map_err(io::Error::other)?;
+        fs::write(folder.join(format!("{name}.json")), text)
+    }
+}
+
+/// Where rows are kept.
+pub fn folder() -> PathBuf {
+    std::env::var_os(FOLDER_VARIABLE)
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/crash-matrix"), PathBuf::from)
+}
+
+/// All rows that are kept, by name.
+pub fn rows() -> io::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for entry in fs::read_dir(folder())? {
+        let text = fs::read_to_string(entry?.path())?;
+        rows.push(serde_json::from_str::<Row>(&text).map_err(io::Error::other)?);
+    }
+    rows.sort_by(|one, other| (&one.release, &one.fault).cmp(&(&other.release, &other.fault)));
+    Ok(rows)
+}
+
+/// The 50th and the 99th of 100 of these, in milliseconds; 0 of none.
+fn quantiles(millis: &[u64]) -> (u64, u64) {
+    let mut sorted = millis.to_vec();
+    sorted.sort_unstable();
+    let at = |hundredths: usize| {
+        let rank = (sorted.len() * hundredths).div_ceil(100).max(1);
+        sorted.get(rank - 1).copied().unwrap_or_default()
+    };
+    (at(50), at(99))
+}
+
+/// The page.
+pub fn page(rows: &[Row]) -> String {
+    let tried: usize = rows.iter().map(|row| row.tried).sum();
+    let all: Vec<u64> = rows.iter().flat_map(|row| row.recovery_millis.clone()).collect();
+    let (median, p99) = quantiles(&all);
+    let mut page = format!(
+        "# Crash matrix\n\nMade by `make crash-matrix`; the tests are in `tests/tests/crash_matrix`. Real agents, real containers and a real \
+         broker. *Killed* is `SIGKILL` at a\nnamed point of the agent (`agent/failpoint`): before and after each commit of its journal that \
+         changes its phase, each\naction, and each durable effect within an action. All points that a first round without a fault passes are \
+         tried, each in\na round of its own. *Recovery* is from the moment at which the agent can work again to its rest after the order, the \
+         rest of\nthe upgrade and its probation of one second included.\n\n{tried} cut points tried; recovery {median} ms in the median, {p99} ms \
+         at the 99th percentile.\n\n| kind and strategy | fault | cut points tried | stuck | bricked | done twice | wrong report | recovery \
+         p50 / p99, ms |\n|---|---|---|---|---|---|---|---|\n"
+    );
+    for row in rows {
+        let (median, p99) = quantiles(&row.recovery_millis);
+        let cells = [row.tried, row.stuck, row.bricked, row.twice, row.wrong];
+        let cells: Vec<_> = cells.iter().map(ToString::to_string).collect();
+        writeln!(page, "| {} | {} | {} | {median} / {p99} |", row.release, row.fault, cells.join(" | "))
+            .expect("a text takes all that is written");
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_counts_what_was_tried_and_what_came_of_it() {
+        let mut row = Row::new("file, verified", "agent killed");
+        row.count("a", Ok(Duration::from_millis(20)));
+        row.count("b", Ok(Duration::from_millis(40)));
+        row.count("c", Err(Fault::Bricked("it is gone".to_owned())));
+        assert_eq!((row.faults(), row.said.as_slice()), (1, &["c: it is gone".to_owned()][..]));
+        let page = page(&[row]);
+        assert!(page.contains("| file, verified | agent killed | 3 | 0 | 1 | 0 | 0 | 20 / 40 |"), "{page}");
+        assert!(page.contains("3 cut points tried; recovery 20 ms in the median, 40 ms at"), "{page}");
+    }
+}

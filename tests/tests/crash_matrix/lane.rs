@@ -1,0 +1,324 @@
+//! One device, or a device and its standby, that go through one point after the other.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use takt_common::api::{CampaignState, CampaignView, DeviceView, TokenResponse};
+use takt_common::report::{Memory, Outcome, PhaseName};
+use takt_tests::fleet::{COMPONENT, DOMAIN, Device, DeviceSpec, HttpClient, Stopwatch, wait_until};
+use takt_tests::matrix::Fault;
+
+use super::evidence;
+use super::stage::{BASE, LIMIT, Stage};
+
+/// So many requests, so that a counter that begins again is below.
+const COUNTS: u64 = 5;
+/// The slowest way back that may be.
+const BACK_MILLIS_MAX: u64 = 10_000;
+
+/// What is done to the victim in a round.
+pub(crate) enum Inject {
+    Nothing,
+    /// SIGKILL at this point; it is started again.
+    Kill(String),
+    /// A program that runs at this point, once, while the agent waits; then what mends it.
+    Run {
+        point: String,
+        program: PathBuf,
+        mend: Box<dyn Fn(&mut Device)>,
+    },
+    /// Variables with which it runs.
+    Environment(Vec<String>),
+}
+
+/// What the releases of a lane bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Body {
+    /// One container; perhaps a file beside it.
+    Containers,
+    /// A file at [`super::releases::file`].
+    Files,
+}
+
+pub(crate) struct Lane<'a> {
+    stage: &'a Stage,
+    name: String,
+    body: Body,
+    /// Gets the new release.
+    device: Device,
+    /// Takes over for it meanwhile, and is then the one that is killed.
+    standby: Option<Device>,
+    rounds: usize,
+}
+
+/// How a round went.
+pub(crate) struct Passed {
+    /// The release of the round.
+    pub(crate) version: String,
+    pub(crate) campaign: CampaignView,
+    /// The points that the victim passed, each once.
+    pub(crate) points: Vec<String>,
+    /// The victim's counter before.
+    pub(crate) counter_before: u64,
+    /// From the moment at which the victim could work again to its rest.
+    pub(crate) recovery: Duration,
+}
+
+fn stuck(error: impl std::fmt::Display) -> Fault {
+    Fault::Stuck(error.to_string())
+}
+
+fn expect(held: bool, fault: fn(String) -> Fault, said: impl FnOnce() -> String) -> Result<(), Fault> {
+    if held { Ok(()) } else { Err(fault(said())) }
+}
+
+impl<'a> Lane<'a> {
+    pub(crate) fn new(stage: &'a Stage, number: usize, standby: bool, body: Body) -> Self {
+        let uses = if standby { "2" } else { "1" };
+        let token: TokenResponse =
+            stage.fleet.takt.json(&["enrol", "token", "--domain", DOMAIN, "--uses", uses]).unwrap();
+        let device = |name: String| {
+            let file_roots = vec![super::releases::root()];
+            let spec = DeviceSpec { name, file_roots, ..DeviceSpec::default() };
+            let mut device = stage.fleet.device(spec).unwrap();
+            device.enrol(&token.token).unwrap();
+            device.set_program(&stage.program);
+            device.run().unwrap();
+            stage.fleet.wait_online(&mut device).unwrap();
+            device
+        };
+        let name = format!("device-{number}");
+        let standby = standby.then(|| device(format!("standby-{number}")));
+        Self { stage, device: device(name.clone()), name, body, standby, rounds: 0 }
+    }
+
+    pub(crate) fn victim(&self) -> &Device {
+        self.standby.as_ref().unwrap_or(&self.device)
+    }
+
+    fn victim_mut(&mut self) -> &mut Device {
+        self.standby.as_mut().unwrap_or(&mut self.device)
+    }
+
+    /// Brings the next version to the device, with a fault of the victim.
+    pub(crate) fn round(&mut self, inject: &Inject) -> Result<Passed, Fault> {
+        self.rounds += 1;
+        let version = self.stage.next_version();
+        let fleet = &self.stage.fleet;
+        let folder = fleet.folder().join(format!("{}-points-{}", self.name, self.rounds));
+        std::fs::create_dir(&folder).unwrap();
+        let noting = format!("TAKT_FAILPOINT_DIR={}", folder.display());
+        let mut variables = vec![noting.clone()];
+        match inject {
+            Inject::Nothing => {}
+            Inject::Kill(point) => variables.push(format!("TAKT_FAILPOINT={point}")),
+            Inject::Run { point, program, .. } => {
+                variables.push(format!("TAKT_FAILPOINT={point}"));
+                variables.push(format!("TAKT_FAILPOINT_RUN={}", program.display()));
+            }
+            Inject::Environment(more) => variables.extend(more.iter().cloned()),
+        }
+        self.victim_mut().run_with(&variables).unwrap();
+        let counter_before = self.count();
+
+        let mut since = Stopwatch::start();
+        let campaign = format!("{}-{}", self.name, self.rounds);
+        let release = format!("{COMPONENT}@{version}");
+        let options =
+            ["--release", &release, "--domain", DOMAIN, "--device", &self.name, "--deadline", "60s"];
+        fleet.takt.text(&[&["campaign", "start", &campaign], &options[..]].concat()).unwrap();
+        let died = folder.join("died");
+        match inject {
+            Inject::Nothing | Inject::Environment(_) => {}
+            Inject::Kill(point) => {
+                let victim = self.victim_mut();
+                wait_until(&format!("the death at {point}"), LIMIT, || {
+                    let dead = died.exists() && victim.check().is_err();
+                    Ok(if dead { Ok(()) } else { Err("it lives".to_owned()) })
+                })
+                .map_err(stuck)?;
+                since = Stopwatch::start();
+                self.victim_mut().run_with(&[noting]).unwrap();
+            }
+            Inject::Run { point, mend, .. } => {
+                wait_until(&format!("the fault at {point}"), LIMIT, || {
+                    Ok(if died.exists() { Ok(()) } else { Err("it was not reached".to_owned()) })
+                })
+                .map_err(stuck)?;
+                mend(self.victim_mut());
+                since = Stopwatch::start();
+                if self.victim_mut().check().is_err() {
+                    self.victim_mut().run_with(&[noting]).unwrap();
+                }
+            }
+        }
+        let end = fleet.wait_campaign(&campaign, LIMIT).map_err(stuck)?;
+        assert!(matches!(end.state, CampaignState::Finished | CampaignState::Aborted));
+        self.wait_at_rest()?;
+        let recovery = since.elapsed();
+        let reached = std::fs::read_to_string(folder.join("reached")).unwrap();
+        let mut points: Vec<String> = Vec::new();
+        for point in reached.lines().filter(|point| !point.starts_with("no-order/")) {
+            if !points.iter().any(|known| known == point) {
+                points.push(point.to_owned());
+            }
+        }
+        Ok(Passed { version, campaign: end, points, counter_before, recovery })
+    }
+
+    fn count(&self) -> u64 {
+        if self.body == Body::Files {
+            return 0;
+        }
+        let mut client = HttpClient::new(self.victim().port());
+        (0..COUNTS).map(|_| client.count().unwrap().counter).last().unwrap()
+    }
+
+    /// Until the coordinator has heard that all is done.
+    fn wait_at_rest(&mut self) -> Result<(), Fault> {
+        let fleet = &self.stage.fleet;
+        for device in std::iter::once(&mut self.device).chain(&mut self.standby) {
+            wait_until(&format!("{} at rest", device.name()), LIMIT, || {
+                device.check()?;
+                let view = fleet.view(device.name())?;
+                let rests = view.phase == Some(PhaseName::Idle) && view.online;
+                Ok(if rests { Ok(()) } else { Err(format!("{:?}, online {}", view.phase, view.online)) })
+            })
+            .map_err(stuck)?;
+        }
+        Ok(())
+    }
+
+    /// What the coordinator shows of the victim.
+    pub(crate) fn told(&self) -> DeviceView {
+        self.stage.fleet.view(self.victim().name()).unwrap()
+    }
+
+    /// How the victim's last orders ended, by the reports that the coordinator keeps: each order by exactly one.
+    pub(crate) fn outcomes(&self, orders: usize) -> Result<Vec<Outcome>, Fault> {
+        let store = self.stage.fleet.coordinator.profile().with_file_name("store");
+        let mut last = evidence::outcomes(&store, self.victim().id().unwrap(), self.stage.fleet.folder());
+        let mut outcomes = Vec::new();
+        for (position, told) in last.split_off(last.len().saturating_sub(orders)) {
+            expect(told.len() <= 1, Fault::Twice, || format!("order {position} was told {told:?}"))?;
+            expect(!told.is_empty(), Fault::Wrong, || format!("the end of order {position} was never told"))?;
+            outcomes.extend(told);
+        }
+        let told = self.told().last_outcome;
+        expect(told.as_ref() == outcomes.last(), Fault::Wrong, || {
+            format!("{told:?} is shown, {outcomes:?} was told")
+        })?;
+        Ok(outcomes)
+    }
+
+    /// The round ended with the new release verified, and it is so.
+    pub(crate) fn verified(&self, round: &Passed) -> Result<(), Fault> {
+        let told = self.outcomes(1)?;
+        let well =
+            matches!(told[..], [Outcome::Verified { .. }]) && round.campaign.state == CampaignState::Finished;
+        expect(well, Fault::Wrong, || format!("{told:?}; {}", round.campaign.reason))?;
+        self.runs(&round.version).map(|_| ())
+    }
+
+    /// The round ended with the first release back, and it is so; its memory is as was told.
+    pub(crate) fn rolled_back(&self, round: &Passed) -> Result<(), Fault> {
+        let told = self.outcomes(1)?;
+        let [Outcome::RolledBack { memory, .. }] = told[..] else {
+            return Err(Fault::Wrong(format!("{told:?}; {}", round.campaign.reason)));
+        };
+        expect(round.campaign.state == CampaignState::Aborted, Fault::Wrong, || {
+            round.campaign.reason.clone()
+        })?;
+        let counter = self.runs(BASE)?;
+        let back = self.told().timing.and_then(|timing| timing.rollback_millis).unwrap_or_default();
+        expect(back <= BACK_MILLIS_MAX, Fault::Stuck, || format!("the way back took {back} ms"))?;
+        if self.body == Body::Files {
+            return Ok(());
+        }
+        let lost = counter < round.counter_before;
+        expect(lost == (memory == Memory::Lost), Fault::Wrong, || {
+            format!(
+                "memory {memory:?} was told; it counted {} before and {counter} after",
+                round.counter_before
+            )
+        })
+    }
+
+    /// The victim runs this release of its own and nothing else, nothing of the order is left, and its reports have
+    /// no gap. Gives its counter.
+    pub(crate) fn runs(&self, version: &str) -> Result<u64, Fault> {
+        let told = self.told();
+        let breaks = ["never arrived", "does not follow", "lost its state"];
+        let broken = told.warnings.iter().find(|warning| breaks.iter().any(|text| warning.contains(text)));
+        expect(broken.is_none(), Fault::Wrong, || format!("its chain of reports is broken: {broken:?}"))?;
+        self.clean(self.victim(), version)
+    }
+
+    /// The device that was served for runs the new release and nothing else.
+    pub(crate) fn upgraded(&self, version: &str) -> Result<(), Fault> {
+        self.clean(&self.device, version).map(|_| ())
+    }
+
+    fn clean(&self, device: &Device, version: &str) -> Result<u64, Fault> {
+        let view = self.stage.fleet.view(device.name()).unwrap();
+        let installed: Vec<_> =
+            view.installed.iter().map(|installed| installed.release.to_string()).collect();
+        expect(installed == [format!("{COMPONENT} {version}")], Fault::Wrong, || {
+            format!("{installed:?} is told to be installed, not {version}")
+        })?;
+        let state = device.settings().with_file_name("state");
+        for (folder, why) in [("artifacts", "files of the order"), ("way-back", "ways back of the order")] {
+            let left = names(&state.join(folder));
+            expect(left.is_empty(), Fault::Wrong, || format!("{why} are left: {left:?}"))?;
+        }
+        match self.body {
+            Body::Files => clean_file(version),
+            Body::Containers => self.clean_containers(device, version),
+        }
+    }
+
+    fn clean_containers(&self, device: &Device, version: &str) -> Result<u64, Fault> {
+        let answer =
+            HttpClient::new(device.port()).counter().map_err(|error| Fault::Bricked(error.to_string()))?;
+        expect(
+            (answer.version.as_str(), answer.device.as_str()) == (version, device.name()),
+            Fault::Bricked,
+            || format!("{} {} serves, not {version}", answer.device, answer.version),
+        )?;
+        let stand_in = HttpClient::new(device.stand_in_port()).counter();
+        expect(stand_in.is_err(), Fault::Bricked, || "a stand-in still serves".to_owned())?;
+        let containers = device.containers().unwrap();
+        let [only] = &containers[..] else {
+            return Err(Fault::Bricked(format!("one container was expected: {containers:?}")));
+        };
+        let (name, state) = only.split_once(' ').unwrap();
+        expect(state == "running", Fault::Bricked, || only.clone())?;
+        let listed = self.stage.engine.docker().args(["checkpoint", "ls", name]).output().unwrap();
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        expect(listed.lines().count() == 1, Fault::Wrong, || format!("checkpoints are left: {listed}"))?;
+        Ok(answer.counter)
+    }
+
+    /// The processes of a thread end with it, so they are ended before.
+    pub(crate) fn rest(&mut self) {
+        self.victim_mut().kill();
+    }
+}
+
+fn clean_file(version: &str) -> Result<u64, Fault> {
+    let root = super::releases::root();
+    let file = super::releases::file();
+    let found = std::fs::read_to_string(&file).unwrap_or_else(|error| error.to_string());
+    let expected = super::releases::content(version);
+    expect(found == expected, Fault::Bricked, || {
+        format!("the file holds {found:.60}, not that of {version}")
+    })?;
+    let left = names(&root);
+    expect(left.len() == 1, Fault::Bricked, || format!("beside the file there are others: {left:?}"))?;
+    Ok(0)
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}

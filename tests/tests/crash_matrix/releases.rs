@@ -1,0 +1,107 @@
+//! The releases that are tried.
+
+use std::path::PathBuf;
+
+use takt_common::Sha256Digest;
+use takt_common::release::{ContainerSet, FileSet, FileSpec, Manifest, Port, Probe, Step, Strategy};
+use takt_tests::fleet::{More, ReleaseSpec};
+use takt_workload::Nature;
+
+fn of_one_container(version: &str, nature: Nature, strategies: &str) -> ReleaseSpec {
+    ReleaseSpec {
+        strategies: strategies.to_owned(),
+        start_secs: 1,
+        probation_secs: 1,
+        interval_millis: 100,
+        ..ReleaseSpec::new(version, nature)
+    }
+}
+
+pub(crate) fn preserve(version: &str, nature: Nature) -> ReleaseSpec {
+    of_one_container(version, nature, "preserve,replace")
+}
+
+pub(crate) fn replace(version: &str, nature: Nature) -> ReleaseSpec {
+    of_one_container(version, nature, "replace")
+}
+
+pub(crate) fn handover(version: &str, nature: Nature) -> ReleaseSpec {
+    let more = More { artifacts: Vec::new(), edit: publish_port };
+    ReleaseSpec { more: Some(more), ..of_one_container(version, nature, "replace") }
+}
+
+fn containers(manifest: &mut Manifest) -> &mut ContainerSet {
+    let set = manifest.steps.iter_mut().find_map(|step| match step {
+        Step::Container(set) => Some(set),
+        _ => None,
+    });
+    set.unwrap()
+}
+
+/// The agent publishes the port.
+fn publish_port(manifest: &mut Manifest) {
+    let set = containers(manifest);
+    set.strategies = vec![Strategy::Handover, Strategy::Replace];
+    set.drain_secs = 1;
+    set.containers[0].ports = vec![Port { variable: "port".parse().unwrap(), container_port: None }];
+}
+
+/// Where files of this process's releases may lie.
+pub(crate) fn root() -> PathBuf {
+    let root = std::env::temp_dir().join(format!("takt-matrix-{}", std::process::id()));
+    std::fs::create_dir_all(&root).unwrap();
+    root
+}
+
+/// The file that releases of kind `file` bring.
+pub(crate) fn file() -> PathBuf {
+    root().join("app.conf")
+}
+
+/// What is in it.
+pub(crate) fn content(version: &str) -> String {
+    format!("version = {version}\n{}", "x".repeat(4_000))
+}
+
+/// A release without containers; it is well when the file says so.
+pub(crate) fn files(version: &str, nature: Nature) -> ReleaseSpec {
+    let sick = if nature == Nature::Good { "" } else { "sick\n" };
+    let content = format!("{}{sick}", content(version)).into_bytes();
+    let more = More { artifacts: vec![content], edit: only_a_file };
+    ReleaseSpec { more: Some(more), ..of_one_container(version, Nature::Good, "replace") }
+}
+
+fn only_a_file(manifest: &mut Manifest) {
+    manifest.artifacts.remove(0);
+    put_file(manifest, 0);
+    manifest.steps.remove(0);
+    manifest.health.probes = vec![well()];
+}
+
+fn put_file(manifest: &mut Manifest, artifact: usize) {
+    let content: Sha256Digest = manifest.artifacts[artifact].sha256;
+    let file = FileSpec {
+        path: file().display().to_string(),
+        content: Some(content),
+        mode: Some("0640".to_owned()),
+        owner: None,
+        xattrs: [].into(),
+    };
+    manifest.steps.push(Step::File(FileSet { files: vec![file] }));
+}
+
+fn well() -> Probe {
+    let file = file().display().to_string();
+    Probe::Exec(["sh", "-c", &format!("! grep -q sick {file}")].map(str::to_owned).to_vec())
+}
+
+/// A file and then a container: both or neither.
+pub(crate) fn file_and_container(version: &str, nature: Nature) -> ReleaseSpec {
+    let more = More { artifacts: vec![content(version).into_bytes()], edit: file_first };
+    ReleaseSpec { more: Some(more), ..of_one_container(version, nature, "replace") }
+}
+
+fn file_first(manifest: &mut Manifest) {
+    put_file(manifest, 1);
+    manifest.steps.reverse();
+}

@@ -1,0 +1,130 @@
+//! What the lanes of one scenario share: a coordinator, a publisher, and the list of points.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use takt_common::api::CampaignState;
+use takt_tests::engine::Engine;
+use takt_tests::fleet::{CampaignSpec, Fleet, ReleaseSpec};
+use takt_tests::matrix::{Fault, Row};
+use takt_workload::Nature;
+
+use super::lane::{Inject, Lane, Passed};
+
+/// What all devices begin with.
+pub(crate) const BASE: &str = "1.0.0";
+/// For anything that a restarted agent must do.
+pub(crate) const LIMIT: Duration = Duration::from_secs(90);
+
+/// Makes a release from its version and nature.
+pub(crate) type Make = fn(&str, Nature) -> ReleaseSpec;
+
+/// A point that was tried.
+pub(crate) type Tried = String;
+
+pub(crate) struct Stage {
+    pub(crate) fleet: Fleet,
+    pub(crate) engine: Arc<Engine>,
+    /// The agent with failpoints.
+    pub(crate) program: PathBuf,
+    make: Make,
+    nature: Nature,
+    /// The last version that was published.
+    published: Mutex<usize>,
+}
+
+impl Stage {
+    /// With releases of this nature to try.
+    pub(crate) fn start(make: Make, nature: Nature) -> Self {
+        Self::start_on(Engine::shared().unwrap(), make, nature)
+    }
+
+    /// The same with an engine that may be killed.
+    pub(crate) fn start_on(engine: Arc<Engine>, make: Make, nature: Nature) -> Self {
+        let fleet = Fleet::start_on(Arc::clone(&engine)).unwrap();
+        let tests = std::env::current_exe().unwrap();
+        let program = tests.parent().unwrap().with_file_name("examples/takt-agent-failpoints");
+        assert!(
+            program.is_file(),
+            "{} is missing: build it with `cargo build -p takt-tests --examples`",
+            program.display()
+        );
+        fleet.publish(&make(BASE, Nature::Good)).unwrap();
+        Self { fleet, engine, program, make, nature, published: Mutex::new(1) }
+    }
+
+    /// Brings all devices to the first release.
+    pub(crate) fn install_base(&self) {
+        let release = (self.make)(BASE, Nature::Good).name();
+        let spec = CampaignSpec { name: "base", release: &release, element_size: 9, deadline: "60s" };
+        self.fleet.start_campaign(spec).unwrap();
+        let end = self.fleet.wait_campaign("base", LIMIT).unwrap();
+        assert_eq!(end.state, CampaignState::Finished, "{}", end.reason);
+    }
+
+    /// Publishes the next version. Lanes do not share one: its image would be in their engine before.
+    pub(crate) fn next_version(&self) -> String {
+        let mut published = self.published.lock().unwrap();
+        *published += 1;
+        let version = format!("{published}.0.0");
+        self.fleet.publish(&(self.make)(&version, self.nature)).unwrap();
+        version
+    }
+}
+
+/// Checks how a round ended.
+pub(crate) type Check<'c> = &'c (dyn Fn(&Lane<'_>, &Passed) -> Result<(), Fault> + Sync);
+
+/// One round without a fault, and then one with a kill at each point that it passed. The row is kept, and whatever is wrong
+/// ends the test.
+pub(crate) fn kill_at_each_point(release: &str, lanes: Vec<Lane<'_>>, check: Check<'_>) -> Vec<Tried> {
+    at_each_point(Row::new(release, "agent killed"), lanes, |_| true, Inject::Kill, check)
+}
+
+/// The same with another fault, at the points that `wanted` names.
+pub(crate) fn at_each_point(
+    mut row: Row,
+    mut lanes: Vec<Lane<'_>>,
+    wanted: impl Fn(&str) -> bool,
+    inject: impl Fn(String) -> Inject + Sync,
+    check: Check<'_>,
+) -> Vec<Tried> {
+    let passed = lanes[0].round(&Inject::Nothing).unwrap();
+    check(&lanes[0], &passed).unwrap();
+    let points: Vec<String> = passed.points.into_iter().filter(|point| wanted(point)).collect();
+    let next = AtomicUsize::new(0);
+    let ended = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        let (points, next, ended, inject) = (&points, &next, &ended, &inject);
+        for lane in &mut lanes {
+            scope.spawn(move || {
+                while let Some(point) = points.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    // Said before as well, so that a failure shows at which point.
+                    println!("now at {point}");
+                    let round = lane.round(&inject(point.clone()));
+                    let result = round.and_then(|passed| check(lane, &passed).map(|()| passed.recovery));
+                    println!("{point:<60} {result:?}");
+                    let failed = result.is_err();
+                    ended.lock().unwrap().push((point.clone(), result));
+                    if failed {
+                        // The device may be in any state: what it would show next proves nothing.
+                        break;
+                    }
+                }
+                lane.rest();
+            });
+        }
+    });
+    let ended = ended.into_inner().unwrap();
+    let tried: Vec<Tried> = ended.iter().map(|(point, _)| point.clone()).collect();
+    for (point, result) in ended {
+        row.count(&point, result);
+    }
+    row.write().unwrap();
+    println!("{} points tried", tried.len());
+    assert_eq!(row.faults(), 0, "{:?}", row.said);
+    assert_eq!(tried.len(), points.len());
+    tried
+}
