@@ -6,18 +6,24 @@ SHELL := bash
 
 JOBS ?= 2
 BINARIES := -p takt-agent -p takt-launcher -p takt-coordinator -p takt-ctl
+# What packages need besides.
+PACKAGED := -p takt-paperwork
 DENY_VERSION := 0.20.2
 
-.PHONY: help demo test check bench bench-swap bench-agent soak docs install install-demo build
+.PHONY: help demo test check bench bench-swap bench-agent soak docs packages packages-test install install-demo \
+	install-packages build
 
 help: ## Show the targets.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
 
 install: ## Install what is missing from Debian's packages.
 	@tests/env/install.sh
 
 install-demo: ## The part of it that the demo needs.
 	@tests/env/install.sh demo
+
+install-packages: ## What building and trying packages needs.
+	@tests/env/install.sh packages
 
 build: ## Build the release binaries into target/release.
 	cargo build --release --locked -j $(JOBS) $(BINARIES)
@@ -26,15 +32,25 @@ demo: install-demo build ## The whole path once: three devices, a good release, 
 	cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-demo
 	tests/env/with-engine.sh target/release/takt-demo
 
-test: install ## Every test, the Docker, CRIU and broker ones included.
+# The packages are tried by packages-test: they are made from release binaries, which this does not build.
+test: install ## Every test but those of the packages, the Docker, CRIU and broker ones included.
 	cargo build --locked -j $(JOBS) --workspace --all-targets
-	tests/env/with-engine.sh cargo nextest run --locked -j $(JOBS) --workspace --no-fail-fast
+	tests/env/with-engine.sh cargo nextest run --locked -j $(JOBS) --workspace --exclude takt-package-tests --no-fail-fast
 
 check: install ## Formatting, clippy, licences and bans, documentation.
 	cargo fmt --all --check
 	cargo clippy --locked -j $(JOBS) --workspace --all-targets -- -D warnings
 	tests/env/deny.sh $(DENY_VERSION)
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked -j $(JOBS) --workspace --no-deps
+
+packages: install-packages ## The .deb and .rpm of agent, coordinator and CLI, into target/packages (VERSION=0.1.1~test1).
+	cargo build --release --locked -j $(JOBS) $(BINARIES) $(PACKAGED)
+	packaging/build.sh $(if $(VERSION),--version '$(VERSION)')
+
+# The tests upgrade from the workspace's version to a newer one.
+packages-test: install packages ## Packages installed, started, upgraded, removed and purged on machines with a real systemd.
+	packaging/build.sh --version 99.0.0~test1 --out target/packages/next --fast
+	cargo nextest run --locked -j $(JOBS) -p takt-package-tests --no-fail-fast
 
 bench: bench-swap bench-agent ## All benchmarks; tables on the screen, results in bench/results.
 
