@@ -4,7 +4,7 @@
 #   packaging/build.sh [--version VERSION] [--out FOLDER] [--fast]
 #
 # VERSION is the packages' version, the workspace's when it is left out. `~` sorts before everything (0.1.1~test1 is older
-# than 0.1.1), in both formats. --fast packs less tightly. The programs must have been built; `make packages` does both.
+# than 0.1.1), in both formats. --fast packs less tightly. The programs and takt-paperwork must have been built; `make packages` does all.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 
@@ -12,7 +12,7 @@ readonly CARGO_DEB_VERSION=3.8.0
 readonly CARGO_GENERATE_RPM_VERSION=0.21.1
 readonly CRATES=(agent coordinator ctl)
 readonly PROGRAMS=(target/release/{takt,takt-agent,takt-coordinator,takt-launcher})
-readonly PAPERWORK=target/release/takt-paperwork
+readonly PAPERWORK=target/debug/takt-paperwork
 readonly STAGE=target/packages/stage
 
 die() { printf 'packages: %s\n' "$*" >&2; exit 1; }
@@ -35,7 +35,8 @@ for program in "${PROGRAMS[@]}" "$PAPERWORK"; do
     [ -x "$program" ] || die "$program is missing: 'make packages' builds it"
 done
 latch=$(agent/latch/build.sh)
-deb=$(packaging/tool.sh cargo-deb "$CARGO_DEB_VERSION")
+# Without a compressor of its own it calls xz.
+deb=$(packaging/tool.sh cargo-deb "$CARGO_DEB_VERSION" --no-default-features)
 rpm=$(packaging/tool.sh cargo-generate-rpm "$CARGO_GENERATE_RPM_VERSION")
 
 # The same sources give the same packages: every date in them is that of the last commit.
@@ -59,11 +60,21 @@ done
 gzip --best --no-name "$STAGE"/third-party/*.txt
 
 architecture=$(dpkg --print-architecture)
-for crate in "${CRATES[@]}"; do
-    name=takt-$crate
+pack() { # pack CRATE
+    local name=takt-$1
     "$deb" --quiet --no-build --no-strip -p "$name" --deb-version "$version" "${deb_options[@]}" \
         --output "$out/${name}_${version}_$architecture.deb" >/dev/null
-    "$rpm" -p "$crate" --set-metadata "version = \"$version\"" "${rpm_options[@]}" \
+    "$rpm" -p "$1" --set-metadata "version = \"$version\"" "${rpm_options[@]}" \
         --output "$out/$name-$version-1.$(uname -m).rpm"
+}
+
+# Beside each other: most of it is one compressor on one core.
+packing=()
+for crate in "${CRATES[@]}"; do
+    pack "$crate" &
+    packing+=($!)
+done
+for one in "${packing[@]}"; do
+    wait "$one" || die "a package could not be made: see above"
 done
 ls -l "$out"/*"$version"*

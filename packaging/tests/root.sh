@@ -17,13 +17,25 @@ mirror() {
         awk '$1 == "Debian" && $2 !~ /-/ { print $3; exit }'
 }
 
-if [ ! -f "$ROOT" ]; then
+make_root() {
     command -v mmdebstrap >/dev/null || die "mmdebstrap is missing: tests/env/install.sh packages installs it"
+    local mirror
     mirror=$(mirror)
     [ -n "$mirror" ] || die "no Debian main archive among this machine's apt sources"
-    mkdir -p "$CACHE"
     echo "makes $ROOT from Debian's packages" >&2
-    mmdebstrap --quiet --variant=essential --include="$PACKAGES" "$RELEASE" "$ROOT.new.tar" "$mirror" >&2
+    # What dpkg does not sync is lost in a power cut, and then there is no archive either.
+    mmdebstrap --quiet --variant=essential --include="$PACKAGES" --dpkgopt=force-unsafe-io \
+        "$RELEASE" "$ROOT.new.tar" "$mirror" >&2
     mv "$ROOT.new.tar" "$ROOT"
+}
+
+if [ ! -f "$ROOT" ]; then
+    mkdir -p "$CACHE"
+    # One of the tests that begin together makes it, the others wait.
+    exec 9>"$ROOT.lock"
+    flock 9
+    [ -f "$ROOT" ] || make_root
+    rm -f "$ROOT.lock"
+    exec 9>&-
 fi
 printf '%s\n' "$ROOT"

@@ -47,6 +47,7 @@ list_missing_for_demo() {
 
 list_missing_for_tests() {
     list_missing_for_demo
+    list_missing_for_packages
     want fuse3 'the lossy disk that cuts power under the store' have_command fusermount3
     want busybox-static 'a tiny second workload with a shell' have_package busybox-static
     want python3-venv 'the peers in Python that check our signatures run in an environment of their own' have_package python3-venv
@@ -57,6 +58,7 @@ list_missing_for_tests() {
 
 list_missing_for_packages() {
     want dpkg-dev 'finds out which libraries a .deb depends on' have_command dpkg-shlibdeps
+    want xz-utils 'compresses .debs' have_command xz
     want binutils 'strips what a device has no use for' have_command strip
     want rpm 'finds out which libraries an .rpm depends on, and looks into it' have_command rpm
     want lintian 'judges the .debs' have_command lintian

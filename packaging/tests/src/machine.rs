@@ -94,6 +94,18 @@ impl Machine {
         });
     }
 
+    /// Waits until the machine has gone down by itself.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn wait_ended(&mut self) {
+        let log = self.folder.path().join("log");
+        wait_until("a machine to go down", || match self.process.try_wait().unwrap() {
+            Some(_status) => Ok(()),
+            None => Err(fs::read_to_string(&log).unwrap_or_default()),
+        });
+    }
+
     /// Runs a command in the machine, whatever comes of it.
     pub fn try_run(&self, command: &[&str]) -> Said {
         let output = Command::new("nsenter")
@@ -179,6 +191,11 @@ impl Machine {
     /// A file of the machine as it is seen from outside. What lies on file systems of its own (/run, /tmp) is not there.
     pub fn path(&self, inside: &str) -> PathBuf {
         self.folder.path().join("root").join(inside.trim_start_matches('/'))
+    }
+
+    /// A file of the machine by the machine's own mounts, which decide whether it may be run.
+    pub fn inside(&self, path: &str) -> PathBuf {
+        Path::new("/proc").join(self.init.to_string()).join("root").join(path.trim_start_matches('/'))
     }
 
     /// The workspace's version.

@@ -1,4 +1,4 @@
-//! The packages as `make packages-test` has built them: a version, and a newer one for upgrades.
+//! The packages as `make test` has built them: the workspace's version, and a newer one for upgrades.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,14 +25,14 @@ pub fn repository() -> PathBuf {
 /// # Panics
 /// When it was not built.
 pub fn package(name: &str, version: &str, format: Format) -> PathBuf {
-    let folder = repository().join("target/packages");
-    let folder = if version == NEXT_VERSION { folder.join("next") } else { folder };
+    let folder = repository().join("target/packages/tried");
+    let folder = folder.join(if version == NEXT_VERSION { "next" } else { "this" });
     let file = match format {
         Format::Deb => format!("{name}_{version}_{}.deb", first_line("dpkg", "--print-architecture")),
         Format::Rpm => format!("{name}-{version}-1.{}.rpm", first_line("uname", "-m")),
     };
     let path = folder.join(file);
-    assert!(path.is_file(), "{} is missing: run these tests with 'make packages-test'", path.display());
+    assert!(path.is_file(), "{} is missing: 'make test' and 'make packages-test' build it", path.display());
     path
 }
 

@@ -144,6 +144,15 @@ fn the_agent_that_upgrades_itself_lives_to_see_the_end_of_it() {
 
 /// Runs a command line in a service of its own that has every rule of the agent's unit on what its processes may do.
 fn under_the_rules_of_the_agent(machine: &Machine, name: &str, line: &str) -> String {
+    make_service(machine, name, line);
+    let done = machine.try_run(&["systemctl", "start", name]);
+    let journal = machine.journal(name);
+    assert_eq!(done.code, 0, "{line}: {journal}");
+    journal
+}
+
+/// Makes that service.
+fn make_service(machine: &Machine, name: &str, line: &str) {
     let unit = fs::read_to_string(machine.path("/lib/systemd/system/takt-agent.service")).unwrap();
     let begins = [
         "Capability",
@@ -167,21 +176,14 @@ fn under_the_rules_of_the_agent(machine: &Machine, name: &str, line: &str) -> St
     );
     fs::write(machine.path(&format!("/etc/systemd/system/{name}.service")), service).unwrap();
     machine.run(&["systemctl", "daemon-reload"]);
-    let done = machine.try_run(&["systemctl", "start", name]);
-    let journal = machine.journal(name);
-    assert_eq!(done.code, 0, "{line}: {journal}");
-    journal
 }
 
-#[test]
-fn the_rules_of_the_unit_let_criu_check_and_packages_do_their_work() {
-    let machine = Machine::boot();
-    machine.dpkg(UNIT, Machine::version(), &[]);
-    let criu = Path::new("/usr/local/sbin/criu");
-    assert!(criu.is_file(), "criu is missing: run tests/env/install.sh");
-    let copied = machine.bring_file(criu);
-    fs::create_dir(machine.path("/root/libraries")).unwrap();
-    let libraries = Command::new("ldd").arg(criu).output().unwrap();
+/// Brings a program of this machine with its libraries; gives its path there.
+fn bring_program(machine: &Machine, program: &Path) -> String {
+    assert!(program.is_file(), "{} is missing: run tests/env/install.sh", program.display());
+    let copied = machine.bring_file(program);
+    fs::create_dir_all(machine.path("/root/libraries")).unwrap();
+    let libraries = Command::new("ldd").arg(program).output().unwrap();
     for library in
         String::from_utf8_lossy(&libraries.stdout).split_whitespace().filter(|word| word.starts_with('/'))
     {
@@ -191,8 +193,23 @@ fn the_rules_of_the_unit_let_criu_check_and_packages_do_their_work() {
             fs::copy(library, machine.path("/root/libraries").join(name)).unwrap();
         }
     }
-    let said = under_the_rules_of_the_agent(&machine, "criu-check", &format!("{copied} check"));
+    copied
+}
+
+#[test]
+fn the_rules_of_the_unit_let_criu_nftables_and_packages_do_their_work_and_a_reboot_be_asked_for() {
+    let mut machine = Machine::boot();
+    machine.dpkg(UNIT, Machine::version(), &[]);
+    let criu = bring_program(&machine, Path::new("/usr/local/sbin/criu"));
+    let said = under_the_rules_of_the_agent(&machine, "criu-check", &format!("{criu} check"));
     assert!(said.contains("Looks good"), "{said}");
+    // Ports move in one transaction, and what is there is asked for.
+    let nft = bring_program(&machine, Path::new("/usr/sbin/nft"));
+    let rules = "table ip takt-probe { chain to { type nat hook prerouting priority dstnat; tcp dport 81 dnat to 127.0.0.2:82; }; }";
+    fs::write(machine.path("/root/rules"), rules).unwrap();
+    let line = format!("{nft} --file /root/rules && {nft} list ruleset && {nft} delete table ip takt-probe");
+    let said = under_the_rules_of_the_agent(&machine, "ports", &line);
+    assert!(said.contains("dnat to 127.0.0.2:82"), "{said}");
     // What scripts of packages do: other users, owners, capabilities of files, a root of its own, mounts, sysctl's folder.
     under_the_rules_of_the_agent(
         &machine,
@@ -200,6 +217,10 @@ fn the_rules_of_the_unit_let_criu_check_and_packages_do_their_work() {
         "set -ex; useradd --system probe; su probe -s /bin/sh -c id; cp /bin/true /root/true; chown probe /root/true; \
          chmod 4755 /root/true; ldconfig -r /; mkdir /root/there; mount -t tmpfs tmpfs /root/there; userdel probe",
     );
+    // As the settings have it by default: by systemd, which ends everything in order.
+    make_service(&machine, "restart", "systemctl reboot");
+    machine.try_run(&["systemctl", "start", "--no-block", "restart"]);
+    machine.wait_ended();
 }
 
 #[test]
