@@ -55,7 +55,7 @@ impl Clone {
     fn of(world: &World) -> Self {
         let identity = IdentityFolder::open(&world.state("")).unwrap();
         let (membership, key) = (identity.membership().unwrap(), identity.key().unwrap());
-        let tls = identity.tls(&membership, &key).unwrap();
+        let tls = identity.tls(&membership, &key, takt_common::UnixTime::default()).unwrap();
         let (host, port) = membership.broker.rsplit_once(':').unwrap();
         let (host, port) = (host.to_owned(), port.parse().unwrap());
         let (device, domain) = (membership.device, membership.domain.clone());
