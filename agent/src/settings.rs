@@ -9,6 +9,9 @@ use takt_agent_core::Policy;
 use takt_common::Name;
 use takt_kinds::KindSettings;
 use takt_kinds::file::FileSettings;
+use takt_kinds::live_patch::LivePatchSettings;
+use takt_kinds::os_image::OsImageSettings;
+use takt_kinds::package::PackageSettings;
 
 use crate::budget::LinkSettings;
 
@@ -18,6 +21,8 @@ pub const STATE_DIR_DEFAULT: &str = "/var/lib/takt-agent";
 pub const DOCKER_SOCKET_DEFAULT: &str = "/var/run/docker.sock";
 /// Where update locks lie when the file does not say.
 pub const LOCKS_DIR_DEFAULT: &str = "/run/takt/locks";
+/// The agent's version as its own package calls it: that of the program, first revision.
+const VERSION_OF_PACKAGE: &str = concat!(env!("CARGO_PKG_VERSION"), "-1");
 
 /// The settings of one device.
 #[derive(Debug, Clone)]
@@ -186,7 +191,7 @@ impl Settings {
             name: file.name,
             hardware: file.hardware.unwrap_or_else(|| "generic".parse().expect("'generic' is a name")),
             coordinator,
-            kinds: KindSettings { way_back: state_dir.join("way-back"), file: FileSettings::default() },
+            kinds: kinds(&state_dir),
             state_dir,
             link,
             standby_probe,
@@ -199,6 +204,20 @@ impl Settings {
             stand_in_vars: file.stand_in_vars,
             policy,
         })
+    }
+}
+
+fn kinds(state_dir: &Path) -> KindSettings {
+    KindSettings {
+        way_back: state_dir.join("way-back"),
+        file: FileSettings { never: vec![state_dir.to_owned()], ..FileSettings::default() },
+        package: PackageSettings {
+            running_version: VERSION_OF_PACKAGE.to_owned(),
+            launcher: state_dir.join("launcher"),
+            ..PackageSettings::default()
+        },
+        os_image: OsImageSettings::default(),
+        live_patch: LivePatchSettings::default(),
     }
 }
 

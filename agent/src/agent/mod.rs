@@ -106,6 +106,8 @@ pub struct Agent {
     /// The first report of this run, and whether the coordinator has acknowledged it or a later one.
     first_report: Option<u64>,
     heard: bool,
+    /// The boot loader knows in this run that the system of a device at rest is good.
+    boot_is_good: bool,
 }
 
 impl Agent {
@@ -160,6 +162,7 @@ impl Agent {
             sampling: None,
             first_report: None,
             heard: false,
+            boot_is_good: false,
         })
     }
 
@@ -270,6 +273,12 @@ impl Agent {
             }
         };
         self.last = None;
+        if matches!(waiting, WaitingOn::Orders) && !self.boot_is_good {
+            match self.performer.kinds.at_rest().await {
+                Ok(()) => self.boot_is_good = true,
+                Err(failure) => tracing::warn!(why = %failure.text, "the boot loader was not told; tried again"),
+            }
+        }
         self.tell_waiting(&waiting).await?;
         self.waiting = Some(waiting);
         let mut sleep = Box::pin(crate::clock::sleep(span.max(REST_MIN)));

@@ -157,6 +157,29 @@ impl World {
         reached.lines().map(str::to_owned).collect()
     }
 
+    /// Remembers the device and its way back as they are.
+    pub(crate) fn save(&self) {
+        self.copy("", "saved/");
+    }
+
+    /// Brings back what was remembered.
+    pub(crate) fn load(&self) {
+        self.copy("saved/", "");
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        for name in ["device", "way-back"] {
+            let (from, to) =
+                (self.folder.join(format!("{from}{name}")), self.folder.join(format!("{to}{name}")));
+            let _ = fs::remove_dir_all(&to);
+            if from.exists() {
+                fs::create_dir_all(to.parent().unwrap()).unwrap();
+                let copied = Command::new("cp").arg("-a").arg(&from).arg(&to).status().unwrap();
+                assert!(copied.success(), "cp -a {from:?} {to:?}");
+            }
+        }
+    }
+
     /// Keeps the folder when a test fails, to look into it.
     pub(crate) fn keep(&self) -> &Path {
         self.kept.set(true);
