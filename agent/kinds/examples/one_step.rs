@@ -22,15 +22,12 @@ async fn main() -> ExitCode {
     let [kind, folder, call] = words.as_slice() else { panic!("three words are expected") };
     let folder = PathBuf::from(folder);
     let step: Step = serde_json::from_slice(&std::fs::read(folder.join("step.json")).unwrap()).unwrap();
-    let (settings, key, artifacts): (_, _, Box<dyn ArtifactFiles>) = match kind.as_str() {
-        "os-image" => {
-            let store = os_image::Store(folder.join("artifacts"));
-            (os_image::settings(&folder), os_image::key(), Box::new(store))
-        }
-        _ => {
-            let store = live_patch::Store(folder.join("artifacts"));
-            (live_patch::settings(&folder), live_patch::key(), Box::new(store))
-        }
+    let (settings, key, artifacts): (_, _, Box<dyn ArtifactFiles>) = if kind == "os-image" {
+        let store = os_image::Store(folder.join("artifacts"));
+        (os_image::settings(&folder), os_image::key(), Box::new(store))
+    } else {
+        let store = live_patch::Store(folder.join("artifacts"));
+        (live_patch::settings(&folder), live_patch::key(), Box::new(store))
     };
     let kinds = Kinds::new(settings);
     let done = match call.as_str() {

@@ -137,7 +137,7 @@ impl Kinds {
             Step::File(set) => self.files.confirm(&way_back, set).await,
             Step::Package(set) => self.packages.confirm(&way_back, set).await,
             Step::OsImage(image) => self.os_images.confirm(&way_back, image).await,
-            Step::LivePatch(patch) => self.live_patches.confirm(&way_back, patch),
+            Step::LivePatch(_) => LivePatches::confirm(&way_back),
             Step::Container(_) => Err(not_here()),
         }
     }
@@ -147,12 +147,23 @@ impl Kinds {
         self.way_back.of(key).forget()
     }
 
+    /// Where a step of what is installed stands on a device without an order in hand. An operating system image is
+    /// `Confirmed` when it is what runs and `FellBack` when it is not; a live patch is `Confirmed` too on a kernel that it
+    /// has nothing to do with, as nothing could be done for it there.
+    pub async fn look_at_rest(&self, key: &StepKey, step: &Step) -> StepState {
+        match step {
+            Step::OsImage(image) => self.os_images.look_at_rest(image).await,
+            Step::LivePatch(patch) => self.live_patches.look_at_rest(&self.way_back.of(key), patch),
+            _ => self.look(key, step).await,
+        }
+    }
+
     /// What a device without an order in hand must do once after each boot: the slot that runs is marked good, so that a
-    /// boot loader that counts boots does not leave it. Nothing is done on a device without RAUC, nor as long as the way
-    /// back of a system is kept: then only `confirm` marks.
+    /// boot loader that counts boots does not leave it. Nothing is done on a device without RAUC, nor to a new system that
+    /// was never confirmed and whose way back is still kept. Takes two minutes at the most.
     pub async fn at_rest(&self) -> Result<(), ActionFailure> {
-        let holds = |key: &StepKey| self.way_back.of(key).path().join(os_image::NOTE).exists();
-        if self.kept().iter().any(holds) { Ok(()) } else { self.os_images.at_rest().await }
+        let kept: Vec<_> = self.kept().iter().map(|key| self.way_back.of(key)).collect();
+        self.os_images.at_rest(&kept).await
     }
 
     /// The steps of which a way back is kept.

@@ -11,7 +11,7 @@
 //!
 //! A live patch is gone after a reboot. At rest the core has it applied again, with nothing but the module file, until the
 //! kernel runs that the patch **stands for**: there nothing is needed, nothing is loaded, and the step stands as confirmed.
-//! On any other kernel both prepare and apply say which one runs.
+//! On any other kernel both prepare and apply say which one runs; at rest nothing is done there.
 //!
 //! Where a step stands is told from `/sys/module` and `/sys/kernel/livepatch` (`kernel.rs`). A loaded module is known by its
 //! name; where the module file is at hand, also by its build id.
@@ -117,6 +117,14 @@ impl LivePatches {
         looked().unwrap_or_else(|error: LivePatchError| StepState::Unknown(sentence(&error)))
     }
 
+    /// The same without an order in hand: on a kernel that the patch has nothing to do with, nothing is to be done.
+    pub(crate) fn look_at_rest(&self, folder: &StepFolder, patch: &LivePatch) -> StepState {
+        match self.kernel.release() {
+            Ok(runs) if runs != patch.kernel && runs != patch.stands_for => StepState::Confirmed,
+            _ => self.look(folder, patch),
+        }
+    }
+
     pub(crate) async fn prepare(
         &self,
         folder: &StepFolder,
@@ -139,7 +147,7 @@ impl LivePatches {
         self.take_back(folder, patch).await.map_err(|error| failure(&error))
     }
 
-    pub(crate) fn confirm(&self, folder: &StepFolder, _: &LivePatch) -> Result<(), ActionFailure> {
+    pub(crate) fn confirm(folder: &StepFolder) -> Result<(), ActionFailure> {
         let confirmed = || {
             let kept = Kept::read(folder)?.unwrap_or_default();
             at("live-patch.confirm:before");

@@ -83,6 +83,16 @@ pub enum OsImageError {
         /// The folder.
         path: PathBuf,
     },
+    /// The new system would not know what the device is.
+    #[error(
+        "the identity file '{}' would lie within the slot that runs: the system in the other slot would not find it; \
+         put it on storage that all slots share",
+        path.display()
+    )]
+    IdentityInSlot {
+        /// The file.
+        path: PathBuf,
+    },
     /// A folder cannot be looked at.
     #[error("look at '{}'", path.display())]
     Folder {
@@ -133,6 +143,16 @@ pub enum OsImageError {
         runs: String,
         /// Which should.
         expected: String,
+    },
+    /// The way back has led nowhere.
+    #[error(
+        "slot {runs} runs again, although slot {old} was to boot: the old system does not come up either"
+    )]
+    OldDoesNotBoot {
+        /// Which runs.
+        runs: String,
+        /// Which should.
+        old: String,
     },
     /// RAUC said so.
     #[error("RAUC failed to install: {said}")]
@@ -205,12 +225,14 @@ impl Natured for OsImageError {
             | Self::Version { .. }
             | Self::MarksGood { .. }
             | Self::StateInSlot { .. }
+            | Self::IdentityInSlot { .. }
             | Self::NoSlotRuns
             | Self::Rescue { .. }
             | Self::Slots { .. }
             | Self::NoChoice { .. }
             | Self::NotPrepared { .. }
             | Self::OtherSlotRuns { .. }
+            | Self::OldDoesNotBoot { .. }
             | Self::NotInForce { .. } => Nature::Fatal,
         }
     }

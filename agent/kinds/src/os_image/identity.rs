@@ -195,11 +195,15 @@ fn read(path: &Path) -> Result<Option<String>, IdentityError> {
     }
 }
 
+/// True for what can stand before the `=` of a line.
+pub fn is_key(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
 /// Key and value of a line; none for comments and what else is no pair.
 fn pair(line: &str) -> Option<(&str, &str)> {
     let (key, value) = line.split_once('=')?;
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    (!key.is_empty() && key.bytes().all(plain)).then(|| (key, value.trim_end()))
+    is_key(key).then(|| (key, value.trim_end()))
 }
 
 /// `before` with `facts` in place of the lines that Takt owns.
@@ -223,7 +227,7 @@ fn facts(settings: &IdentitySettings, step: &str) -> Result<BTreeMap<String, Str
     let mut add = |key: String, value: String| {
         // A value is one line, whatever it comes from.
         let line = value.lines().next().unwrap_or_default().trim_end().to_owned();
-        if pair(&format!("{key}=")).is_some() {
+        if is_key(&key) {
             facts.insert(key, line);
         }
     };

@@ -7,7 +7,7 @@ use crate::note::{self, NoteError};
 use crate::way_back::StepFolder;
 
 /// The note's name in the step's folder.
-pub(crate) const NOTE: &str = "os-image.json";
+const NOTE: &str = "os-image.json";
 
 /// The format of the note. Both slots hold an agent, of two versions, and either reads what the other one wrote: fields
 /// are only ever added.
@@ -30,6 +30,9 @@ pub(super) struct Kept {
     /// The step was taken back.
     #[serde(default)]
     pub reverted: bool,
+    /// The boot in which that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reverted_in: Option<String>,
 }
 
 /// The slots of a step as they were before it.
@@ -53,7 +56,12 @@ pub(super) struct TwoSlots {
 
 impl Kept {
     pub(super) const fn new(slots: Option<TwoSlots>) -> Self {
-        Self { format: FORMAT, slots, begun: None, confirmed: false, reverted: false }
+        Self { format: FORMAT, slots, begun: None, confirmed: false, reverted: false, reverted_in: None }
+    }
+
+    /// Whether a device at rest may mark this slot good: not the new one that was never confirmed.
+    pub(super) fn lets_mark(&self, slot: &str) -> bool {
+        self.slots.as_ref().is_none_or(|two| two.new != slot || (self.confirmed && !self.reverted))
     }
 
     /// The note in a step's folder.
@@ -71,7 +79,7 @@ impl Kept {
 mod tests {
     use super::*;
 
-    /// Agents of two versions read it: a change of this text must still read the one before.
+    /// Agents of two versions read it: what an earlier one wrote must be read, and what a later one adds.
     #[test]
     fn the_note_is_read_by_every_version() {
         let golden = concat!(
@@ -81,6 +89,13 @@ mod tests {
         );
         let kept: Kept = serde_json::from_str(golden).unwrap();
         assert_eq!(serde_json::to_string(&kept).unwrap(), golden);
+        let golden = concat!(
+            r#"{"format":1,"slots":null,"begun":null,"confirmed":false,"reverted":true,"#,
+            r#""reverted_in":"b2"}"#
+        );
+        let back = Kept { reverted: true, reverted_in: Some("b2".to_owned()), ..Kept::new(None) };
+        assert_eq!(serde_json::from_str::<Kept>(golden).unwrap(), back);
+        assert_eq!(serde_json::to_string(&back).unwrap(), golden);
         let later = r#"{"format":1,"something":"new"}"#;
         assert_eq!(serde_json::from_str::<Kept>(later).unwrap(), Kept::new(None));
     }

@@ -8,7 +8,8 @@
 //! * **confirm** marks the slot that runs good. Nothing else does that for a new system: a device on which a unit marks
 //!   slots good at boot is refused in `prepare`.
 //! * **revert** marks the new slot bad and lets the old one boot next. It also follows a fall-back: a boot loader that
-//!   has counted all slots out may begin again, and must not begin with the system that failed.
+//!   has counted all slots out may begin again, and must not begin with the system that failed. A rescue system that came
+//!   up instead of both is left by one reboot; when it comes up again, the way back has failed and says so.
 //!
 //! Where a step stands is told from RAUC's own records (`stand.rs`); the note in the step's folder only says from which
 //! state on a change of them counts. A rescue system, a slot that has nobody to take turns with, is never written and
@@ -53,23 +54,23 @@ use crate::ArtifactFiles;
 use crate::way_back::StepFolder;
 pub use error::OsImageError;
 use identity::IdentitySettings;
-pub(crate) use kept::NOTE;
 use kept::{Kept, TwoSlots};
 pub use rauc::RaucError;
 use rauc::{Mark, Rauc};
 use seen::{Seen, Slot, Slots};
-use stand::{activated, in_words, stand, written};
+use stand::{activated, in_words, stand, stand_at_rest, written};
 
 /// What the device allows and where its parts are.
 #[derive(Debug, Clone)]
 pub struct OsImageSettings {
     /// The address of the D-Bus on which RAUC is; the system's when it is none.
     pub bus: Option<String>,
-    /// RAUC's settings: a device without that file has no slots.
-    pub rauc_settings: PathBuf,
+    /// RAUC's settings: a device without any of these files has no slots.
+    pub rauc_settings: Vec<PathBuf>,
     /// The kernel's file of the boot id.
     pub boot_id: PathBuf,
-    /// Where the slot that runs is mounted: the agent's folder must lie elsewhere. Not checked when it is none.
+    /// Where the slot that runs is mounted: the agent's folder and the identity file must lie elsewhere. Not checked when it
+    /// is none.
     pub slot_root: Option<PathBuf>,
     /// How long an installation may stand still. RAUC 1.8 tells of steps and not of bytes: this is the time that the
     /// largest image may take.
@@ -86,7 +87,10 @@ impl Default for OsImageSettings {
     fn default() -> Self {
         Self {
             bus: None,
-            rauc_settings: PathBuf::from("/etc/rauc/system.conf"),
+            // RAUC 1.8 knows the first only.
+            rauc_settings: ["/etc/rauc/system.conf", "/run/rauc/system.conf", "/usr/lib/rauc/system.conf"]
+                .map(PathBuf::from)
+                .to_vec(),
             boot_id: PathBuf::from("/proc/sys/kernel/random/boot_id"),
             slot_root: Some(PathBuf::from("/")),
             stall_max: Duration::from_mins(30),
@@ -96,6 +100,9 @@ impl Default for OsImageSettings {
         }
     }
 }
+
+/// How long a device at rest waits for RAUC: nothing that an order waits for, and tried again.
+const AT_REST_MAX: Duration = Duration::from_mins(2);
 
 /// The kind.
 #[derive(Debug)]
@@ -142,10 +149,20 @@ impl OsImages {
         self.mark_verified(folder, image).await.map_err(|error| failure(&error))
     }
 
+    /// Where an image that is installed stands on a device at rest.
+    pub(crate) async fn look_at_rest(&self, image: &OsImage) -> StepState {
+        let looked = async { Ok(stand_at_rest(image, &self.rauc().await?.look().await?)) };
+        within(AT_REST_MAX, "tell of its slots", looked)
+            .await
+            .unwrap_or_else(|error| StepState::Unknown(sentence(&error)))
+    }
+
     /// Marks the slot that runs good, where it is not: what a unit does at each boot on devices without Takt. Boot loaders
-    /// that count boots would otherwise count a device at rest out of its slot.
-    pub(crate) async fn at_rest(&self) -> Result<(), ActionFailure> {
-        self.keep_booting().await.map_err(|error| failure(&error))
+    /// that count boots would otherwise count a device at rest out of its slot. `kept` are the ways back that are kept.
+    pub(crate) async fn at_rest(&self, kept: &[StepFolder]) -> Result<(), ActionFailure> {
+        within(AT_REST_MAX, "mark the slot that runs good", self.keep_booting(kept))
+            .await
+            .map_err(|error| failure(&error))
     }
 
     async fn rauc(&self) -> Result<Rauc, OsImageError> {
@@ -169,7 +186,7 @@ impl OsImages {
         let rauc = self.rauc().await?;
         let mut slots = idle(&rauc).await?;
         if let Some(root) = &self.0.slot_root {
-            others::folder_outlives_the_slot(folder, root)?;
+            others::both_outlive_the_slot(folder, &self.0.identity.path, root)?;
         }
         others::nothing_marks_good(&self.0.systemctl, &self.0.mark_good_units).await?;
         let runs = two_slots(&slots)?.0.clone();
@@ -234,8 +251,7 @@ impl OsImages {
         // What was chosen before now says nothing of what is chosen after the new slot.
         two.old_activated.clone_from(&runs.activated);
         let slots_now = Some(two.clone());
-        kept =
-            Kept { slots: slots_now, begun: Some(boot.clone()), confirmed: false, reverted: false, ..kept };
+        kept = Kept { begun: Some(boot.clone()), ..Kept::new(slots_now) };
         at("os-image.begin:before");
         kept.write(folder)?;
         at("os-image.begin:after");
@@ -264,6 +280,7 @@ impl OsImages {
             let rauc = self.rauc().await?;
             install::watch(&rauc, self.0.stall_max).await?;
             at("os-image.mark-bad:before");
+            came_back_to_rescue(&kept, two, &idle(&rauc).await?, &self.boot()?)?;
             rauc.mark(Mark::Bad, &two.new).await?;
             at("os-image.mark-bad:after");
             at("os-image.mark-active:before");
@@ -276,6 +293,7 @@ impl OsImages {
             }
         }
         kept.reverted = true;
+        kept.reverted_in = Some(self.boot()?);
         kept.confirmed = false;
         at("os-image.reverted:before");
         kept.write(folder)?;
@@ -307,14 +325,19 @@ impl OsImages {
         Ok(())
     }
 
-    async fn keep_booting(&self) -> Result<(), OsImageError> {
-        if !self.0.rauc_settings.exists() {
+    async fn keep_booting(&self, kept: &[StepFolder]) -> Result<(), OsImageError> {
+        if !self.0.rauc_settings.iter().any(|path| path.exists()) {
             return Ok(());
         }
         let rauc = self.rauc().await?;
         let slots = idle(&rauc).await?;
         let to_mark = |runs: &&Slot| runs.good == Some(false) && !slots.is_rescue(runs);
         let Some(runs) = slots.booted().filter(to_mark) else { return Ok(()) };
+        for folder in kept {
+            if Kept::read(folder)?.is_some_and(|kept| !kept.lets_mark(&runs.name)) {
+                return Ok(());
+            }
+        }
         at("os-image.at-rest:before");
         mark_good(&rauc, &runs.name).await?;
         at("os-image.at-rest:after");
@@ -326,6 +349,25 @@ impl OsImages {
 /// The key of a step, from the name of its folder.
 fn name(folder: &StepFolder) -> String {
     folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Ends `work` after `limit`; `what` RAUC was to do then stands in the error.
+async fn within<T>(
+    limit: Duration,
+    what: &str,
+    work: impl Future<Output = Result<T, OsImageError>>,
+) -> Result<T, OsImageError> {
+    let slow = |_| OsImageError::Rauc(RaucError::Slow { what: what.to_owned(), secs: limit.as_secs() });
+    tokio::time::timeout(limit, work).await.map_err(slow)?
+}
+
+/// Refuses to go back once more when a reboot on the way back has led to neither of the two slots.
+fn came_back_to_rescue(kept: &Kept, two: &TwoSlots, slots: &Slots, boot: &str) -> Result<(), OsImageError> {
+    let tried = kept.reverted && kept.reverted_in.as_deref().is_some_and(|before| before != boot);
+    match slots.booted().filter(|runs| tried && runs.name != two.old && runs.name != two.new) {
+        Some(runs) => Err(OsImageError::OldDoesNotBoot { runs: runs.name.clone(), old: two.old.clone() }),
+        None => Ok(()),
+    }
 }
 
 /// The slots of a RAUC that does nothing else.

@@ -33,18 +33,29 @@ pub(super) async fn nothing_marks_good(systemctl: &[String], units: &[String]) -
     Ok(())
 }
 
-/// Refuses when the agent's folder lies in the same file system as `root`, the folder in which a slot's system is
-/// mounted.
-pub(super) fn folder_outlives_the_slot(folder: &StepFolder, root: &Path) -> Result<(), OsImageError> {
+/// Refuses when the agent's folder or the identity file lies in the same file system as `root`, the folder in which a
+/// slot's system is mounted.
+pub(super) fn both_outlive_the_slot(
+    folder: &StepFolder,
+    identity: &Path,
+    root: &Path,
+) -> Result<(), OsImageError> {
+    if lies_in(folder.path(), root)? {
+        return Err(OsImageError::StateInSlot { path: folder.path().to_owned() });
+    }
+    if lies_in(identity, root)? {
+        return Err(OsImageError::IdentityInSlot { path: identity.to_owned() });
+    }
+    Ok(())
+}
+
+fn lies_in(path: &Path, root: &Path) -> Result<bool, OsImageError> {
     let device = |path: &Path| {
         path.metadata()
             .map(|found| found.dev())
             .map_err(|source| OsImageError::Folder { path: path.to_owned(), source })
     };
-    // The folder itself may still have to be made.
-    let there = folder.path().ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-    if device(there)? == device(root)? {
-        return Err(OsImageError::StateInSlot { path: folder.path().to_owned() });
-    }
-    Ok(())
+    // It may still have to be made.
+    let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    Ok(device(there)? == device(root)?)
 }

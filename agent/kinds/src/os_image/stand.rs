@@ -34,7 +34,7 @@ pub(super) fn stand(image: &OsImage, kept: Option<&Kept>, seen: &Seen, boot: &st
         return new_runs(image, kept, two, booted, slots);
     }
     if kept.reverted {
-        return if slots.boots_next(&two.new) { StepState::NewAfterReboot } else { StepState::Prepared };
+        return after_the_way_back(kept, two, booted, slots, boot);
     }
     let Some(new) = slots.named(&two.new) else {
         return StepState::Unknown(format!("slot {} is gone from RAUC's settings", two.new));
@@ -46,6 +46,26 @@ pub(super) fn stand(image: &OsImage, kept: Option<&Kept>, seen: &Seen, boot: &st
         return StepState::Half(format!("the installation into {new} was cut off by a reboot"));
     }
     StepState::FellBack(fell_back(two, booted, new, slots))
+}
+
+/// Where an image that is installed stands on a device without an order in hand: it runs, or the boot loader has left it.
+pub(super) fn stand_at_rest(image: &OsImage, seen: &Seen) -> StepState {
+    let slots = match seen {
+        Seen::Slots(slots) => slots,
+        Seen::Busy(what) => return StepState::Unknown(format!("RAUC is at work: {what}")),
+    };
+    let Some(booted) = slots.booted() else {
+        return StepState::Unknown("RAUC does not know which slot runs".to_owned());
+    };
+    let runs = match &booted.version {
+        _ if booted.holds(image) => return StepState::Confirmed,
+        Some(version) => format!("{booted} runs with version {version}"),
+        // What came from the factory has no record; but then the other slot has one.
+        None if slots.all.iter().any(|slot| slot.holds(image)) => format!("{booted} runs"),
+        None => return StepState::Unknown(format!("RAUC has no record of what is in {booted}, which runs")),
+    };
+    let rescue = if slots.is_rescue(booted) { "the rescue system in " } else { "" };
+    StepState::FellBack(format!("{rescue}{runs}, and not version {}", image.version))
 }
 
 /// The step has changed nothing: the image may be in force all the same.
@@ -95,6 +115,21 @@ fn new_runs(image: &OsImage, kept: &Kept, two: &TwoSlots, booted: &Slot, slots: 
     }
     // With each boot GRUB's count begins again, and so does the marking.
     if kept.confirmed && booted.good == Some(true) { StepState::Confirmed } else { StepState::Applied }
+}
+
+/// The new system does not run, and was told not to. A rescue system is left by one reboot; one that comes up again
+/// says that the old system does not.
+fn after_the_way_back(kept: &Kept, two: &TwoSlots, booted: &Slot, slots: &Slots, boot: &str) -> StepState {
+    if slots.boots_next(&two.new) {
+        return StepState::NewAfterReboot;
+    }
+    if booted.name == two.old {
+        return StepState::Prepared;
+    }
+    if kept.reverted_in.as_deref() == Some(boot) && slots.boots_next(&two.old) {
+        return StepState::OldAfterReboot;
+    }
+    StepState::Half(format!("{booted} runs, and not the old system in slot {}", two.old))
 }
 
 fn fell_back(two: &TwoSlots, booted: &Slot, new: &Slot, slots: &Slots) -> String {

@@ -49,12 +49,14 @@ impl Device {
 
     /// A reboot: nothing that was loaded is there any more.
     pub(crate) fn reboots_into(&self, release: &str) {
-        for folder in ["sys/kernel/livepatch/mend", "sys/module/mend"] {
-            let folder = self.path().join(folder);
-            if folder.exists() {
-                fs::remove_dir_all(folder).unwrap();
+        self.kernel.stands_still_while(|| {
+            for folder in ["sys/kernel/livepatch/mend", "sys/module/mend"] {
+                let folder = self.path().join(folder);
+                if folder.exists() {
+                    fs::remove_dir_all(folder).unwrap();
+                }
             }
-        }
+        });
         self.runs(release);
     }
 

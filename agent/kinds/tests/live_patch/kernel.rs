@@ -34,6 +34,8 @@ impl Default for Nature {
 /// The played kernel.
 pub(crate) struct PlayedKernel {
     stop: Arc<AtomicBool>,
+    /// Held while the kernel does something.
+    turn: Arc<Mutex<()>>,
     pub(crate) nature: Arc<Mutex<Nature>>,
     /// The calls that it was asked for.
     pub(crate) calls: Arc<Mutex<Vec<String>>>,
@@ -49,13 +51,24 @@ impl PlayedKernel {
         let calls = Arc::new(Mutex::new(Vec::new()));
         let (flag, shared, noted) = (Arc::clone(&stop), Arc::clone(&nature), Arc::clone(&calls));
         let mut played = Played { folder: folder.to_owned(), moving: None, nature: shared, calls: noted };
+        let turn = Arc::new(Mutex::new(()));
+        let turns = Arc::clone(&turn);
         let thread = std::thread::spawn(move || {
             while !flag.load(Ordering::Relaxed) {
+                let turn = turns.lock().unwrap();
                 played.turn();
+                drop(turn);
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
-        Self { stop, nature, calls, thread: Some(thread) }
+        Self { stop, turn, nature, calls, thread: Some(thread) }
+    }
+
+    /// Does something to it between two of its own deeds.
+    pub(crate) fn stands_still_while(&self, deed: impl FnOnce()) {
+        let turn = self.turn.lock().unwrap();
+        deed();
+        drop(turn);
     }
 }
 

@@ -26,12 +26,11 @@ pub(crate) fn make(folder: &Path, says: &Says) -> PathBuf {
     texts.extend(says.name.map(|name| format!("name={name}")));
     texts.extend(says.kernel.map(|kernel| format!("vermagic={kernel} SMP preempt mod_unload modversions ")));
     texts.extend(says.livepatch.then(|| "livepatch=Y".to_owned()));
-    let mut source = format!("const char content[] = \"{}\";\n", says.content);
-    for (number, text) in texts.iter().enumerate() {
-        source.push_str(&format!(
-            "static const char info{number}[] __attribute__((section(\".modinfo\"), used, aligned(1))) = \"{text}\";\n"
-        ));
-    }
+    let mut lines = vec![format!("const char content[] = \"{}\";", says.content)];
+    lines.extend(texts.iter().enumerate().map(|(number, text)| {
+        format!("static const char info{number}[] __attribute__((section(\".modinfo\"), used, aligned(1))) = \"{text}\";")
+    }));
+    let source = lines.join("\n") + "\n";
     let at = |name: &str| folder.join(name);
     fs::write(at("module.c"), source).unwrap();
     run(Command::new("cc").arg("-c").arg(at("module.c")).arg("-o").arg(at("module.o")));

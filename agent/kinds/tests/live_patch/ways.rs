@@ -142,6 +142,20 @@ async fn at_rest_a_patch_is_applied_again_after_each_boot_until_its_kernel_runs(
 }
 
 #[tokio::test]
+async fn at_rest_nothing_is_done_on_a_kernel_that_the_patch_has_nothing_to_do_with() {
+    let device = Device::start(Nature::default());
+    let step = device.step(&Says::default());
+    assert_eq!(device.kinds.look_at_rest(&key(), &step).await, StepState::Untouched, "it is to be applied");
+    device.apply(&step).await.unwrap();
+    assert_eq!(device.kinds.look_at_rest(&key(), &step).await, StepState::Applied);
+    device.reboots_into("6.1.0-3-amd64");
+    assert_eq!(device.kinds.look_at_rest(&key(), &step).await, StepState::Confirmed);
+    assert_eq!(device.look(&step).await, StepState::Untouched, "an order is refused there");
+    device.reboots_into(KERNEL);
+    assert_eq!(device.kinds.look_at_rest(&key(), &step).await, StepState::Untouched);
+}
+
+#[tokio::test]
 async fn on_the_kernel_that_it_stands_for_a_way_back_ends_too() {
     let device = Device::start(Nature::default());
     let step = device.step(&Says::default());

@@ -106,8 +106,8 @@ impl Boot {
             BootLoader::Uboot => {
                 let mut all = self.variables();
                 all.extend(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-                let text: String = all.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
-                fs::write(&self.state, text).unwrap();
+                let lines: Vec<String> = all.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                fs::write(&self.state, lines.join("\n") + "\n").unwrap();
             }
         }
     }

@@ -254,7 +254,8 @@ fn write_rauc_settings(folder: &Path, boot: &Boot, keys: &Keys, rescue: bool) {
     {
         if bootname != "R" || rescue {
             let device = at(&format!("slot-{bootname}"));
-            text.push_str(&format!("[slot.{name}]\ndevice={device}\ntype=raw\nbootname={bootname}\n{more}"));
+            let slot = ["[slot.", name, "]\ndevice=", &device, "\ntype=raw\nbootname=", bootname, "\n", more];
+            text.extend(slot);
         }
     }
     fs::write(folder.join("system.conf"), text).unwrap();

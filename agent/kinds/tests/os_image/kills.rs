@@ -106,6 +106,18 @@ impl Lane {
         self.reached()
     }
 
+    /// The new system does not come up: the boot loader goes back, and the agent after it.
+    async fn fallen_and_back(&mut self, point: &str, power_cut: bool) -> BTreeSet<String> {
+        self.begin(point, power_cut).await;
+        self.device.broken.insert("B");
+        assert!(matches!(self.go(forward).await, StepState::FellBack(_)), "{point}");
+        assert_eq!(self.go(backward).await, StepState::Prepared, "{point}");
+        assert_eq!(self.device.runs, "A", "{point}");
+        assert_eq!(self.device.boot.variables()["B_OK"], "0", "{point}: the new slot never boots again");
+        self.assert_died();
+        self.reached()
+    }
+
     async fn forward_and_back(&mut self, point: &str, power_cut: bool) -> BTreeSet<String> {
         self.begin(point, power_cut).await;
         assert_eq!(self.go(forward).await, StepState::Applied, "{point}");
@@ -180,6 +192,21 @@ async fn kill_9_of_the_agent_and_a_power_cut_at_each_effect_of_the_way_back_end_
     }
     for point in power_cuts(&points) {
         lane.forward_and_back(point, true).await;
+    }
+}
+
+#[tokio::test]
+async fn kill_9_of_the_agent_and_a_power_cut_at_each_effect_after_a_fall_back_end_on_the_old_system() {
+    let mut lane = Lane::start().await;
+    let points = lane.fallen_and_back("", false).await;
+    assert_points(&points, &BACK);
+    let points: BTreeSet<String> =
+        points.into_iter().filter(|point| BACK.iter().any(|effect| point.contains(effect))).collect();
+    for point in &points {
+        lane.fallen_and_back(point, false).await;
+    }
+    for point in power_cuts(&points) {
+        lane.fallen_and_back(point, true).await;
     }
 }
 

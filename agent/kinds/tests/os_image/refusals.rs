@@ -104,6 +104,11 @@ async fn an_agent_that_would_forget_the_order_in_the_other_slot_is_refused() {
     );
     assert_refused(&device, settings.clone(), &step, &text).await;
     settings.os_image.slot_root = Some("/proc".into());
+    let mut within = settings.clone();
+    within.os_image.identity.path = "/proc/takt/identity".into();
+    let text = "the identity file '/proc/takt/identity' would lie within the slot that runs: the system in the other slot \
+                would not find it; put it on storage that all slots share";
+    assert_refused(&device, within, &step, text).await;
     act(&Kinds::new(settings), &device.store(), Call::Prepare, &step).await.unwrap();
 }
 

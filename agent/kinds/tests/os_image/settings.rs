@@ -39,7 +39,7 @@ pub(crate) fn settings(folder: &Path) -> KindSettings {
         live_patch: takt_kinds::live_patch::LivePatchSettings::default(),
         os_image: OsImageSettings {
             bus: Some(bus_address(folder)),
-            rauc_settings: at("system.conf"),
+            rauc_settings: vec![at("absent.conf"), at("system.conf")],
             boot_id: at("boot-id"),
             slot_root: None,
             stall_max: STALL_MAX,

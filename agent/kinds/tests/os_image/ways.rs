@@ -59,7 +59,10 @@ async fn falls_back(loader: BootLoader) {
                     boot loader calls bad";
     assert_eq!(text(&stands), expected);
     assert_eq!(device.look(&step).await, stands, "it says so until it is taken back");
-    assert_eq!(device.backward(&step).await.unwrap(), StepState::Prepared);
+    for _ in 0..2 {
+        device.act(Call::Revert, &step).await.unwrap();
+        assert_eq!(device.look(&step).await, StepState::Prepared, "the previous system is in force");
+    }
     for _ in 0..8 {
         // Nobody marks anything here, so boot loaders run out of boots and begin again.
         device.reboot().await;
@@ -155,7 +158,16 @@ async fn when_no_slot_comes_up_the_rescue_system_says_so_and_starts_nothing() {
     assert_eq!(text(&device.look(&step).await), expected);
     let refused = device.act(Call::Apply, &step).await.unwrap_err();
     assert_eq!(refused.text, "slot rescue.0 runs, but the step is to be applied from slot rootfs.0");
-    assert_eq!(device.backward(&step).await.unwrap(), StepState::Prepared);
+    for _ in 0..2 {
+        device.act(Call::Revert, &step).await.unwrap();
+        assert_eq!(device.look(&step).await, StepState::OldAfterReboot);
+    }
+    let failed = device.backward(&step).await.unwrap_err();
+    let expected = "slot rescue.0 runs again, although slot rootfs.0 was to boot: the old system does not come up either";
+    assert_eq!(failed.text, expected);
+    let half = "slot rescue.0 (R) runs, and not the old system in slot rootfs.0";
+    assert_eq!(text(&device.look(&step).await), half, "nobody is told that the old system is back");
+    assert!(device.backward(&step).await.is_err() && device.runs == "R", "one reboot is enough");
     device.kinds().settle(&key()).unwrap();
     let refused = device.act(Call::Prepare, &step).await.unwrap_err();
     assert_eq!(
@@ -163,9 +175,78 @@ async fn when_no_slot_comes_up_the_rescue_system_says_so_and_starts_nothing() {
         "the device runs its rescue system in slot rescue.0: bring it into one of its slots first"
     );
     assert!(device.holds("B", "2.0") && !device.holds("R", "2.0"), "the rescue system was never written");
-    device.broken.clear();
+    let before = device.boot.variables();
+    device.kinds().at_rest().await.unwrap();
+    assert_eq!(device.boot.variables(), before, "a rescue system is never marked");
+}
+
+#[tokio::test]
+async fn a_rescue_system_is_left_for_an_old_system_that_comes_up() {
+    let mut device = Device::start_with_rescue(Grub).await;
+    let step = device.step(&Spec::version("2.0"));
+    device.act(Call::Prepare, &step).await.unwrap();
+    device.act(Call::Apply, &step).await.unwrap();
+    device.broken.extend(["A", "B"]);
     device.reboot().await;
-    assert_eq!(device.runs, "A", "the old slot was made to boot next");
+    assert_eq!(device.runs, "R");
+    // It was a disk that was slow, or the power.
+    device.broken.remove("A");
+    assert_eq!(device.backward(&step).await.unwrap(), StepState::Prepared);
+    assert_eq!(device.runs, "A");
+}
+
+#[tokio::test]
+async fn a_verified_system_that_is_left_later_is_told_at_rest() {
+    for loader in [Grub, Uboot] {
+        let mut device = Device::start(loader).await;
+        let step = device.step(&Spec::version("2.0"));
+        let at_rest = async |device: &Device| device.kinds().look_at_rest(&key(), &step).await;
+        let nothing = "RAUC has no record of what is in slot rootfs.0 (A), which runs";
+        assert_eq!(at_rest(&device).await, StepState::Unknown(nothing.to_owned()));
+        assert_eq!(device.forward(&step).await.unwrap(), StepState::Applied);
+        device.act(Call::Confirm, &step).await.unwrap();
+        device.kinds().settle(&key()).unwrap();
+        assert_eq!(at_rest(&device).await, StepState::Confirmed);
+        device.broken.insert("B");
+        device.reboot().await;
+        assert_eq!(device.runs, "A");
+        let left = "slot rootfs.0 (A) runs, and not version 2.0";
+        assert_eq!(at_rest(&device).await, StepState::FellBack(left.to_owned()));
+        assert_eq!(device.look(&step).await, StepState::Untouched, "whoever orders it again gets it again");
+    }
+}
+
+#[tokio::test]
+async fn at_rest_what_runs_is_marked_good_also_while_a_way_back_is_kept() {
+    let mut device = Device::start(Grub).await;
+    let step = device.step(&Spec::version("2.0"));
+    device.broken.insert("B");
+    assert!(matches!(device.forward(&step).await.unwrap(), StepState::FellBack(_)));
+    device.act(Call::Revert, &step).await.unwrap();
+    // The order ended stranded by another step, and its folders stay for people to look at.
+    for _ in 0..5 {
+        device.reboot().await;
+        assert_eq!(device.runs, "A");
+        assert_eq!(device.boot.variables()["A_TRY"], "1");
+        device.kinds().at_rest().await.unwrap();
+        assert_eq!(device.boot.variables()["A_TRY"], "0");
+    }
+    assert!(!device.kinds().kept().is_empty());
+}
+
+#[tokio::test]
+async fn a_device_without_rauc_is_silent_at_rest() {
+    let mut device = Device::start(Grub).await;
+    device.kill_rauc();
+    let mut settings = device.settings();
+    let failed = takt_kinds::Kinds::new(settings.clone()).at_rest().await.unwrap_err();
+    assert!(
+        failed.text.starts_with("RAUC is not there"),
+        "a device with its settings tells: {}",
+        failed.text
+    );
+    settings.os_image.rauc_settings = vec![device.path().join("absent.conf")];
+    takt_kinds::Kinds::new(settings).at_rest().await.unwrap();
 }
 
 #[tokio::test]

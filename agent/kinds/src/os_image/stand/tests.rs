@@ -12,8 +12,8 @@ fn image() -> OsImage {
     }
 }
 
-fn stamp(count: u32) -> Option<Stamp> {
-    Some(Stamp { time: format!("2026-01-0{count}T00:00:00Z"), count })
+fn stamp(count: u32) -> Stamp {
+    Stamp { time: format!("2026-01-0{count}T00:00:00Z"), count }
 }
 
 /// A slot as it is before a step: version 1.0 was installed and activated once.
@@ -28,8 +28,8 @@ fn slot(name: &str, bootname: &str) -> Slot {
         whole: true,
         compatible: Some("cam".to_owned()),
         version: Some("1.0".to_owned()),
-        installed: stamp(1),
-        activated: stamp(1),
+        installed: Some(stamp(1)),
+        activated: Some(stamp(1)),
     }
 }
 
@@ -54,23 +54,23 @@ impl With for Slots {
 /// RAUC has written version 2.0 into it.
 fn installed(slot: &mut Slot) {
     slot.version = Some("2.0".to_owned());
-    slot.installed = stamp(2);
+    slot.installed = Some(stamp(2));
 }
 
 /// RAUC has written version 2.0 into it and made it boot next.
 fn activated(slot: &mut Slot) {
     installed(slot);
-    slot.activated = stamp(2);
+    slot.activated = Some(stamp(2));
 }
 
 /// From A to B, noted in boot 1.
 fn prepared() -> Kept {
     Kept::new(Some(TwoSlots {
         old: "rootfs.0".to_owned(),
-        old_activated: stamp(1),
+        old_activated: Some(stamp(1)),
         new: "rootfs.1".to_owned(),
-        new_installed: stamp(1),
-        new_activated: stamp(1),
+        new_installed: Some(stamp(1)),
+        new_activated: Some(stamp(1)),
         version: "2.0".to_owned(),
         boot: "boot-1".to_owned(),
     }))
@@ -134,7 +134,7 @@ fn in_the_boot_that_installs_only_what_is_whole_and_boots_next_counts() {
     // RAUC's `install-same=false` leaves out what lies there already: only the choice is new.
     let skipped = |slot: &mut Slot| {
         same_before(slot);
-        slot.activated = stamp(2);
+        slot.activated = Some(stamp(2));
     };
     assert_stands(Some(&begun()), slots(A, Some(B)).with(B, skipped), "boot-1", "NewAfterReboot");
 }
@@ -172,7 +172,7 @@ fn confirmed_is_what_was_confirmed_and_is_called_good() {
 
 #[test]
 fn what_takes_the_new_slot_back_is_seen() {
-    let chosen = |slot: &mut Slot| slot.activated = stamp(3);
+    let chosen = |slot: &mut Slot| slot.activated = Some(stamp(3));
     let back = slots(B, Some(A)).with(B, activated).with(A, chosen);
     assert_stands(Some(&begun()), back, "boot-2", "OldAfterReboot");
     let reverted = Kept { reverted: true, ..begun() };
@@ -181,6 +181,32 @@ fn what_takes_the_new_slot_back_is_seen() {
     assert_stands(Some(&reverted), slots(A, Some(A)).with(B, activated), "boot-3", "Prepared");
     assert_stands(Some(&reverted), slots(A, None).with(B, activated), "boot-3", "Prepared");
     assert_stands(Some(&reverted), slots(A, Some(B)).with(B, activated), "boot-3", "NewAfterReboot");
+    // Neither of the two: one reboot is to bring the old one back.
+    let from_rescue = Kept { reverted_in: Some("boot-2".to_owned()), ..reverted };
+    assert_stands(Some(&from_rescue), slots(R, Some(A)).with(B, activated), "boot-2", "OldAfterReboot");
+    assert_stands(Some(&from_rescue), slots(R, None).with(B, activated), "boot-2", "Half");
+    assert_stands(Some(&from_rescue), slots(R, Some(A)).with(B, activated), "boot-3", "Half");
+    assert_stands(Some(&from_rescue), slots(A, Some(A)).with(B, activated), "boot-3", "Prepared");
+}
+
+#[test]
+fn at_rest_an_image_runs_or_the_device_says_what_does() {
+    let told = |slots: Slots| format!("{:?}", stand_at_rest(&image(), &Seen::Slots(slots)));
+    assert_eq!(told(slots(B, Some(B)).with(B, activated)), "Confirmed");
+    let left = slots(A, Some(A)).with(B, activated);
+    let text = "slot rootfs.0 (A) runs with version 1.0, and not version 2.0";
+    assert_eq!(told(left), format!("FellBack({text:?})"));
+    let text = "the rescue system in slot rescue.0 (R) runs with version 1.0, and not version 2.0";
+    assert_eq!(told(slots(R, None).with(B, activated)), format!("FellBack({text:?})"));
+    let no_record = |slot: &mut Slot| slot.version = None;
+    let text = "slot rootfs.0 (A) runs, and not version 2.0";
+    assert_eq!(told(slots(A, None).with(A, no_record).with(B, activated)), format!("FellBack({text:?})"));
+    // RAUC's records are gone: nothing is known.
+    let text = "RAUC has no record of what is in slot rootfs.0 (A), which runs";
+    assert_eq!(told(slots(A, None).with(A, no_record)), format!("Unknown({text:?})"));
+    assert!(told(slots("nfs", None)).starts_with("Unknown"));
+    let busy = Seen::Busy("Updating slots, 40 %".to_owned());
+    assert!(matches!(stand_at_rest(&image(), &busy), StepState::Unknown(_)));
 }
 
 #[test]
