@@ -10,7 +10,7 @@ use takt_common::Name;
 use takt_kinds::KindSettings;
 use takt_kinds::file::FileSettings;
 use takt_kinds::live_patch::LivePatchSettings;
-use takt_kinds::os_image::OsImageSettings;
+use takt_kinds::os_image::{OsImageSettings, identity};
 use takt_kinds::package::PackageSettings;
 
 use crate::budget::LinkSettings;
@@ -112,6 +112,28 @@ struct File {
     stand_in_vars: BTreeMap<String, String>,
     #[serde(default)]
     limits: Limits,
+    #[serde(default)]
+    os_image: OsImage,
+    #[serde(default)]
+    live_patch: LivePatch,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OsImage {
+    rauc_config: Option<PathBuf>,
+    identity_file: Option<PathBuf>,
+    stall_mins_max: Option<u64>,
+    mark_good_units: Option<Vec<String>>,
+    #[serde(default)]
+    features: BTreeMap<String, String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LivePatch {
+    kpatch: Option<PathBuf>,
+    leave_secs_min: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -191,7 +213,11 @@ impl Settings {
             name: file.name,
             hardware: file.hardware.unwrap_or_else(|| "generic".parse().expect("'generic' is a name")),
             coordinator,
-            kinds: kinds(&state_dir),
+            kinds: KindSettings {
+                os_image: os_image(file.os_image, &state_dir, &value)?,
+                live_patch: live_patch(file.live_patch, &value)?,
+                ..kinds(&state_dir)
+            },
             state_dir,
             link,
             standby_probe,
@@ -219,6 +245,57 @@ fn kinds(state_dir: &Path) -> KindSettings {
         os_image: OsImageSettings::default(),
         live_patch: LivePatchSettings::default(),
     }
+}
+
+fn os_image(
+    file: OsImage,
+    state_dir: &Path,
+    value: &impl Fn(&'static str, String) -> SettingsError,
+) -> Result<OsImageSettings, SettingsError> {
+    let mut settings = OsImageSettings::default();
+    if let Some(path) = file.rauc_config {
+        settings.rauc_settings = vec![path];
+    }
+    settings.identity.path = file.identity_file.unwrap_or_else(|| state_dir.join("device-identity"));
+    if !settings.identity.path.is_absolute() {
+        let path = settings.identity.path.display();
+        return Err(value("os_image.identity_file", format!("must begin with '/', not be '{path}'")));
+    }
+    if let Some(minutes) = file.stall_mins_max {
+        if !(1..=360).contains(&minutes) {
+            return Err(value("os_image.stall_mins_max", format!("must be 1 to 360, not {minutes}")));
+        }
+        settings.stall_max = Duration::from_mins(minutes);
+    }
+    if let Some(units) = file.mark_good_units {
+        settings.mark_good_units = units;
+    }
+    for (name, text) in &file.features {
+        if !identity::is_key(name) || text.contains('\n') {
+            let why =
+                format!("'{name}' must be of letters, digits, '.', '_' and '-', and its value one line");
+            return Err(value("os_image.features", why));
+        }
+    }
+    settings.identity.features = file.features;
+    Ok(settings)
+}
+
+fn live_patch(
+    file: LivePatch,
+    value: &impl Fn(&'static str, String) -> SettingsError,
+) -> Result<LivePatchSettings, SettingsError> {
+    let mut settings = LivePatchSettings::default();
+    if let Some(path) = file.kpatch {
+        settings.kpatch = path;
+    }
+    if let Some(secs) = file.leave_secs_min {
+        if !(1..=3600).contains(&secs) {
+            return Err(value("live_patch.leave_secs_min", format!("must be 1 to 3600, not {secs}")));
+        }
+        settings.leave_min = Duration::from_secs(secs);
+    }
+    Ok(settings)
 }
 
 fn link(
@@ -266,6 +343,28 @@ mod tests {
     }
 
     #[test]
+    fn the_identity_file_lies_beside_the_state_unless_it_is_said() {
+        let text = format!("{GOOD}state_dir = '/data/takt'\n");
+        let of = |text: &str| Settings::from_toml(text, Path::new("agent.toml")).unwrap().kinds.os_image;
+        assert_eq!(of(&text).identity.path, Path::new("/data/takt/device-identity"));
+        let more = "[os_image]\nidentity_file = '/data/identity'\nrauc_config = '/etc/r.conf'\nstall_mins_max = 5\n\
+                    mark_good_units = []\nfeatures = { camera = 'on' }\n";
+        let told = of(&format!("{text}{more}"));
+        assert_eq!(told.identity.path, Path::new("/data/identity"));
+        assert_eq!(told.rauc_settings, [PathBuf::from("/etc/r.conf")]);
+        assert_eq!(told.stall_max, Duration::from_mins(5));
+        assert!(told.mark_good_units.is_empty());
+        assert_eq!(told.identity.features["camera"], "on");
+    }
+
+    #[test]
+    fn live_patches_are_loaded_as_the_device_says() {
+        let text = format!("{GOOD}[live_patch]\nkpatch = '/opt/kpatch'\nleave_secs_min = 90\n");
+        let settings = Settings::from_toml(&text, Path::new("agent.toml")).unwrap().kinds.live_patch;
+        assert_eq!((settings.kpatch, settings.leave_min), ("/opt/kpatch".into(), Duration::from_secs(90)));
+    }
+
+    #[test]
     fn every_bad_setting_names_the_file_and_the_field() {
         for (text, needles) in [
             (format!("{GOOD}colour = 'red'\n"), ["agent.toml", "line 3: unknown field `colour`"]),
@@ -277,6 +376,13 @@ mod tests {
             (format!("{GOOD}health_interval_secs = 0\n"), ["agent.toml", "health_interval_secs"]),
             (format!("{GOOD}[limits]\nload_per_cpu_max = nan\n"), ["agent.toml", "load_per_cpu_max"]),
             (format!("{GOOD}[limits]\nreserve_mib = 1\n"), ["agent.toml", "reserve_mib"]),
+            (format!("{GOOD}[os_image]\nidentity_file = 'id'\n"), ["agent.toml", "os_image.identity_file"]),
+            (format!("{GOOD}[os_image]\nstall_mins_max = 0\n"), ["agent.toml", "os_image.stall_mins_max"]),
+            (format!("{GOOD}[os_image]\nfeatures = {{ 'a=b' = '' }}\n"), ["os_image.features", "'a=b'"]),
+            (
+                format!("{GOOD}[live_patch]\nleave_secs_min = 0\n"),
+                ["agent.toml", "live_patch.leave_secs_min"],
+            ),
         ] {
             let error = refused(&text);
             assert!(needles.iter().all(|needle| error.contains(needle)), "{text}: {error}");

@@ -1,5 +1,6 @@
 //! The loop: look, decide, then remember or act.
 
+mod boot;
 mod intake;
 mod look;
 mod outbox;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use takt_agent_core::{Action, ActionFailure, Attempt, BootTime, Decision, Phase, Record, WaitingOn, decide};
 use takt_common::health::WorkloadFacts;
-use takt_common::report::Report;
+use takt_common::report::{Outcome, Report};
 use takt_common::{Sha256Digest, SigningKey};
 use takt_kinds::Kinds;
 use tokio::sync::mpsc;
@@ -106,8 +107,7 @@ pub struct Agent {
     /// The first report of this run, and whether the coordinator has acknowledged it or a later one.
     first_report: Option<u64>,
     heard: bool,
-    /// The boot loader knows in this run that the system of a device at rest is good.
-    boot_is_good: bool,
+    boot: boot::Boot,
 }
 
 impl Agent {
@@ -162,7 +162,7 @@ impl Agent {
             sampling: None,
             first_report: None,
             heard: false,
-            boot_is_good: false,
+            boot: boot::Boot::default(),
         })
     }
 
@@ -198,7 +198,14 @@ impl Agent {
         if name == before {
             return self.write(record, Vec::new()).await;
         }
-        let strategy = record.phase.swap().map(|swap| swap.strategy);
+        let swap = record.phase.swap();
+        if let (Some(Outcome::Verified { .. }), Some(swap)) = (&outcome, swap) {
+            self.boot.is_verified(&swap.new.manifest_sha256);
+        }
+        if matches!(record.phase, Phase::Idle) {
+            self.boot.ask_again();
+        }
+        let strategy = swap.map(|swap| swap.strategy);
         if let Some(outcome) = &outcome {
             tracing::info!(phase = %name, %outcome, "phase changed");
         } else {
@@ -273,11 +280,9 @@ impl Agent {
             }
         };
         self.last = None;
-        if matches!(waiting, WaitingOn::Orders) && !self.boot_is_good {
-            match self.performer.kinds.at_rest().await {
-                Ok(()) => self.boot_is_good = true,
-                Err(failure) => tracing::warn!(why = %failure.text, "the boot loader was not told; tried again"),
-            }
+        // Whatever it waits on: what was verified is good, and a boot loader must not count it out.
+        if matches!(self.journal.record().phase, Phase::Idle) {
+            self.look_at_boot().await?;
         }
         self.tell_waiting(&waiting).await?;
         self.waiting = Some(waiting);
