@@ -37,8 +37,12 @@ struct Answer {
 }
 
 impl Boot {
-    /// An order has ended: what is installed may be another release.
+    /// An order has ended: what is installed may be another release, and an answer that is still to come is about the one
+    /// before.
     pub(super) fn ask_again(&mut self) {
+        if let Some(asking) = self.asking.take() {
+            asking.abort();
+        }
         (self.done, self.again_at) = (false, Duration::ZERO);
     }
 
