@@ -75,6 +75,8 @@ pub struct OsImageSettings {
     /// How long an installation may stand still. RAUC 1.8 tells of steps and not of bytes: this is the time that the
     /// largest image may take.
     pub stall_max: Duration,
+    /// How long a device at rest waits for RAUC: nothing that an order waits for, and tried again.
+    pub at_rest_max: Duration,
     /// `systemctl` with its first arguments.
     pub systemctl: Vec<String>,
     /// Units that mark slots good at boot.
@@ -94,15 +96,13 @@ impl Default for OsImageSettings {
             boot_id: PathBuf::from("/proc/sys/kernel/random/boot_id"),
             slot_root: Some(PathBuf::from("/")),
             stall_max: Duration::from_mins(30),
+            at_rest_max: Duration::from_mins(2),
             systemctl: vec!["systemctl".to_owned()],
             mark_good_units: vec!["rauc-mark-good.service".to_owned()],
             identity: IdentitySettings::default(),
         }
     }
 }
-
-/// How long a device at rest waits for RAUC: nothing that an order waits for, and tried again.
-const AT_REST_MAX: Duration = Duration::from_mins(2);
 
 /// The kind.
 #[derive(Debug)]
@@ -152,7 +152,7 @@ impl OsImages {
     /// Where an image that is installed stands on a device at rest.
     pub(crate) async fn look_at_rest(&self, image: &OsImage) -> StepState {
         let looked = async { Ok(stand_at_rest(image, &self.rauc().await?.look().await?)) };
-        within(AT_REST_MAX, "tell of its slots", looked)
+        within(self.0.at_rest_max, "tell of its slots", looked)
             .await
             .unwrap_or_else(|error| StepState::Unknown(sentence(&error)))
     }
@@ -160,7 +160,7 @@ impl OsImages {
     /// Marks the slot that runs good, where it is not: what a unit does at each boot on devices without Takt. Boot loaders
     /// that count boots would otherwise count a device at rest out of its slot. `kept` are the ways back that are kept.
     pub(crate) async fn at_rest(&self, kept: &[StepFolder]) -> Result<(), ActionFailure> {
-        within(AT_REST_MAX, "mark the slot that runs good", self.keep_booting(kept))
+        within(self.0.at_rest_max, "mark the slot that runs good", self.keep_booting(kept))
             .await
             .map_err(|error| failure(&error))
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use takt_agent_core::StepState;
 use takt_common::Sha256Digest;
 use takt_common::release::{OsImage, Step};
@@ -99,9 +100,17 @@ impl Device {
 
     /// The service dies while somebody waits for it.
     pub(crate) fn kill_rauc_meanwhile(&self) {
+        self.signal_rauc(Signal::SIGKILL);
+    }
+
+    /// The service is there and does not answer.
+    pub(crate) fn stop_rauc(&self) {
+        self.signal_rauc(Signal::SIGSTOP);
+    }
+
+    fn signal_rauc(&self, signal: Signal) {
         let rauc = self.rauc.as_ref().unwrap().id();
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(rauc.cast_signed()), nix::sys::signal::SIGKILL)
-            .unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(rauc.cast_signed()), signal).unwrap();
     }
 
     /// Its mounts are its own, and go with it.

@@ -43,6 +43,7 @@ pub(crate) fn settings(folder: &Path) -> KindSettings {
             boot_id: at("boot-id"),
             slot_root: None,
             stall_max: STALL_MAX,
+            at_rest_max: Duration::from_mins(1),
             systemctl: Vec::new(),
             mark_good_units: Vec::new(),
             identity: IdentitySettings {

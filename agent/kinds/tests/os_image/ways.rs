@@ -1,6 +1,9 @@
 //! Forward, by itself back, and taken back.
 
-use takt_agent_core::StepState;
+use std::time::Duration;
+
+use takt_agent_core::{Nature, StepState};
+use takt_kinds::Kinds;
 
 use super::agent::Call;
 use super::boot::BootLoader::{self, Grub, Uboot};
@@ -239,14 +242,29 @@ async fn a_device_without_rauc_is_silent_at_rest() {
     let mut device = Device::start(Grub).await;
     device.kill_rauc();
     let mut settings = device.settings();
-    let failed = takt_kinds::Kinds::new(settings.clone()).at_rest().await.unwrap_err();
+    let failed = Kinds::new(settings.clone()).at_rest().await.unwrap_err();
     assert!(
         failed.text.starts_with("RAUC is not there"),
         "a device with its settings tells: {}",
         failed.text
     );
     settings.os_image.rauc_settings = vec![device.path().join("absent.conf")];
-    takt_kinds::Kinds::new(settings).at_rest().await.unwrap();
+    Kinds::new(settings).at_rest().await.unwrap();
+}
+
+#[tokio::test]
+async fn at_rest_a_rauc_that_does_not_answer_is_left_after_its_time() {
+    let device = Device::start(Grub).await;
+    let step = device.step(&Spec::version("2.0"));
+    device.stop_rauc();
+    let mut settings = device.settings();
+    settings.os_image.at_rest_max = Duration::from_secs(1);
+    let kinds = Kinds::new(settings);
+    let failed = kinds.at_rest().await.unwrap_err();
+    let text = "RAUC did not mark the slot that runs good within 1 s";
+    assert_eq!((failed.nature, failed.text.as_str()), (Nature::Transient, text));
+    let nothing = StepState::Unknown("RAUC did not tell of its slots within 1 s".to_owned());
+    assert_eq!(kinds.look_at_rest(&key(), &step).await, nothing);
 }
 
 #[tokio::test]
