@@ -112,6 +112,8 @@ struct File {
     stand_in_vars: BTreeMap<String, String>,
     #[serde(default)]
     limits: Limits,
+    #[serde(default)]
+    package: PackageFile,
 }
 
 #[derive(Default, Deserialize)]
@@ -121,6 +123,12 @@ struct Limits {
     reserve_memory_mib: Option<u64>,
     load_per_cpu_max: Option<f64>,
     battery_percent_min: Option<u8>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PackageFile {
+    root: Option<PathBuf>,
 }
 
 #[derive(Default, Deserialize)]
@@ -186,12 +194,16 @@ impl Settings {
         if reboot.first().is_none_or(String::is_empty) {
             return Err(value("reboot_command", "must name a program".to_owned()));
         }
+        let root = file.package.root;
+        if let Some(path) = root.as_deref().filter(|path| !path.is_absolute()) {
+            return Err(value("package.root", format!("must be an absolute path, not '{}'", path.display())));
+        }
         let state_dir = file.state_dir.unwrap_or_else(|| STATE_DIR_DEFAULT.into());
         Ok(Self {
             name: file.name,
             hardware: file.hardware.unwrap_or_else(|| "generic".parse().expect("'generic' is a name")),
             coordinator,
-            kinds: kinds(&state_dir),
+            kinds: kinds(&state_dir, root),
             state_dir,
             link,
             standby_probe,
@@ -207,11 +219,12 @@ impl Settings {
     }
 }
 
-fn kinds(state_dir: &Path) -> KindSettings {
+fn kinds(state_dir: &Path, package_root: Option<PathBuf>) -> KindSettings {
     KindSettings {
         way_back: state_dir.join("way-back"),
         file: FileSettings { never: vec![state_dir.to_owned()], ..FileSettings::default() },
         package: PackageSettings {
+            root: package_root,
             running_version: VERSION_OF_PACKAGE.to_owned(),
             launcher: state_dir.join("launcher"),
             ..PackageSettings::default()
@@ -263,6 +276,14 @@ mod tests {
         assert_eq!(settings.coordinator, "https://localhost:8443");
         assert_eq!(settings.state_dir, Path::new(STATE_DIR_DEFAULT));
         assert_eq!(settings.health_interval, Duration::from_secs(10));
+        assert_eq!(settings.kinds.package.root, None);
+    }
+
+    #[test]
+    fn packages_may_have_a_root_of_their_own() {
+        let text = format!("{GOOD}[package]\nroot = '/srv/guest'\n");
+        let settings = Settings::from_toml(&text, Path::new("agent.toml")).unwrap();
+        assert_eq!(settings.kinds.package.root.as_deref(), Some(Path::new("/srv/guest")));
     }
 
     #[test]
@@ -277,6 +298,7 @@ mod tests {
             (format!("{GOOD}health_interval_secs = 0\n"), ["agent.toml", "health_interval_secs"]),
             (format!("{GOOD}[limits]\nload_per_cpu_max = nan\n"), ["agent.toml", "load_per_cpu_max"]),
             (format!("{GOOD}[limits]\nreserve_mib = 1\n"), ["agent.toml", "reserve_mib"]),
+            (format!("{GOOD}[package]\nroot = 'guest'\n"), ["agent.toml", "package.root"]),
         ] {
             let error = refused(&text);
             assert!(needles.iter().all(|needle| error.contains(needle)), "{text}: {error}");

@@ -1,20 +1,26 @@
-//! What releases can do beside swapping one container: published ports that move without a gap, several containers, hooks.
-//! With the real binaries, real containers and a real broker.
+//! What releases can do beside swapping one container: published ports that move without a gap, several containers, hooks,
+//! packages. With the real binaries, real containers, a real dpkg and a real broker.
 
 // Helpers of tests are tests too.
 #![allow(clippy::unwrap_used)]
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use takt_common::Sha256Digest;
 use takt_common::api::{CampaignState, CampaignView, DeviceView, TokenResponse};
 use takt_common::release::{
-    Container, ContainerSet, Hook, HookPoint, Manifest, NOT_NOW, Port, Step, Strategy,
+    Conffiles, Container, ContainerSet, Hook, HookPoint, Manifest, NOT_NOW, Package, PackageFormat,
+    PackageSet, Port, Probe, Step, Strategy,
 };
 use takt_common::report::{Memory, Outcome};
 use takt_load::{Clients, Spec};
-use takt_tests::fleet::{CampaignSpec, DOMAIN, Device, Fleet, HttpClient, More, ReleaseSpec, wait_until};
+use takt_tests::fleet::{
+    CampaignSpec, DOMAIN, Device, DeviceSpec, Fleet, HttpClient, More, ReleaseSpec, wait_until,
+};
 use takt_workload::Nature;
 
 /// Many times what a campaign over one device takes on an idle machine.
@@ -45,6 +51,17 @@ fn running(spec: &ReleaseSpec) -> (Fleet, Device) {
     let end = upgrade(&fleet, spec);
     assert_eq!(end.state, CampaignState::Finished, "{}", end.reason);
     (fleet, device)
+}
+
+/// A device of its own that runs nothing yet.
+fn online(fleet: &Fleet, spec: DeviceSpec) -> Device {
+    let mut device = fleet.device(spec).unwrap();
+    let token: TokenResponse =
+        fleet.takt.json(&["enrol", "token", "--domain", DOMAIN, "--uses", "1"]).unwrap();
+    device.enrol(&token.token).unwrap();
+    device.run().unwrap();
+    fleet.wait_online(&mut device).unwrap();
+    device
 }
 
 fn outcome(fleet: &Fleet) -> Outcome {
@@ -145,10 +162,7 @@ fn two_containers(manifest: &mut Manifest) {
     second.env.insert("PORT".to_owned(), "${second}".to_owned());
     second.env.insert("DEVICE".to_owned(), "second".to_owned());
     set.containers.push(second);
-    manifest
-        .health
-        .probes
-        .push(takt_common::release::Probe::Http("http://127.0.0.1:${second}/health".into()));
+    manifest.health.probes.push(Probe::Http("http://127.0.0.1:${second}/health".into()));
 }
 
 #[test]
@@ -156,13 +170,7 @@ fn containers_of_one_workload_swap_as_one_and_come_back_as_one() {
     let fleet = Fleet::start().unwrap();
     let second = takt_tests::fleet::Port::lease().unwrap();
     let vars = [("second".to_owned(), second.number().to_string())].into();
-    let spec = takt_tests::fleet::DeviceSpec { name: "device".into(), vars, stand_in_vars: [].into() };
-    let mut device = fleet.device(spec).unwrap();
-    let token: TokenResponse =
-        fleet.takt.json(&["enrol", "token", "--domain", DOMAIN, "--uses", "1"]).unwrap();
-    device.enrol(&token.token).unwrap();
-    device.run().unwrap();
-    fleet.wait_online(&mut device).unwrap();
+    let device = online(&fleet, DeviceSpec { name: "device".into(), vars, ..DeviceSpec::default() });
     let of = |version, nature| ReleaseSpec {
         strategies: "preserve,replace".to_owned(),
         more: Some(More { artifacts: Vec::new(), edit: two_containers }),
@@ -233,4 +241,100 @@ fn hooks_hold_a_switch_carry_state_over_it_and_turn_it_back() {
         "{told}"
     );
     assert_eq!(HttpClient::new(device.port()).counter().unwrap().version, "2.0.0");
+}
+
+/// A small package with a configuration file, built by Debian's own tool.
+fn deb(version: &str, state: &str) -> Vec<u8> {
+    let temp = tempfile::tempdir().unwrap();
+    let tree = temp.path().join("tree");
+    let control = format!(
+        "Package: app\nVersion: {version}-1\nArchitecture: all\nMaintainer: Test <test@example.org>\nDescription: test\n"
+    );
+    for (path, content) in [
+        ("DEBIAN/control", control.as_str()),
+        ("DEBIAN/conffiles", "/etc/app.conf\n"),
+        ("etc/app.conf", &format!("delivered with {version}\n")),
+        ("usr/share/app/state", &format!("{state}\n")),
+    ] {
+        fs::create_dir_all(tree.join(path).parent().unwrap()).unwrap();
+        fs::write(tree.join(path), content).unwrap();
+    }
+    let file = temp.path().join("app.deb");
+    let args = ["-Znone", "--root-owner-group", "--build"];
+    let built = Command::new("dpkg-deb").args(args).args([&tree, &file]).output().unwrap();
+    assert!(built.status.success(), "{built:?}");
+    fs::read(file).unwrap()
+}
+
+/// The release has no container, only the package that comes as its second artifact; it is well when that says so.
+fn only_a_package(manifest: &mut Manifest) {
+    manifest.artifacts.remove(0);
+    let package = Package {
+        file: manifest.artifacts[0].sha256,
+        name: "app".to_owned(),
+        version: format!("{}-1", manifest.release.version),
+        architecture: "all".to_owned(),
+    };
+    let set = PackageSet { format: PackageFormat::Deb, packages: vec![package], conffiles: Conffiles::Keep };
+    manifest.steps = vec![Step::Package(set)];
+    let look = ["grep", "-q", "well", "${package_root}/usr/share/app/state"];
+    manifest.health.probes = vec![Probe::Exec(look.map(str::to_owned).to_vec())];
+}
+
+/// What dpkg says of the package in `root`, and its two files.
+fn installed(root: &Path) -> [String; 3] {
+    let admin = format!("--admindir={}", root.join("var/lib/dpkg").display());
+    let format = "${Version} ${db:Status-Status}";
+    let said = Command::new("dpkg-query").args([&admin, "-W", "-f", format, "app"]).output().unwrap();
+    let read = |path| fs::read_to_string(root.join(path)).unwrap();
+    [String::from_utf8(said.stdout).unwrap(), read("etc/app.conf"), read("usr/share/app/state")]
+}
+
+#[test]
+fn a_package_is_upgraded_in_a_root_of_its_own_and_comes_back_when_its_health_check_fails() {
+    let root = tempfile::tempdir().unwrap();
+    for folder in ["info", "updates", "triggers"] {
+        fs::create_dir_all(root.path().join("var/lib/dpkg").join(folder)).unwrap();
+    }
+    fs::write(root.path().join("var/lib/dpkg/status"), "").unwrap();
+    let fleet = Fleet::start().unwrap();
+    // Somebody else installed the first version, and changed its configuration.
+    let first = fleet.folder().join("app.deb");
+    fs::write(&first, deb("1.0.0", "well")).unwrap();
+    let run = format!("--root={}", root.path().display());
+    let done = Command::new("dpkg").args([&run, "--log=/dev/null", "-i"]).arg(&first).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    fs::write(root.path().join("etc/app.conf"), "by the device\n").unwrap();
+
+    let package_root = Some(root.path().to_owned());
+    let device = online(&fleet, DeviceSpec { name: "device".into(), package_root, ..DeviceSpec::default() });
+    let of = |version: &str, state| {
+        let more = More { artifacts: vec![deb(version, state)], edit: only_a_package };
+        ReleaseSpec { more: Some(more), ..release(version, Nature::Good) }
+    };
+    let ours = |version: &str| [format!("{version}-1 installed"), "by the device\n".into(), "well\n".into()];
+
+    // Back to the version that was there before Takt: its package is made again from what is installed.
+    let end = upgrade(&fleet, &of("1.5.0", "sick"));
+    assert_eq!(end.state, CampaignState::Aborted, "{}", end.reason);
+    let told = outcome(&fleet);
+    let of_the_check = |told: &Outcome| matches!(told, Outcome::RolledBack { cause, .. } if cause.contains("exec grep -q well"));
+    assert!(of_the_check(&told), "{told}");
+    assert_eq!(installed(root.path()), ours("1.0.0"));
+
+    let end = upgrade(&fleet, &of("2.0.0", "well"));
+    assert_eq!(end.state, CampaignState::Finished, "{}", end.reason);
+    assert_eq!(outcome(&fleet), Outcome::Verified { strategy: None });
+    assert_eq!(installed(root.path()), ours("2.0.0"));
+    let beside = fs::read_to_string(root.path().join("etc/app.conf.dpkg-dist")).unwrap();
+    assert_eq!(beside, "delivered with 2.0.0\n");
+
+    // Back to a version of Takt's own.
+    let end = upgrade(&fleet, &of("3.0.0", "sick"));
+    assert_eq!(end.state, CampaignState::Aborted, "{}", end.reason);
+    let told = outcome(&fleet);
+    assert!(of_the_check(&told), "{told}");
+    assert_eq!(installed(root.path()), ours("2.0.0"));
+    assert_eq!(fs::read_to_string(root.path().join("etc/app.conf.dpkg-dist")).unwrap(), beside);
+    assert_eq!(device.containers().unwrap(), [""; 0]);
 }

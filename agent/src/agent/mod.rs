@@ -15,6 +15,7 @@ use takt_common::health::WorkloadFacts;
 use takt_common::report::Report;
 use takt_common::{Sha256Digest, SigningKey};
 use takt_kinds::Kinds;
+use takt_kinds::package::ALIVE_AFTER;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior};
@@ -53,6 +54,8 @@ const REST_DRAINING: Duration = Duration::from_millis(100);
 const REST_MIN: Duration = Duration::from_millis(20);
 /// From one look at whether an export is due to the next, also after one that failed.
 const EXPORT_LOOK: Duration = Duration::from_mins(1);
+/// When the launcher could not be told that the agent is well, it is told again after this.
+const ALIVE_AGAIN: Duration = Duration::from_mins(1);
 /// How many refused envelopes are remembered, so that each is reported once.
 const REFUSED_MAX: usize = 32;
 
@@ -106,6 +109,8 @@ pub struct Agent {
     /// The first report of this run, and whether the coordinator has acknowledged it or a later one.
     first_report: Option<u64>,
     heard: bool,
+    /// When the launcher hears that this agent is in good health; `None` once it has.
+    alive_at: Option<Duration>,
     /// The boot loader knows in this run that the system of a device at rest is good.
     boot_is_good: bool,
 }
@@ -132,6 +137,7 @@ impl Agent {
             .rsplit_once(':')
             .and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)))
             .ok_or_else(|| AgentError::Broker(membership.broker.clone()))?;
+        let up_since = host.boot_time().map(|boot| Duration::from_millis(boot.millis)).unwrap_or_default();
         let (link, events) = Link::start(LinkSettings {
             device: membership.device,
             domain: membership.domain.clone(),
@@ -162,6 +168,7 @@ impl Agent {
             sampling: None,
             first_report: None,
             heard: false,
+            alive_at: Some(up_since + ALIVE_AFTER),
             boot_is_good: false,
         })
     }
@@ -276,7 +283,9 @@ impl Agent {
         if matches!(waiting, WaitingOn::Orders) && !self.boot_is_good {
             match self.performer.kinds.at_rest().await {
                 Ok(()) => self.boot_is_good = true,
-                Err(failure) => tracing::warn!(why = %failure.text, "the boot loader was not told; tried again"),
+                Err(failure) => {
+                    tracing::warn!(why = %failure.text, "the boot loader was not told; tried again")
+                }
             }
         }
         self.tell_waiting(&waiting).await?;
@@ -304,6 +313,15 @@ impl Agent {
             if let Err(error) = self.journal.export_if_due(uptime).await {
                 tracing::warn!(error = %crate::sentence(&error), "the journal could not be exported");
             }
+        }
+        if self.alive_at.is_some_and(|at| uptime >= at) {
+            self.alive_at = match self.performer.kinds.agent_is_alive().await {
+                Ok(()) => None,
+                Err(failure) => {
+                    tracing::warn!(why = %failure.text, "the launcher was not told that the agent is well; tried again");
+                    Some(uptime + ALIVE_AGAIN)
+                }
+            };
         }
         self.keep_flowing()?;
         self.health_in = self.health_in.saturating_sub(TICK);

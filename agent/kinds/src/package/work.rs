@@ -72,7 +72,11 @@ impl Work<'_> {
 
     /// All packages are as they were before.
     pub(super) fn back(&self, record: &Record) -> StepState {
-        if self.still_running(record) { StepState::OldAfterReboot } else { StepState::Prepared }
+        match self.trial_left(record) {
+            Some(what) => StepState::Half(what),
+            None if self.still_running(record) => StepState::OldAfterReboot,
+            None => StepState::Prepared,
+        }
     }
 }
 

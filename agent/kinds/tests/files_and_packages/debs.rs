@@ -188,7 +188,20 @@ fn a_file_whose_control_data_lies_is_refused_before_anything_changes() {
     absent["file"] = json!("0".repeat(64));
     world.step(json!({"kind": "package", "format": "deb", "packages": [absent]}));
     world.must_fail("stage", "use package 'app': its file '");
+    let astray = Deb::new("astray", "1").conffile("../outside", "content\n");
+    let step = set(&world, &[&astray], "take");
+    world.step(step);
+    world.must_fail("stage", "use package 'astray': its list of configuration files names '/../outside'");
+    // What is missing by its own word, although the manifest is right.
+    let needy = Deb::new("needy", "1").field("Depends: nothing-has-this");
+    let step = set(&world, &[&needy], "keep");
+    world.step(step);
+    world.must_fail(
+        "stage",
+        "needy depends on nothing-has-this; however: Package nothing-has-this is not installed",
+    );
     assert_eq!(whole(&world), before);
+    world.must("settle", "Untouched");
     assert!(!world.way_back().join("takt-00-app-g1-7.1").exists());
 }
 

@@ -10,6 +10,7 @@ use super::super::config::{self, beside};
 use super::super::error::PackageError;
 use super::super::record::{FileRecord, Record};
 use super::Rpms;
+use super::database::configs_of_file;
 use crate::disk::failed;
 use crate::kept::{Digests, KeptError, Place, Seen};
 
@@ -25,7 +26,7 @@ impl Rpms<'_> {
     pub(super) fn settle_configs(&self, record: &Record) -> Result<(), PackageError> {
         let mut delivered: Vec<PathBuf> = Vec::new();
         for package in &self.work.set.packages {
-            let paths = self.rpm.configs_of_file(&self.work.file(package))?;
+            let paths = configs_of_file(&self.work.file(package))?;
             delivered.extend(paths.iter().map(|path| self.rpm.on(path)));
         }
         let both = record.files.iter().filter(|file| record.changed.contains(&file.path));
