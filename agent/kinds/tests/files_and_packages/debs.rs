@@ -510,6 +510,8 @@ fn what_is_made_again_has_links_moved_files_and_the_devices_own_changes() {
     // As on a merged /usr: the package says /sbin, the device has a link there.
     fs::create_dir_all(world.on("usr/sbin")).unwrap();
     symlink("usr/sbin", world.on("sbin")).unwrap();
+    // dpkg takes a link away with the last package that has a folder of its name.
+    install(&world, &Deb::new("base", "1").file("sbin/base", "base\n"));
     let one = Deb::new("tool", "1")
         .file("sbin/tool", "tool 1\n")
         .file("usr/bin/moved", "moved 1\n")

@@ -240,3 +240,25 @@ fn an_rpm_step_cut_at_every_point_goes_both_ways() {
     }
     assert!(cuts >= 40, "{cuts}");
 }
+
+#[test]
+fn an_rpm_step_that_takes_the_packages_configuration_is_completed_after_a_cut_at_every_point() {
+    let mut world = filled();
+    world.settings["step"]["conffiles"] = json!("take");
+    world.must("stage", "Prepared");
+    world.save();
+    for point in world.points("switch").iter().filter(|point| point.contains(":place.")) {
+        world.load();
+        let died = world.go_armed("switch", point);
+        assert!(died.killed, "{point}: {died:?}");
+        world.must("switch", "Applied");
+        for (name, brought, own) in [
+            ("app.conf", "delivered with 2\n", "by the device\n"),
+            ("app.keep", "keep of 2\n", "kept by the device\n"),
+        ] {
+            assert_eq!(read(&world, &format!("etc/{name}")), brought, "{point}");
+            assert_eq!(read(&world, &format!("etc/{name}.rpmsave")), own, "{point}");
+            assert!(!world.on(&format!("etc/{name}.rpmnew")).exists(), "{point}");
+        }
+    }
+}

@@ -43,7 +43,7 @@ impl Debs<'_> {
         let all =
             |one: Standing| standings.iter().all(|standing| *standing == one || *standing == Standing::Same);
         if all(Standing::Old) {
-            return StepState::Prepared;
+            return self.work.old(record);
         }
         if all(Standing::New) {
             return self.work.in_force();

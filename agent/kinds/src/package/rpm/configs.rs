@@ -43,11 +43,10 @@ impl Rpms<'_> {
     fn keep_ours(&self, file: &FileRecord, record: &Record) -> Result<(), PackageError> {
         let Some(place) = Place::at(&file.path)? else { return Ok(()) };
         let digests = self.work.digests;
-        if file.kept.is_at(&place.look(digests)?) {
-            return Ok(());
+        if !file.kept.is_at(&place.look(digests)?) {
+            copy(&place, &beside(&file.path, NEW), digests)?;
+            config::bring_back(file, self.work.folder, digests)?;
         }
-        copy(&place, &beside(&file.path, NEW), digests)?;
-        config::bring_back(file, self.work.folder, digests)?;
         // What rpm saved is what stands in its place again.
         let saved = record.files.iter().find(|other| other.path == beside(&file.path, SAVED));
         saved.map_or(Ok(()), |saved| config::bring_back(saved, self.work.folder, digests))
@@ -62,7 +61,10 @@ impl Rpms<'_> {
         if brought == Seen::Absent || old.is_some_and(|old| old.kept.is_at(&brought)) {
             return Ok(());
         }
-        copy(&place, &beside(&file.path, SAVED), digests)?;
+        // After a cut the package's may stand there already.
+        if file.kept.is_at(&place.look(digests)?) {
+            copy(&place, &beside(&file.path, SAVED), digests)?;
+        }
         copy(&from, &file.path, digests)?;
         from.remove()?;
         Ok(from.sync()?)

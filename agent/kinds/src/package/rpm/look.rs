@@ -38,7 +38,7 @@ impl Rpms<'_> {
         let all =
             |one: Standing| standings.iter().all(|standing| *standing == one || *standing == Standing::Same);
         if all(Standing::Old) {
-            StepState::Prepared
+            self.work.old(record)
         } else if all(Standing::New) {
             self.work.in_force()
         } else {
