@@ -220,14 +220,20 @@ impl Settings {
 }
 
 fn kinds(state_dir: &Path, package_root: Option<PathBuf>) -> KindSettings {
+    let usual = PackageSettings::default();
+    // Joined to a path from `/` on, a root would be lost.
+    let below = |root: &Path| {
+        usual.agent.strip_prefix("/").map_or_else(|_| usual.agent.clone(), |path| root.join(path))
+    };
     KindSettings {
         way_back: state_dir.join("way-back"),
         file: FileSettings { never: vec![state_dir.to_owned()], ..FileSettings::default() },
         package: PackageSettings {
+            agent: package_root.as_deref().map_or_else(|| usual.agent.clone(), below),
             root: package_root,
             running_version: VERSION_OF_PACKAGE.to_owned(),
             launcher: state_dir.join("launcher"),
-            ..PackageSettings::default()
+            ..usual
         },
         os_image: OsImageSettings::default(),
         live_patch: LivePatchSettings::default(),
@@ -284,6 +290,7 @@ mod tests {
         let text = format!("{GOOD}[package]\nroot = '/srv/guest'\n");
         let settings = Settings::from_toml(&text, Path::new("agent.toml")).unwrap();
         assert_eq!(settings.kinds.package.root.as_deref(), Some(Path::new("/srv/guest")));
+        assert_eq!(settings.kinds.package.agent, Path::new("/srv/guest/usr/bin/takt-agent"));
     }
 
     #[test]

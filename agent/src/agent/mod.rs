@@ -284,7 +284,7 @@ impl Agent {
             match self.performer.kinds.at_rest().await {
                 Ok(()) => self.boot_is_good = true,
                 Err(failure) => {
-                    tracing::warn!(why = %failure.text, "the boot loader was not told; tried again")
+                    tracing::warn!(why = %failure.text, "the boot loader was not told; tried again");
                 }
             }
         }

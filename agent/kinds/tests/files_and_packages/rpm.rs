@@ -125,7 +125,9 @@ pub(crate) fn set(world: &World, rpms: &[&Rpm], conffiles: &str) -> Value {
 /// Everything of a device that a way back must bring back: its files, and what rpm says of its packages but the shell.
 pub(crate) fn whole(world: &World) -> (Shot, String) {
     let mut files = shot(&world.on(""));
-    files.retain(|name, _| !name.starts_with("root") && !name.starts_with("bin/"));
+    // What rpm itself writes: its database, and the scripts that it runs, which stay when it is killed.
+    let of_rpm = ["root", "bin/", "var/tmp"];
+    files.retain(|name, _| !of_rpm.iter().any(|beginning| name.starts_with(beginning)));
     let said = run(rpm(world).args(["-qa", "--qf", "%{NAME} %{EVR}\n"]));
     let mut packages: Vec<String> =
         String::from_utf8(said.stdout).unwrap().lines().map(str::to_owned).collect();

@@ -219,16 +219,16 @@ fn an_rpm_step_cut_at_every_point_goes_both_ways() {
     let before = whole(&world);
     world.save();
     let mut cuts = 0;
-    for (gone, part) in [(&[][..], "stage"), (&["stage"], "switch"), (&["stage", "switch"], "back")] {
+    for (gone, part) in [(None, "stage"), (Some("stage"), "switch"), (Some("switch"), "back")] {
         world.load();
-        gone.iter().for_each(|part| assert!(world.go(part).well));
-        let points = world.points(part);
-        for (index, point) in points.iter().enumerate() {
+        assert!(gone.is_none_or(|gone| world.go(gone).well));
+        world.save();
+        for (index, point) in world.points(part).iter().enumerate() {
             world.load();
-            gone.iter().for_each(|part| assert!(world.go(part).well));
             let died = world.go_armed(part, point);
             assert!(died.killed, "{part} at {point}: {died:?}");
             cuts += 1;
+            // Forward after every second cut only: the way back is what must never fail.
             if part == "switch" && index % 2 == 0 {
                 world.must("switch", "Applied");
                 assert_new(&world);
