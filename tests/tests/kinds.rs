@@ -423,7 +423,7 @@ fn the_agent_upgrades_itself_and_one_that_does_not_start_is_given_up_by_its_laun
     let mut device =
         online(&fleet, DeviceSpec { name: "device".into(), package_root, ..DeviceSpec::default() });
     let launcher = device.settings().parent().unwrap().join("state/launcher");
-    let trial = || fs::read_dir(&launcher).map_or(0, |entries| entries.count());
+    let trial = || fs::read_dir(&launcher).map_or(0, Iterator::count);
     device.set_program(&service(&fleet, &device, root.path()));
     device.run().unwrap();
     fleet.wait_online(&mut device).unwrap();
