@@ -113,6 +113,8 @@ struct File {
     #[serde(default)]
     limits: Limits,
     #[serde(default)]
+    package: PackageFile,
+    #[serde(default)]
     os_image: OsImage,
     #[serde(default)]
     live_patch: LivePatch,
@@ -143,6 +145,12 @@ struct Limits {
     reserve_memory_mib: Option<u64>,
     load_per_cpu_max: Option<f64>,
     battery_percent_min: Option<u8>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PackageFile {
+    root: Option<PathBuf>,
 }
 
 #[derive(Default, Deserialize)]
@@ -208,6 +216,10 @@ impl Settings {
         if reboot.first().is_none_or(String::is_empty) {
             return Err(value("reboot_command", "must name a program".to_owned()));
         }
+        let root = file.package.root;
+        if let Some(path) = root.as_deref().filter(|path| !path.is_absolute()) {
+            return Err(value("package.root", format!("must be an absolute path, not '{}'", path.display())));
+        }
         let state_dir = file.state_dir.unwrap_or_else(|| STATE_DIR_DEFAULT.into());
         Ok(Self {
             name: file.name,
@@ -216,7 +228,7 @@ impl Settings {
             kinds: KindSettings {
                 os_image: os_image(file.os_image, &state_dir, &value)?,
                 live_patch: live_patch(file.live_patch, &value)?,
-                ..kinds(&state_dir)
+                ..kinds(&state_dir, root)
             },
             state_dir,
             link,
@@ -233,14 +245,21 @@ impl Settings {
     }
 }
 
-fn kinds(state_dir: &Path) -> KindSettings {
+fn kinds(state_dir: &Path, package_root: Option<PathBuf>) -> KindSettings {
+    let usual = PackageSettings::default();
+    // Joined to a path from `/` on, a root would be lost.
+    let below = |root: &Path| {
+        usual.agent.strip_prefix("/").map_or_else(|_| usual.agent.clone(), |path| root.join(path))
+    };
     KindSettings {
         way_back: state_dir.join("way-back"),
         file: FileSettings { never: vec![state_dir.to_owned()], ..FileSettings::default() },
         package: PackageSettings {
+            agent: package_root.as_deref().map_or_else(|| usual.agent.clone(), below),
+            root: package_root,
             running_version: VERSION_OF_PACKAGE.to_owned(),
             launcher: state_dir.join("launcher"),
-            ..PackageSettings::default()
+            ..usual
         },
         os_image: OsImageSettings::default(),
         live_patch: LivePatchSettings::default(),
@@ -340,6 +359,15 @@ mod tests {
         assert_eq!(settings.coordinator, "https://localhost:8443");
         assert_eq!(settings.state_dir, Path::new(STATE_DIR_DEFAULT));
         assert_eq!(settings.health_interval, Duration::from_secs(10));
+        assert_eq!(settings.kinds.package.root, None);
+    }
+
+    #[test]
+    fn packages_may_have_a_root_of_their_own() {
+        let text = format!("{GOOD}[package]\nroot = '/srv/guest'\n");
+        let settings = Settings::from_toml(&text, Path::new("agent.toml")).unwrap();
+        assert_eq!(settings.kinds.package.root.as_deref(), Some(Path::new("/srv/guest")));
+        assert_eq!(settings.kinds.package.agent, Path::new("/srv/guest/usr/bin/takt-agent"));
     }
 
     #[test]
@@ -383,6 +411,7 @@ mod tests {
                 format!("{GOOD}[live_patch]\nleave_secs_min = 0\n"),
                 ["agent.toml", "live_patch.leave_secs_min"],
             ),
+            (format!("{GOOD}[package]\nroot = 'guest'\n"), ["agent.toml", "package.root"]),
         ] {
             let error = refused(&text);
             assert!(needles.iter().all(|needle| error.contains(needle)), "{text}: {error}");

@@ -166,6 +166,12 @@ impl Kinds {
         self.os_images.at_rest(&kept).await
     }
 
+    /// The agent that runs has been in good health for [`package::ALIVE_AFTER`]. While it is on trial, its starts so far are
+    /// forgiven, so that a device that is switched off now and then does not go back to the previous agent for that.
+    pub async fn agent_is_alive(&self) -> Result<(), ActionFailure> {
+        self.packages.agent_is_alive().await
+    }
+
     /// The steps of which a way back is kept.
     pub fn kept(&self) -> BTreeSet<StepKey> {
         self.way_back.kept()

@@ -16,6 +16,7 @@ use takt_common::health::WorkloadFacts;
 use takt_common::report::{Outcome, Report};
 use takt_common::{Sha256Digest, SigningKey};
 use takt_kinds::Kinds;
+use takt_kinds::package::ALIVE_AFTER;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior};
@@ -54,6 +55,8 @@ const REST_DRAINING: Duration = Duration::from_millis(100);
 const REST_MIN: Duration = Duration::from_millis(20);
 /// From one look at whether an export is due to the next, also after one that failed.
 const EXPORT_LOOK: Duration = Duration::from_mins(1);
+/// When the launcher could not be told that the agent is well, it is told again after this.
+const ALIVE_AGAIN: Duration = Duration::from_mins(1);
 /// How many refused envelopes are remembered, so that each is reported once.
 const REFUSED_MAX: usize = 32;
 
@@ -108,6 +111,8 @@ pub struct Agent {
     first_report: Option<u64>,
     heard: bool,
     boot: boot::Boot,
+    /// When the launcher hears that this agent is in good health; `None` once it has.
+    alive_at: Option<Duration>,
 }
 
 impl Agent {
@@ -132,6 +137,7 @@ impl Agent {
             .rsplit_once(':')
             .and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)))
             .ok_or_else(|| AgentError::Broker(membership.broker.clone()))?;
+        let up_since = host.boot_time().map(|boot| Duration::from_millis(boot.millis)).unwrap_or_default();
         let (link, events) = Link::start(LinkSettings {
             device: membership.device,
             domain: membership.domain.clone(),
@@ -163,6 +169,7 @@ impl Agent {
             first_report: None,
             heard: false,
             boot: boot::Boot::default(),
+            alive_at: Some(up_since + ALIVE_AFTER),
         })
     }
 
@@ -309,6 +316,15 @@ impl Agent {
             if let Err(error) = self.journal.export_if_due(uptime).await {
                 tracing::warn!(error = %crate::sentence(&error), "the journal could not be exported");
             }
+        }
+        if self.alive_at.is_some_and(|at| uptime >= at) {
+            self.alive_at = match self.performer.kinds.agent_is_alive().await {
+                Ok(()) => None,
+                Err(failure) => {
+                    tracing::warn!(why = %failure.text, "the launcher was not told that the agent is well; tried again");
+                    Some(uptime + ALIVE_AGAIN)
+                }
+            };
         }
         self.keep_flowing()?;
         self.health_in = self.health_in.saturating_sub(TICK);

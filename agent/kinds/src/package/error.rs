@@ -25,6 +25,14 @@ pub(crate) enum PackageError {
         /// In the file.
         said: String,
     },
+    /// A configuration file that lies outside of everything.
+    #[error("use package '{name}': its list of configuration files names '{path}', with '..' in it")]
+    LeadsOut {
+        /// Which.
+        name: String,
+        /// Where to.
+        path: String,
+    },
     /// The file is not in the artifact store.
     #[error("use package '{name}': its file '{}' is not on disk", path.display())]
     NoFile {
@@ -160,6 +168,7 @@ impl Natured for PackageError {
     fn nature(&self) -> Nature {
         match self {
             Self::Lies { .. }
+            | Self::LeadsOut { .. }
             | Self::Unmet { .. }
             | Self::Broken { .. }
             | Self::NoWayBackFor { .. }

@@ -72,7 +72,7 @@ impl Memory {
         let paths = entries.take(ENTRIES_MAX).flatten().map(|entry| entry.path());
         let of_name = |path: &PathBuf| {
             let name = path.file_name().and_then(|name| name.to_str());
-            name.is_some_and(|name| name.starts_with(&beginning) && !name.ends_with(".part"))
+            name.is_some_and(|name| name.starts_with(&beginning)) && path.extension() != Some("part".as_ref())
         };
         paths.filter(of_name).collect()
     }

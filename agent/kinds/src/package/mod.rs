@@ -51,6 +51,8 @@ use crate::disk::mark;
 use crate::kept::Digests;
 use crate::way_back::StepFolder;
 
+pub use takt_launcher::ALIVE_AFTER;
+
 use deb::Debs;
 use error::PackageError;
 use memory::Memory;
@@ -73,7 +75,7 @@ pub struct PackageSettings {
     pub wrapper: Vec<String>,
     /// How long the lock of somebody else's dpkg or rpm is waited for.
     pub lock_wait: Duration,
-    /// How long one run of dpkg or rpm may take.
+    /// How long one run of dpkg or rpm may take: as long as `Manifest::settle` gives a set of packages.
     pub run_max: Duration,
 }
 
@@ -85,8 +87,8 @@ impl Default for PackageSettings {
             launcher: PathBuf::from("/var/lib/takt-agent/launcher"),
             agent: PathBuf::from("/usr/bin/takt-agent"),
             wrapper: Vec::new(),
-            lock_wait: Duration::from_secs(60),
-            run_max: Duration::from_mins(30),
+            lock_wait: Duration::from_mins(1),
+            run_max: Duration::from_mins(15),
         }
     }
 }
@@ -171,6 +173,16 @@ impl Packages {
             Ok(mark(work.folder, CONFIRMED)?)
         })
         .await
+    }
+
+    /// The agent that runs has been in good health for [`ALIVE_AFTER`].
+    pub(crate) async fn agent_is_alive(&self) -> Result<(), ActionFailure> {
+        let inner = Arc::clone(&self.0);
+        let told =
+            tokio::task::spawn_blocking(move || own::alive(&inner.settings).map_err(|error| failure(&error)));
+        told.await.unwrap_or_else(|error| {
+            Err(ActionFailure { nature: Nature::Transient, text: format!("forgive the starts: {error}") })
+        })
     }
 
     /// Where the artifacts lie that a set may need: its own, and those of the versions that Takt installed before.

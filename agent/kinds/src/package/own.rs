@@ -1,7 +1,9 @@
 //! The agent's own package. Its maintainer scripts leave the service alone; the agent starts itself anew when the decision
 //! says so, and the launcher brings the previous one back when the new one does not start.
 //!
-//! The launcher's trial begins before the first package changes, and ends with the confirmation or with the way back.
+//! The launcher's trial begins after it is noted that the step has begun and before the first package changes, and ends with
+//! the confirmation or with the way back. A step whose trial is left over is not back: the launcher would count starts of
+//! an agent that is not there, and give up one that nobody tried.
 
 use std::path::Path;
 
@@ -9,6 +11,7 @@ use takt_agent_core::StepState;
 use takt_common::release::Package;
 use takt_launcher::{Trial, TrialFolder, Version, Versions};
 
+use super::PackageSettings;
 use super::error::PackageError;
 use super::record::{Before, Record};
 use super::work::Work;
@@ -47,23 +50,15 @@ impl Work<'_> {
     pub(super) fn still_running(&self, record: &Record) -> bool {
         let running = &self.settings.running_version;
         let runs = |own: &Package| {
-            own.version == *running && self.version_before(record).is_some_and(|old| old != running)
+            own.version == *running && version_before(record).is_some_and(|old| old != running)
         };
         self.own().is_some_and(runs)
-    }
-
-    fn version_before<'r>(&self, record: &'r Record) -> Option<&'r str> {
-        let own = record.packages.iter().find(|package| package.name == OWN)?;
-        match &own.before {
-            Before::Installed { version, .. } => Some(version),
-            Before::Absent | Before::Removed { .. } => None,
-        }
     }
 
     /// Refuses a set that would install the agent's package where there is none: taking it back would take the agent away.
     pub(super) fn check_own(&self, record: &Record) -> Result<(), PackageError> {
         match self.own() {
-            Some(_) if self.version_before(record).is_none() => Err(PackageError::NotFromPackage),
+            Some(_) if version_before(record).is_none() => Err(PackageError::NotFromPackage),
             _ => Ok(()),
         }
     }
@@ -77,9 +72,11 @@ impl Work<'_> {
         let trial = self.trial();
         let versions =
             Versions { new: version(&own.version)?, previous: version(&self.settings.running_version)? };
-        if matches!(trial.look(), Trial::FellBack(_)) {
-            // Of an order that has been taken back: this one tries anew.
-            effect!("package.trial", trial.withdraw(&self.settings.agent))?;
+        match trial.look() {
+            Trial::None => {}
+            Trial::On(on) if on.versions == versions => {}
+            // Of an order that could not be taken back, or cut off and fallen back on the way: this one tries anew.
+            _ => effect!("package.trial", trial.withdraw(&self.settings.agent))?,
         }
         Ok(effect!("package.trial", trial.begin(Path::new(RUNNING), &versions))?)
     }
@@ -93,6 +90,14 @@ impl Work<'_> {
         Ok(effect!("package.trial", self.trial().confirm(&self.settings.agent, &running))?)
     }
 
+    /// The trial of this step, as long as it is in force although the agent's previous package is installed.
+    pub(super) fn trial_left(&self, record: &Record) -> Option<String> {
+        let own = self.own()?;
+        let found = self.trial().look();
+        let is_left = version_before(record) != Some(&own.version) && is_of(&found, &own.version);
+        is_left.then(|| format!("the trial has not been withdrawn: {found}"))
+    }
+
     /// After the agent's own package is back.
     pub(super) fn withdraw_trial(&self) -> Result<(), PackageError> {
         let trial = self.trial();
@@ -103,8 +108,24 @@ impl Work<'_> {
     }
 }
 
+/// The version of the agent's package before the order; `None` where there was no such package.
+fn version_before(record: &Record) -> Option<&str> {
+    let own = record.packages.iter().find(|package| package.name == OWN)?;
+    match &own.before {
+        Before::Installed { version, .. } => Some(version),
+        Before::Absent | Before::Removed { .. } => None,
+    }
+}
+
 fn version(text: &str) -> Result<Version, PackageError> {
     text.parse().map_err(PackageError::OwnVersion)
+}
+
+/// The agent that runs has been in good health for [`super::ALIVE_AFTER`]: its starts so far are forgiven.
+pub(super) fn alive(settings: &PackageSettings) -> Result<(), PackageError> {
+    let running = version(&settings.running_version)?;
+    let trial = TrialFolder::new(&settings.launcher);
+    Ok(effect!("package.trial", trial.alive(&running)).map(drop)?)
 }
 
 fn is_of(trial: &Trial, version: &str) -> bool {

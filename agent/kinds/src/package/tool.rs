@@ -249,13 +249,11 @@ impl Tool {
         })?;
         let mut out = Vec::new();
         output.seek(SeekFrom::Start(0)).and_then(|_| output.read_to_end(&mut out)).map_err(run)?;
-        match ended {
-            Some(status) => Ok(Said { status, out, errors: Vec::new() }),
-            None => {
-                let said = Said { status: ExitStatus::default(), out, errors: Vec::new() }.shown();
-                Err(ToolError::Slow { program: self.name(), limit_secs: limit.as_secs(), said })
-            }
+        if let Some(status) = ended {
+            return Ok(Said { status, out, errors: Vec::new() });
         }
+        let said = Said { status: ExitStatus::default(), out, errors: Vec::new() }.shown();
+        Err(ToolError::Slow { program: self.name(), limit_secs: limit.as_secs(), said })
     }
 }
 
@@ -372,12 +370,12 @@ mod tests {
     fn a_change_that_floods_its_output_is_kept_within_bounds() {
         let script = "i=0; while [ $i -lt 40 ]; do head -c 200000 /dev/zero | tr '\\0' x; i=$((i+1)); done; \
                       sleep 1; echo; echo the end";
-        let said = waiting(move || sh(script).change(Duration::from_secs(60))).unwrap();
+        let said = waiting(move || sh(script).change(Duration::from_mins(1))).unwrap();
         assert!(said.out.len() < 9_000_000 && said.shown().ends_with("the end"), "{}", said.out.len());
         let wrapped = waiting(|| {
             sh("echo $0")
                 .wrapped(&["env".to_owned(), "-u".to_owned(), "HOME".to_owned()])
-                .change(Duration::from_secs(60))
+                .change(Duration::from_mins(1))
         });
         assert!(wrapped.unwrap().status.success());
     }

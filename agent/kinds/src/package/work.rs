@@ -70,9 +70,17 @@ impl Work<'_> {
         }
     }
 
-    /// All packages are as they were before.
-    pub(super) fn back(&self, record: &Record) -> StepState {
+    /// The previous packages are installed. A new agent that has been taken back may still run.
+    pub(super) fn old(&self, record: &Record) -> StepState {
         if self.still_running(record) { StepState::OldAfterReboot } else { StepState::Prepared }
+    }
+
+    /// All packages are as they were before, after the step had begun.
+    pub(super) fn back(&self, record: &Record) -> StepState {
+        match self.trial_left(record) {
+            Some(what) => StepState::Half(what),
+            None => self.old(record),
+        }
     }
 }
 

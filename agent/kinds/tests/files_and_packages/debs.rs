@@ -188,7 +188,20 @@ fn a_file_whose_control_data_lies_is_refused_before_anything_changes() {
     absent["file"] = json!("0".repeat(64));
     world.step(json!({"kind": "package", "format": "deb", "packages": [absent]}));
     world.must_fail("stage", "use package 'app': its file '");
+    let astray = Deb::new("astray", "1").conffile("../outside", "content\n");
+    let step = set(&world, &[&astray], "take");
+    world.step(step);
+    world.must_fail("stage", "use package 'astray': its list of configuration files names '/../outside'");
+    // What is missing by its own word, although the manifest is right.
+    let needy = Deb::new("needy", "1").field("Depends: nothing-has-this");
+    let step = set(&world, &[&needy], "keep");
+    world.step(step);
+    world.must_fail(
+        "stage",
+        "needy depends on nothing-has-this; however: Package nothing-has-this is not installed",
+    );
     assert_eq!(whole(&world), before);
+    world.must("settle", "Untouched");
     assert!(!world.way_back().join("takt-00-app-g1-7.1").exists());
 }
 
@@ -497,6 +510,8 @@ fn what_is_made_again_has_links_moved_files_and_the_devices_own_changes() {
     // As on a merged /usr: the package says /sbin, the device has a link there.
     fs::create_dir_all(world.on("usr/sbin")).unwrap();
     symlink("usr/sbin", world.on("sbin")).unwrap();
+    // dpkg takes a link away with the last package that has a folder of its name.
+    install(&world, &Deb::new("base", "1").file("sbin/base", "base\n"));
     let one = Deb::new("tool", "1")
         .file("sbin/tool", "tool 1\n")
         .file("usr/bin/moved", "moved 1\n")

@@ -87,7 +87,10 @@ impl Rpm {
     }
 }
 
-/// A device with an empty rpm.
+/// The package that provides a shell.
+const SHELL: &str = "shell";
+
+/// A device with an rpm that knows of nothing but a shell.
 pub(crate) fn device() -> World {
     need(&[("rpm", "rpm"), ("busybox", "busybox-static")]);
     let mut world = World::new();
@@ -98,6 +101,10 @@ pub(crate) fn device() -> World {
         symlink("busybox", world.on("bin").join(name)).unwrap();
     }
     run(rpm(&world).arg("--initdb"));
+    // rpm asks its database, not the disk, for the shell that scripts need.
+    let shell = world.beside("shell.rpm");
+    fs::write(&shell, Rpm::new(SHELL, "1").preamble("Provides: /bin/sh").build()).unwrap();
+    run(rpm(&world).arg("-U").arg(shell));
     world.settings["package_root"] = json!(world.on(""));
     world
 }
@@ -115,13 +122,16 @@ pub(crate) fn set(world: &World, rpms: &[&Rpm], conffiles: &str) -> Value {
     json!({"kind": "package", "format": "rpm", "conffiles": conffiles, "packages": packages})
 }
 
-/// Everything of a device that a way back must bring back: its files, and what rpm says of its packages.
+/// Everything of a device that a way back must bring back: its files, and what rpm says of its packages but the shell.
 pub(crate) fn whole(world: &World) -> (Shot, String) {
     let mut files = shot(&world.on(""));
-    files.retain(|name, _| !name.starts_with("root") && !name.starts_with("bin/"));
+    // What rpm itself writes: its database, and the scripts that it runs, which stay when it is killed.
+    let of_rpm = ["root", "bin/", "var/tmp"];
+    files.retain(|name, _| !of_rpm.iter().any(|beginning| name.starts_with(beginning)));
     let said = run(rpm(world).args(["-qa", "--qf", "%{NAME} %{EVR}\n"]));
     let mut packages: Vec<String> =
         String::from_utf8(said.stdout).unwrap().lines().map(str::to_owned).collect();
+    packages.retain(|package| !package.starts_with(SHELL));
     packages.sort();
     (files, packages.join("\n"))
 }

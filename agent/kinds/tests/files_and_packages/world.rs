@@ -66,6 +66,12 @@ impl World {
         world
     }
 
+    /// The same device, for settings that change for a while.
+    pub(crate) fn again(other: &Self) -> Self {
+        let (folder, settings) = (other.folder.clone(), other.settings.clone());
+        Self { temp: None, kept: Cell::new(false), folder, settings }
+    }
+
     /// A device in this folder.
     pub(crate) fn at(folder: &Path) -> Self {
         for name in ["device", "artifacts"] {
@@ -157,7 +163,7 @@ impl World {
         reached.lines().map(str::to_owned).collect()
     }
 
-    /// Remembers the device and its way back as they are.
+    /// Remembers the device, its way back and the agent's trial as they are.
     pub(crate) fn save(&self) {
         self.copy("", "saved/");
     }
@@ -168,7 +174,7 @@ impl World {
     }
 
     fn copy(&self, from: &str, to: &str) {
-        for name in ["device", "way-back"] {
+        for name in ["device", "way-back", "launcher"] {
             let (from, to) =
                 (self.folder.join(format!("{from}{name}")), self.folder.join(format!("{to}{name}")));
             let _ = fs::remove_dir_all(&to);

@@ -1,5 +1,5 @@
 //! One part of an order's way with one step, in a process of its own, so that tests can kill it: `takt-kinds-step
-//! WORLD.json stage|switch|back|confirm|settle|look`. It goes that part as `takt_agent_core::decide` does, ends with 0 when
+//! WORLD.json stage|switch|back|confirm|settle|alive|look`. It goes that part as `takt_agent_core::decide` does, ends with 0 when
 //! the part has come to its end, and prints where the step stands or why the part failed.
 
 use std::fs;
@@ -146,7 +146,7 @@ fn settings(world: &World) -> KindSettings {
 async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, world, part] = &arguments[..] else {
-        eprintln!("usage: takt-kinds-step WORLD.json stage|switch|back|confirm|settle|look");
+        eprintln!("usage: takt-kinds-step WORLD.json stage|switch|back|confirm|settle|alive|look");
         return ExitCode::from(2);
     };
     let text = fs::read_to_string(world).expect("the test wrote its world");
@@ -160,6 +160,10 @@ async fn main() -> ExitCode {
         "confirm" => way.go(confirm).await,
         "look" => Ok(way.look().await),
         "settle" => match way.kinds.settle(&way.key) {
+            Ok(()) => Ok(way.look().await),
+            Err(failure) => Err(failure.text),
+        },
+        "alive" => match way.kinds.agent_is_alive().await {
             Ok(()) => Ok(way.look().await),
             Err(failure) => Err(failure.text),
         },

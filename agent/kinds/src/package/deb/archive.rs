@@ -1,6 +1,6 @@
 //! What a .deb says of itself.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
 use takt_common::release::Package;
 
@@ -46,7 +46,12 @@ pub(super) fn check(package: &Package, file: &Path) -> Result<(), PackageError> 
             });
         }
     }
-    Ok(())
+    // They become paths below the root, which are kept and brought back.
+    let out = |path: &&String| Path::new(path.as_str()).components().any(|part| part == Component::ParentDir);
+    match conffiles(file)?.iter().find(out) {
+        Some(path) => Err(PackageError::LeadsOut { name: package.name.clone(), path: path.clone() }),
+        None => Ok(()),
+    }
 }
 
 /// The first line of a field.

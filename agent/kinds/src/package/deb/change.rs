@@ -8,8 +8,8 @@ use super::super::lock;
 use super::super::record::{Before, PackageRecord, Record};
 use super::super::tool::Said;
 use super::super::work::{AS_FOUND, BEGAN, CONFIRMED};
-use super::database::Database;
-use super::look::listed;
+use super::database::{Database, Known};
+use super::look::{listed, newly_unwell};
 use super::status::{self, List};
 use super::{Debs, Standing, half};
 use crate::disk::{mark, marked, unmark};
@@ -34,19 +34,19 @@ impl Debs<'_> {
         if !marked(self.work.folder, BEGAN) {
             self.begin(&mut record, &database)?;
         }
+        self.work.begin_trial()?;
         let mut last = None;
-        if self.dpkg.has_journal() || self.newly_unwell(&record, &database).is_some() {
+        if self.dpkg.has_journal() || newly_unwell(&record, &database).is_some() {
             last = Some(self.configure_all()?);
             database = self.dpkg.read()?;
         }
         let packages = self.work.set.packages.iter();
-        let missing: Vec<&Package> =
-            packages.filter(|package| !self.new_is_there(&database, package)).collect();
+        let missing: Vec<&Package> = packages.filter(|package| !database.has(package)).collect();
         if !missing.is_empty() {
             last = Some(self.install(&missing)?);
             database = self.dpkg.read()?;
         }
-        self.check_done("install the packages", &record, &database, Standing::New, last)?;
+        self.check_done("install the packages", &record, &database, &Standing::New, last)?;
         for (package, before) in self.work.set.packages.iter().zip(&record.packages) {
             self.work.remember(package, &before.before)?;
         }
@@ -64,7 +64,6 @@ impl Debs<'_> {
             record.files = self.keep_files(&record.packages, &record.files)?;
             record.write(self.work.folder)?;
         }
-        self.work.begin_trial()?;
         Ok(mark(self.work.folder, BEGAN)?)
     }
 
@@ -82,19 +81,19 @@ impl Debs<'_> {
         deed: &'static str,
         record: &Record,
         database: &Database,
-        wanted: Standing,
+        wanted: &Standing,
         said: Option<Said>,
     ) -> Result<(), PackageError> {
         let standings = self.standings(record, database);
         let mut pairs = standings.into_iter().zip(&self.work.set.packages);
-        let amiss = pairs.find(|(standing, _)| *standing != wanted && *standing != Standing::Same);
+        let amiss = pairs.find(|(standing, _)| standing != wanted && *standing != Standing::Same);
         let what = match amiss {
             Some((Standing::Half(what), _)) => Some(what),
             Some((_, package)) => Some(match database.of(package) {
                 Some(known) => half(known),
                 None => format!("'{}' is not installed", package.name),
             }),
-            None => self.newly_unwell(record, database).map(half),
+            None => newly_unwell(record, database).map(half),
         };
         let said = || said.map_or_else(|| "nothing".to_owned(), |said| said.shown());
         what.map_or(Ok(()), |what| Err(PackageError::NotDone { deed, what, said: said() }))
@@ -112,11 +111,11 @@ impl Debs<'_> {
             last = Some(said);
         }
         database = self.dpkg.read()?;
-        if self.dpkg.has_journal() || self.newly_unwell(&record, &database).is_some() {
+        if self.dpkg.has_journal() || newly_unwell(&record, &database).is_some() {
             last = Some(self.configure_all()?);
             database = self.dpkg.read()?;
         }
-        self.check_done("bring the previous packages back", &record, &database, Standing::Old, last)?;
+        self.check_done("bring the previous packages back", &record, &database, &Standing::Old, last)?;
         config::restore_all(&record.files, self.work.folder, self.work.digests)?;
         self.put_lists_right(&record)?;
         drop(lock);
@@ -139,7 +138,7 @@ impl Debs<'_> {
             let known = those.filter_map(|(package, _)| database.of(package));
             let names: Vec<String> = known
                 .filter(|known| how == "--purge" || known.status != "config-files")
-                .map(|known| known.spec())
+                .map(Known::spec)
                 .collect();
             if names.is_empty() {
                 continue;

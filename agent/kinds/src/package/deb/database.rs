@@ -177,6 +177,12 @@ impl Database {
         exact.or_else(|| all.next().filter(|_| all.next().is_none()))
     }
 
+    /// True when a package is there, whole, and exactly as the release wants it.
+    pub(crate) fn has(&self, package: &Package) -> bool {
+        let known = self.of(package);
+        known.is_some_and(|known| known.is_installed() && known.is(&package.version, &package.architecture))
+    }
+
     /// All that are half done.
     pub(crate) fn half(&self) -> impl Iterator<Item = &Known> {
         self.0.iter().filter(|known| known.is_half())

@@ -102,9 +102,9 @@ impl Simulated<'_> {
             let name = field(stanza, "Package").unwrap_or_default();
             if names.contains(name) {
                 let rest = without(stanza, &["Package", "Status", "Conffiles"]);
-                status += &format!("Package: {name}\nStatus: install ok unpacked\n{rest}\n");
+                status.extend(["Package: ", name, "\nStatus: install ok unpacked\n", &rest, "\n"]);
             } else {
-                status += &format!("{}\n\n", stanza.trim_end());
+                status.extend([stanza.trim_end(), "\n\n"]);
             }
         }
         self.lay(&status)?;

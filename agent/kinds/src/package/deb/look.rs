@@ -30,7 +30,7 @@ impl Debs<'_> {
     fn without_way_back(&self, database: &Database) -> StepState {
         let packages = || self.work.set.packages.iter();
         let broken = packages().filter_map(|package| database.of(package)).find(|known| known.is_half());
-        let all_new = packages().all(|package| self.new_is_there(database, package));
+        let all_new = packages().all(|package| database.has(package));
         match broken {
             Some(known) => StepState::Half(half(known)),
             None if all_new && !marked(self.work.folder, AS_FOUND) => self.work.in_force(),
@@ -43,7 +43,7 @@ impl Debs<'_> {
         let all =
             |one: Standing| standings.iter().all(|standing| *standing == one || *standing == Standing::Same);
         if all(Standing::Old) {
-            return StepState::Prepared;
+            return self.work.old(record);
         }
         if all(Standing::New) {
             return self.work.in_force();
@@ -64,7 +64,7 @@ impl Debs<'_> {
             let what = "dpkg was cut off before it had noted all that it did";
             return Ok(StepState::Half(what.to_owned()));
         }
-        if let Some(known) = self.newly_unwell(record, database) {
+        if let Some(known) = newly_unwell(record, database) {
             return Ok(StepState::Half(half(known)));
         }
         let standings = self.standings(record, database);
@@ -91,11 +91,6 @@ impl Debs<'_> {
         Ok(StepState::Half(what.unwrap_or_default()))
     }
 
-    /// A package that was well before and is not now, of the set or triggered by it.
-    pub(super) fn newly_unwell<'d>(&self, record: &Record, database: &'d Database) -> Option<&'d Known> {
-        database.half().find(|known| !record.unwell.contains(&known.spec()))
-    }
-
     /// What of the configuration files is not as it was before.
     pub(super) fn not_back(&self, record: &Record) -> Result<Option<String>, PackageError> {
         if let Some(path) = config::first_changed(&record.files, self.work.digests)? {
@@ -116,28 +111,33 @@ impl Debs<'_> {
 
     pub(super) fn standings(&self, record: &Record, database: &Database) -> Vec<Standing> {
         let pairs = self.work.set.packages.iter().zip(&record.packages);
-        pairs.map(|(package, record)| self.stand(package, &record.before, database)).collect()
+        pairs.map(|(package, record)| stand(package, &record.before, database)).collect()
     }
+}
 
-    fn stand(&self, package: &Package, before: &Before, database: &Database) -> Standing {
-        let known = database.of(package);
-        let new = self.new_is_there(database, package);
-        let old = match (before, known) {
-            (Before::Absent, None) => true,
-            (Before::Removed { .. }, Some(known)) => known.status == "config-files" && !known.is_half(),
-            (Before::Installed { version, architecture, .. }, Some(known)) => {
-                known.is_installed() && known.is(version, architecture)
-            }
-            _ => false,
-        };
-        match (new, old, known) {
-            (true, true, _) => Standing::Same,
-            (true, false, _) => Standing::New,
-            (false, true, _) => Standing::Old,
-            (false, false, Some(known)) if known.is_half() => Standing::Half(half(known)),
-            (false, false, _) => Standing::Other,
+fn stand(package: &Package, before: &Before, database: &Database) -> Standing {
+    let known = database.of(package);
+    let new = database.has(package);
+    let old = match (before, known) {
+        (Before::Absent, None) => true,
+        (Before::Removed { .. }, Some(known)) => known.status == "config-files" && !known.is_half(),
+        (Before::Installed { version, architecture, .. }, Some(known)) => {
+            known.is_installed() && known.is(version, architecture)
         }
+        _ => false,
+    };
+    match (new, old, known) {
+        (true, true, _) => Standing::Same,
+        (true, false, _) => Standing::New,
+        (false, true, _) => Standing::Old,
+        (false, false, Some(known)) if known.is_half() => Standing::Half(half(known)),
+        (false, false, _) => Standing::Other,
     }
+}
+
+/// A package that was well before and is not now, of the set or triggered by it.
+pub(super) fn newly_unwell<'d>(record: &Record, database: &'d Database) -> Option<&'d Known> {
+    database.half().find(|known| !record.unwell.contains(&known.spec()))
 }
 
 /// The list of configuration files that a package had, and in which architecture it had it.

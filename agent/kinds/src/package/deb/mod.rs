@@ -17,7 +17,7 @@ use super::error::PackageError;
 use super::lock::{self, Lock};
 use super::tool::{Said, Tool};
 use super::work::Work;
-use database::{Database, Dpkg, Known};
+use database::{Dpkg, Known};
 
 /// The variables of every run: nobody is there to be asked, and frontends hold the outer lock themselves.
 const VARIABLES: [(&str, &str); 3] = [
@@ -94,12 +94,6 @@ impl<'a> Debs<'a> {
     fn configure_all(&self) -> Result<Said, PackageError> {
         let run = self.run(self.work.set.conffiles).args(["--configure", "--pending"]);
         crate::effect::effect!("package.configure", self.change(&run))
-    }
-
-    /// What there is of a package, and whether it is all that the release wants.
-    fn new_is_there(&self, database: &Database, package: &Package) -> bool {
-        let known = database.of(package);
-        known.is_some_and(|known| known.is_installed() && known.is(&package.version, &package.architecture))
     }
 
     fn files(&self, packages: &[&Package]) -> Vec<PathBuf> {

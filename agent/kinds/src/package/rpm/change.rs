@@ -25,6 +25,7 @@ impl Rpms<'_> {
         if !marked(self.work.folder, BEGAN) {
             self.begin(&mut record, &database)?;
         }
+        self.work.begin_trial()?;
         let missing = self.missing(&database)?;
         let mut last = None;
         if !missing.is_empty() {
@@ -33,7 +34,7 @@ impl Rpms<'_> {
             last = Some(effect!("package.install", self.change(&run))?);
             database = self.read()?;
         }
-        self.check_done("install the packages", &record, &database, Standing::New, last)?;
+        self.check_done("install the packages", &record, &database, &Standing::New, last)?;
         self.settle_configs(&record)?;
         for (package, before) in self.work.set.packages.iter().zip(&record.packages) {
             self.work.remember(package, &before.before)?;
@@ -49,7 +50,7 @@ impl Rpms<'_> {
             let whole = || {
                 Ok::<_, PackageError>(!self.rpm.changed(&package.name)?.iter().any(|file| !file.is_config))
             };
-            if !self.new_is_there(database, package) || !whole()? {
+            if !database.has(package) || !whole()? {
                 missing.push(package);
             }
         }
@@ -69,7 +70,6 @@ impl Rpms<'_> {
             record.files = self.keep_files(&record.packages, &record.files)?;
             record.write(self.work.folder)?;
         }
-        self.work.begin_trial()?;
         Ok(mark(self.work.folder, BEGAN)?)
     }
 
@@ -100,12 +100,12 @@ impl Rpms<'_> {
         deed: &'static str,
         record: &Record,
         database: &Database,
-        wanted: Standing,
+        wanted: &Standing,
         said: Option<Said>,
     ) -> Result<(), PackageError> {
         let standings = self.standings(record, database);
         let mut pairs = standings.into_iter().zip(&self.work.set.packages);
-        let amiss = pairs.find(|(standing, _)| *standing != wanted && *standing != Standing::Same);
+        let amiss = pairs.find(|(standing, _)| standing != wanted && *standing != Standing::Same);
         let what = amiss.map(|(standing, package)| match (standing, database.of(package)) {
             (Standing::Half(what), _) => what,
             (_, Some(known)) => format!("'{}' is installed in version {}", known.name, known.version),
@@ -131,7 +131,7 @@ impl Rpms<'_> {
             last = Some(effect!("package.install", self.change(&run))?);
         }
         database = self.read()?;
-        self.check_done("bring the previous packages back", &record, &database, Standing::Old, last)?;
+        self.check_done("bring the previous packages back", &record, &database, &Standing::Old, last)?;
         config::restore_all(&record.files, self.work.folder, self.work.digests)?;
         self.sync(&database)?;
         self.work.withdraw_trial()?;

@@ -10,6 +10,7 @@ use super::super::config::{self, beside};
 use super::super::error::PackageError;
 use super::super::record::{FileRecord, Record};
 use super::Rpms;
+use super::database::configs_of_file;
 use crate::disk::failed;
 use crate::kept::{Digests, KeptError, Place, Seen};
 
@@ -25,7 +26,7 @@ impl Rpms<'_> {
     pub(super) fn settle_configs(&self, record: &Record) -> Result<(), PackageError> {
         let mut delivered: Vec<PathBuf> = Vec::new();
         for package in &self.work.set.packages {
-            let paths = self.rpm.configs_of_file(&self.work.file(package))?;
+            let paths = configs_of_file(&self.work.file(package))?;
             delivered.extend(paths.iter().map(|path| self.rpm.on(path)));
         }
         let both = record.files.iter().filter(|file| record.changed.contains(&file.path));
@@ -42,11 +43,10 @@ impl Rpms<'_> {
     fn keep_ours(&self, file: &FileRecord, record: &Record) -> Result<(), PackageError> {
         let Some(place) = Place::at(&file.path)? else { return Ok(()) };
         let digests = self.work.digests;
-        if file.kept.is_at(&place.look(digests)?) {
-            return Ok(());
+        if !file.kept.is_at(&place.look(digests)?) {
+            copy(&place, &beside(&file.path, NEW), digests)?;
+            config::bring_back(file, self.work.folder, digests)?;
         }
-        copy(&place, &beside(&file.path, NEW), digests)?;
-        config::bring_back(file, self.work.folder, digests)?;
         // What rpm saved is what stands in its place again.
         let saved = record.files.iter().find(|other| other.path == beside(&file.path, SAVED));
         saved.map_or(Ok(()), |saved| config::bring_back(saved, self.work.folder, digests))
@@ -61,7 +61,10 @@ impl Rpms<'_> {
         if brought == Seen::Absent || old.is_some_and(|old| old.kept.is_at(&brought)) {
             return Ok(());
         }
-        copy(&place, &beside(&file.path, SAVED), digests)?;
+        // After a cut the package's may stand there already.
+        if file.kept.is_at(&place.look(digests)?) {
+            copy(&place, &beside(&file.path, SAVED), digests)?;
+        }
         copy(&from, &file.path, digests)?;
         from.remove()?;
         Ok(from.sync()?)

@@ -63,17 +63,6 @@ impl Rpm {
         said.text().lines().map(Known::parse).collect::<Result<_, _>>().map(Database)
     }
 
-    /// What a file says that it is. What is no package file is not taken for a list of others, which rpm would fetch.
-    pub(crate) fn of_file(&self, file: &Path) -> Result<Known, PackageError> {
-        let run =
-            Tool::new("rpm").args(["--query", "--nosignature", "--nomanifest", "--queryformat", FORMAT]);
-        let said = run.arg("--package").arg(file).answer()?.text();
-        let line = said.lines().next().ok_or_else(|| PackageError::Database {
-            what: format!("rpm says nothing of '{}'", file.display()),
-        })?;
-        Known::parse(line)
-    }
-
     /// The configuration files of an installed package.
     pub(crate) fn configs(&self, name: &str) -> Result<Vec<String>, PackageError> {
         Ok(paths(&self.run().args(["--query", "--configfiles", name]).answer()?))
@@ -82,12 +71,6 @@ impl Rpm {
     /// All files of an installed package.
     pub(crate) fn files(&self, name: &str) -> Result<Vec<String>, PackageError> {
         Ok(paths(&self.run().args(["--query", "--list", name]).answer()?))
-    }
-
-    /// The configuration files in a package file.
-    pub(crate) fn configs_of_file(&self, file: &Path) -> Result<Vec<String>, PackageError> {
-        let run = Tool::new("rpm").args(["--query", "--nosignature", "--nomanifest", "--configfiles"]);
-        Ok(paths(&run.arg("--package").arg(file).answer()?))
     }
 
     /// The files of an installed package whose content is not what was delivered, or that are missing.
@@ -105,7 +88,26 @@ fn paths(said: &Said) -> Vec<String> {
     text.lines().map(str::trim).filter(|line| line.starts_with('/')).map(str::to_owned).collect()
 }
 
+/// The configuration files in a package file.
+pub(crate) fn configs_of_file(file: &Path) -> Result<Vec<String>, PackageError> {
+    Ok(paths(&ask_file(file).arg("--configfiles").answer()?))
+}
+
+/// A question about a package file. What is none is not taken for a list of others, which rpm would fetch.
+fn ask_file(file: &Path) -> Tool {
+    Tool::new("rpm").args(["--query", "--nosignature", "--nomanifest", "--package"]).arg(file)
+}
+
 impl Known {
+    /// What a file says that it is.
+    pub(crate) fn of_file(file: &Path) -> Result<Self, PackageError> {
+        let said = ask_file(file).args(["--queryformat", FORMAT]).answer()?.text();
+        let line = said.lines().next().ok_or_else(|| PackageError::Database {
+            what: format!("rpm says nothing of '{}'", file.display()),
+        })?;
+        Self::parse(line)
+    }
+
     fn parse(line: &str) -> Result<Self, PackageError> {
         let fields: Vec<&str> = line.split('\t').collect();
         let [name, version, architecture] = fields[..] else {
@@ -123,6 +125,13 @@ impl Known {
 }
 
 impl Database {
+    /// True when a package is there, once, and exactly as the release wants it.
+    pub(crate) fn has(&self, package: &Package) -> bool {
+        let known = self.of(package);
+        known.is_some_and(|known| known.is(&package.version, &package.architecture))
+            && self.several(package).is_none()
+    }
+
     fn all(&self, package: &Package) -> Vec<&Known> {
         self.0.iter().filter(|known| known.name == package.name).collect()
     }

@@ -26,7 +26,7 @@ impl Rpms<'_> {
             Some(record) => Ok(self.not_begun(&record, &database)),
             None => {
                 let mut packages = self.work.set.packages.iter();
-                let all_new = packages.all(|package| self.new_is_there(&database, package));
+                let all_new = packages.all(|package| database.has(package));
                 let taken_back = marked(self.work.folder, AS_FOUND);
                 Ok(if all_new && !taken_back { self.work.in_force() } else { StepState::Untouched })
             }
@@ -38,7 +38,7 @@ impl Rpms<'_> {
         let all =
             |one: Standing| standings.iter().all(|standing| *standing == one || *standing == Standing::Same);
         if all(Standing::Old) {
-            StepState::Prepared
+            self.work.old(record)
         } else if all(Standing::New) {
             self.work.in_force()
         } else {
@@ -97,29 +97,29 @@ impl Rpms<'_> {
 
     pub(super) fn standings(&self, record: &Record, database: &Database) -> Vec<Standing> {
         let pairs = self.work.set.packages.iter().zip(&record.packages);
-        pairs.map(|(package, record)| self.stand(package, &record.before, database)).collect()
+        pairs.map(|(package, record)| stand(package, &record.before, database)).collect()
     }
+}
 
-    fn stand(&self, package: &Package, before: &Before, database: &Database) -> Standing {
-        if let Some(versions) = database.several(package) {
-            return Standing::Half(format!(
-                "'{}' is installed in versions {}",
-                package.name,
-                versions.join(" and ")
-            ));
-        }
-        let known = database.of(package);
-        let new = self.new_is_there(database, package);
-        let old = match (before, known) {
-            (Before::Absent, None) => true,
-            (Before::Installed { version, architecture, .. }, Some(known)) => known.is(version, architecture),
-            _ => false,
-        };
-        match (new, old) {
-            (true, true) => Standing::Same,
-            (true, false) => Standing::New,
-            (false, true) => Standing::Old,
-            (false, false) => Standing::Other,
-        }
+fn stand(package: &Package, before: &Before, database: &Database) -> Standing {
+    if let Some(versions) = database.several(package) {
+        return Standing::Half(format!(
+            "'{}' is installed in versions {}",
+            package.name,
+            versions.join(" and ")
+        ));
+    }
+    let known = database.of(package);
+    let new = database.has(package);
+    let old = match (before, known) {
+        (Before::Absent, None) => true,
+        (Before::Installed { version, architecture, .. }, Some(known)) => known.is(version, architecture),
+        _ => false,
+    };
+    match (new, old) {
+        (true, true) => Standing::Same,
+        (true, false) => Standing::New,
+        (false, true) => Standing::Old,
+        (false, false) => Standing::Other,
     }
 }

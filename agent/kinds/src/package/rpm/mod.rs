@@ -9,8 +9,6 @@ mod database;
 mod look;
 mod prepare;
 
-use takt_common::release::Package;
-
 use super::error::PackageError;
 use super::lock;
 use super::tool::{Said, Tool};
@@ -67,11 +65,5 @@ impl<'a> Rpms<'a> {
     fn change(&self, tool: &Tool) -> Result<Said, PackageError> {
         let said = tool.change(self.work.settings.run_max)?;
         Ok(tool.well(said)?)
-    }
-
-    fn new_is_there(&self, database: &Database, package: &Package) -> bool {
-        let known = database.of(package);
-        known.is_some_and(|known| known.is(&package.version, &package.architecture))
-            && database.several(package).is_none()
     }
 }

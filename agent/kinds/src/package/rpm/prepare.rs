@@ -10,7 +10,7 @@ use super::super::record::{Before, FileRecord, PackageRecord, RECORD, Record};
 use super::super::tool::{self, ToolError};
 use super::super::work::{BEGAN, link_or_copy};
 use super::Rpms;
-use super::database::{Database, Known};
+use super::database::{Database, Known, configs_of_file};
 use crate::disk::{self, marked};
 
 /// What rpm adds to the name of a configuration file for the one that it does not leave or put in its place.
@@ -58,7 +58,7 @@ impl Rpms<'_> {
         if !file.is_file() {
             return Err(PackageError::NoFile { name: package.name.clone(), path: file });
         }
-        let said = self.rpm.of_file(&file)?;
+        let said = Known::of_file(&file)?;
         let lies = |field, stated: &str, said: &str| PackageError::Lies {
             name: package.name.clone(),
             field,
@@ -118,9 +118,7 @@ impl Rpms<'_> {
     /// The file with which Takt installed this version, if it is still there and says so itself.
     fn at_hand(&self, known: &Known) -> Option<PathBuf> {
         let file = self.work.remembered(&known.name, &known.version, &known.architecture)?;
-        let same = self
-            .rpm
-            .of_file(&file)
+        let same = Known::of_file(&file)
             .is_ok_and(|said| said.name == known.name && said.is(&known.version, &known.architecture));
         same.then_some(file)
     }
@@ -137,7 +135,7 @@ impl Rpms<'_> {
                 Before::Installed { .. } => self.rpm.configs(&package.name)?,
                 Before::Absent | Before::Removed { .. } => Vec::new(),
             };
-            let delivered = self.rpm.configs_of_file(&self.work.file(package))?;
+            let delivered = configs_of_file(&self.work.file(package))?;
             for path in installed.into_iter().chain(delivered).map(|path| self.rpm.on(&path)) {
                 for path in ENDINGS.map(|ending| beside(&path, ending)) {
                     if !paths.contains(&path) {
