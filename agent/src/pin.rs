@@ -43,8 +43,13 @@ impl ServerCertVerifier for Pinned {
         let mut roots = RootCertStore::empty();
         roots.add(authority.clone().into_owned())?;
         // Nothing is known of the time yet.
-        Server::new(roots, takt_common::UnixTime::default())?
-            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        Server::new(roots, takt_common::UnixTime::default())?.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        )
     }
 
     fn verify_tls12_signature(

@@ -1,5 +1,7 @@
 //! The agent's settings: one TOML file, unknown names refused, every error naming the file and the field.
 
+mod kinds;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +10,6 @@ use serde::Deserialize;
 use takt_agent_core::Policy;
 use takt_common::Name;
 use takt_kinds::KindSettings;
-use takt_kinds::file::FileSettings;
 
 use crate::budget::LinkSettings;
 
@@ -102,13 +103,19 @@ struct File {
     #[serde(default)]
     link: Link,
     #[serde(default, rename = "file")]
-    files: FileSection,
+    files: kinds::File,
     #[serde(default)]
     vars: BTreeMap<String, String>,
     #[serde(default)]
     stand_in_vars: BTreeMap<String, String>,
     #[serde(default)]
     limits: Limits,
+    #[serde(default)]
+    package: kinds::Package,
+    #[serde(default)]
+    os_image: kinds::OsImage,
+    #[serde(default)]
+    live_patch: kinds::LivePatch,
 }
 
 #[derive(Default, Deserialize)]
@@ -127,12 +134,6 @@ struct Link {
     metered: bool,
     budget_mib: Option<u64>,
     period_days: Option<u32>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileSection {
-    roots: Option<Vec<PathBuf>>,
 }
 
 /// A budget's period when the file does not say.
@@ -189,15 +190,18 @@ impl Settings {
         if reboot.first().is_none_or(String::is_empty) {
             return Err(value("reboot_command", "must name a program".to_owned()));
         }
+        let sections = kinds::Sections {
+            file: file.files,
+            package: file.package,
+            os_image: file.os_image,
+            live_patch: file.live_patch,
+        };
         let state_dir = file.state_dir.unwrap_or_else(|| STATE_DIR_DEFAULT.into());
         Ok(Self {
             name: file.name,
             hardware: file.hardware.unwrap_or_else(|| "generic".parse().expect("'generic' is a name")),
             coordinator,
-            kinds: KindSettings {
-                way_back: state_dir.join("way-back"),
-                file: file_settings(file.files, &value)?,
-            },
+            kinds: sections.settings(&state_dir, &value)?,
             state_dir,
             link,
             standby_probe,
@@ -211,20 +215,6 @@ impl Settings {
             policy,
         })
     }
-}
-
-fn file_settings(
-    section: FileSection,
-    value: &impl Fn(&'static str, String) -> SettingsError,
-) -> Result<FileSettings, SettingsError> {
-    let mut settings = FileSettings::default();
-    if let Some(roots) = section.roots {
-        if let Some(root) = roots.iter().find(|root| !root.is_absolute()) {
-            return Err(value("file.roots", format!("must be absolute paths, not '{}'", root.display())));
-        }
-        settings.roots = roots;
-    }
-    Ok(settings)
 }
 
 fn link(
@@ -269,6 +259,37 @@ mod tests {
         assert_eq!(settings.coordinator, "https://localhost:8443");
         assert_eq!(settings.state_dir, Path::new(STATE_DIR_DEFAULT));
         assert_eq!(settings.health_interval, Duration::from_secs(10));
+        assert_eq!(settings.kinds.package.root, None);
+    }
+
+    #[test]
+    fn packages_may_have_a_root_of_their_own() {
+        let text = format!("{GOOD}[package]\nroot = '/srv/guest'\n");
+        let settings = Settings::from_toml(&text, Path::new("agent.toml")).unwrap();
+        assert_eq!(settings.kinds.package.root.as_deref(), Some(Path::new("/srv/guest")));
+        assert_eq!(settings.kinds.package.agent, Path::new("/srv/guest/usr/bin/takt-agent"));
+    }
+
+    #[test]
+    fn the_identity_file_lies_beside_the_state_unless_it_is_said() {
+        let text = format!("{GOOD}state_dir = '/data/takt'\n");
+        let of = |text: &str| Settings::from_toml(text, Path::new("agent.toml")).unwrap().kinds.os_image;
+        assert_eq!(of(&text).identity.path, Path::new("/data/takt/device-identity"));
+        let more = "[os_image]\nidentity_file = '/data/identity'\nrauc_config = '/etc/r.conf'\nstall_mins_max = 5\n\
+                    mark_good_units = []\nfeatures = { camera = 'on' }\n";
+        let told = of(&format!("{text}{more}"));
+        assert_eq!(told.identity.path, Path::new("/data/identity"));
+        assert_eq!(told.rauc_settings, [PathBuf::from("/etc/r.conf")]);
+        assert_eq!(told.stall_max, Duration::from_mins(5));
+        assert!(told.mark_good_units.is_empty());
+        assert_eq!(told.identity.features["camera"], "on");
+    }
+
+    #[test]
+    fn live_patches_are_loaded_as_the_device_says() {
+        let text = format!("{GOOD}[live_patch]\nkpatch = '/opt/kpatch'\nleave_secs_min = 90\n");
+        let settings = Settings::from_toml(&text, Path::new("agent.toml")).unwrap().kinds.live_patch;
+        assert_eq!((settings.kpatch, settings.leave_min), ("/opt/kpatch".into(), Duration::from_secs(90)));
     }
 
     #[test]
@@ -308,6 +329,14 @@ mod tests {
             (format!("{GOOD}health_interval_secs = 0\n"), ["agent.toml", "health_interval_secs"]),
             (format!("{GOOD}[limits]\nload_per_cpu_max = nan\n"), ["agent.toml", "load_per_cpu_max"]),
             (format!("{GOOD}[limits]\nreserve_mib = 1\n"), ["agent.toml", "reserve_mib"]),
+            (format!("{GOOD}[os_image]\nidentity_file = 'id'\n"), ["agent.toml", "os_image.identity_file"]),
+            (format!("{GOOD}[os_image]\nstall_mins_max = 0\n"), ["agent.toml", "os_image.stall_mins_max"]),
+            (format!("{GOOD}[os_image]\nfeatures = {{ 'a=b' = '' }}\n"), ["os_image.features", "'a=b'"]),
+            (
+                format!("{GOOD}[live_patch]\nleave_secs_min = 0\n"),
+                ["agent.toml", "live_patch.leave_secs_min"],
+            ),
+            (format!("{GOOD}[package]\nroot = 'guest'\n"), ["agent.toml", "package.root"]),
         ] {
             let error = refused(&text);
             assert!(needles.iter().all(|needle| error.contains(needle)), "{text}: {error}");

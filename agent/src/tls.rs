@@ -60,9 +60,8 @@ impl ServerCertVerifier for Server {
         ocsp_response: &[u8],
         _: TlsTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verify = |now| {
-            self.usual.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-        };
+        let verify =
+            |now| self.usual.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match verify(self.now()) {
             Err(Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. })) => {
                 verify(not_before)

@@ -55,6 +55,14 @@ list_missing_for_tests() {
     want faketime 'gives one process another wall clock' test -e /usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1
     want rpm 'RPM packages are built, installed and taken back in a folder of their own' have_command rpmbuild
     want strace 'lets single calls to the system fail, as a broken or full disk does' have_command strace
+    want rauc 'writes system images into slots' have_command rauc
+    want squashfs-tools 'RAUC makes its bundles with it' have_command mksquashfs
+    want openssl 'the key that signs bundles' have_command openssl
+    want grub-common "GRUB's environment, which RAUC reads and writes" have_command grub-editenv
+    want dbus-daemon 'a bus of its own for RAUC' have_command dbus-daemon
+    want systemd 'tells which units are enabled' have_command systemctl
+    want gcc 'compiles the module files that live patches are read from' have_command cc
+    want binutils 'links them, with a build id' have_command ld
 }
 
 list_missing_for_packages() {
