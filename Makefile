@@ -12,7 +12,11 @@ PACK_TRIED = packaging/build.sh --fast --out $(TRIED)/this && \
 	packaging/build.sh --fast --out $(TRIED)/next --version 99.0.0~test1
 DENY_VERSION := 0.20.2
 
-.PHONY: help demo test check bench bench-swap bench-agent soak docs packages packages-test install install-demo \
+# Of the crash matrix: what was tried in this run, and how many cut points that must be.
+TRIED_POINTS := target/crash-matrix
+POINTS_MIN := 500
+
+.PHONY: help demo test crash-matrix check bench bench-swap bench-agent soak docs packages packages-test install install-demo \
 	install-packages build device
 
 help: ## Show the targets.
@@ -42,7 +46,15 @@ demo: install-demo build ## The whole path once: three devices, a good release, 
 test: install build ## Every test, the Docker, CRIU, broker and package ones included.
 	cargo build --locked -j $(JOBS) --workspace --all-targets
 	$(PACK_TRIED)
+	rm -rf $(TRIED_POINTS)
 	tests/env/with-engine.sh cargo nextest run --locked -j $(JOBS) --workspace --no-fail-fast
+	target/debug/takt-crash-matrix docs/crash-matrix.md $(POINTS_MIN)
+
+crash-matrix: install ## Agents killed at every point, and what they stand on failing; writes docs/crash-matrix.md.
+	cargo build --locked -j $(JOBS) --workspace --all-targets
+	rm -rf $(TRIED_POINTS)
+	tests/env/with-engine.sh cargo nextest run --locked -j $(JOBS) --no-fail-fast -p takt-tests -E 'binary(crash_matrix)'
+	target/debug/takt-crash-matrix docs/crash-matrix.md $(POINTS_MIN)
 
 check: install ## Formatting, clippy, licences and bans, documentation.
 	cargo fmt --all --check

@@ -63,18 +63,21 @@ impl Engine {
     pub fn start() -> Result<Self, EngineError> {
         let folder =
             tempfile::Builder::new().prefix("takt-engine.").tempdir().map_err(EngineError::Folder)?;
-        let socket = run(folder.path())?;
+        let script = script();
+        let output = Command::new(&script)
+            .arg("start")
+            .arg(folder.path())
+            // The engine also ends when this process does not come to its `drop`.
+            .arg(std::process::id().to_string())
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|source| EngineError::Run { script, source })?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(EngineError::Start { said });
+        }
+        let socket = String::from_utf8_lossy(&output.stdout).trim().into();
         Ok(Self { socket, folder: Some(folder) })
-    }
-
-    /// The file with the id of its process, of an engine of its own.
-    pub fn pid_file(&self) -> Option<PathBuf> {
-        self.folder.as_ref().map(|folder| folder.path().join("dockerd.pid"))
-    }
-
-    /// Starts an engine of its own again that was killed, over the same data.
-    pub fn revive(&self) -> Result<(), EngineError> {
-        self.folder.as_ref().map_or(Ok(()), |folder| run(folder.path()).map(|_socket| ()))
     }
 
     /// Its API's Unix socket.
@@ -99,24 +102,6 @@ impl Drop for Engine {
                 Command::new(script()).arg("remove").arg(folder.path()).stdin(Stdio::null()).status();
         }
     }
-}
-
-/// Starts an engine in `folder` and says where its socket is.
-fn run(folder: &Path) -> Result<PathBuf, EngineError> {
-    let script = script();
-    let output = Command::new(&script)
-        .arg("start")
-        .arg(folder)
-        // The engine also ends when this process does not come to its `drop`.
-        .arg(std::process::id().to_string())
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|source| EngineError::Run { script, source })?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(EngineError::Start { said });
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().into())
 }
 
 fn script() -> PathBuf {

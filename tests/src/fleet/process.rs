@@ -10,11 +10,14 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::clock::wait_until;
+use super::clock::{pause, wait_until};
 use super::error::FleetError;
 
 /// How long a program may take to end when it is asked to.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
+/// How often a group is looked at whose leader has been killed: zombies that nobody reaps stay in it.
+const GROUP_LOOKS_MAX: usize = 20;
+const GROUP_LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// Lines of a log that errors quote.
 const LAST_LINES: usize = 6;
 
@@ -96,6 +99,14 @@ impl Process {
         if self.ended().is_none() {
             self.signal(Signal::SIGKILL);
             let _reaped = self.child.wait();
+            // What it had started ends a moment later, and may hold what the next one needs.
+            let group = Pid::from_raw(self.child.id().cast_signed());
+            for _ in 0..GROUP_LOOKS_MAX {
+                if killpg(group, None).is_err() {
+                    break;
+                }
+                pause(GROUP_LOOK_AGAIN);
+            }
         }
     }
 }

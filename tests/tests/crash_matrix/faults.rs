@@ -1,11 +1,9 @@
-//! Faults of what a device stands on: the engine killed, the disk full, downloads cut, the coordinator gone, clocks wrong.
+//! Faults of what a device stands on: the disk full, clocks wrong.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 
-use takt_tests::engine::Engine;
 use takt_tests::matrix::Row;
 use takt_workload::Nature;
 
@@ -28,42 +26,6 @@ fn script(folder: &Path, name: &str, line: &str) -> PathBuf {
     std::fs::write(&path, format!("#!/bin/sh\n{line}\n")).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     path
-}
-
-/// Before each action, which may need the engine.
-fn before_an_action(point: &str) -> bool {
-    point.contains("/act:") && point.ends_with(":before")
-}
-
-/// The engine is killed before each action; a second later somebody starts it again.
-fn engine_killed(release: &str, make: Make, nature: Nature, check: Check<'_>) {
-    let engine = Arc::new(Engine::start().unwrap());
-    let stage = Stage::start_on(Arc::clone(&engine), make, nature);
-    let line = format!("kill -9 $(cat '{}')", engine.pid_file().unwrap().display());
-    let program = script(stage.fleet.folder(), "kill-engine", &line);
-    let lanes = lanes(&stage, 1, false, Body::Containers);
-    let row = Row::new(release, "dockerd killed");
-    at_each_point(
-        row,
-        lanes,
-        before_an_action,
-        |point| {
-            let (program, engine) = (program.clone(), Arc::clone(&engine));
-            let mend = move |_: &mut takt_tests::fleet::Device| engine.revive().unwrap();
-            Inject::Run { point, program, mend: Box::new(mend) }
-        },
-        check,
-    );
-}
-
-#[test]
-fn a_replaced_container_whose_engine_is_killed() {
-    engine_killed("container, `replace`: verified", releases::replace, Nature::Good, verified());
-}
-
-#[test]
-fn a_preserved_container_that_comes_back_and_whose_engine_is_killed() {
-    engine_killed("container, `preserve`: rolled back", releases::preserve, Nature::Sick, rolled_back());
 }
 
 /// The folder of the agent's state is a file system of its own, which is filled to the last byte at each point.
@@ -93,14 +55,16 @@ fn disk_full(release: &str, make: Make, nature: Nature, body: Body, check: Check
 /// How long a disk stays full.
 const FULL_FOR: std::time::Duration = std::time::Duration::from_millis(1_500);
 
-/// A file system in memory; it goes with this.
+/// A file system in memory, with more room than an agent leaves free by itself; it goes with this.
 struct Disk(PathBuf);
 
 impl Disk {
     fn mount(at: &Path) -> Self {
         std::fs::create_dir_all(at).unwrap();
-        let done =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=96m,mode=0700", "tmpfs"]).arg(at).status();
+        let done = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=512m,mode=0700", "tmpfs"])
+            .arg(at)
+            .status();
         assert!(done.unwrap().success(), "mount a tmpfs at {}", at.display());
         Self(at.to_owned())
     }
@@ -146,6 +110,7 @@ fn with(fault: &str, variables: &[String]) {
         row.count("the whole order", round.and_then(|passed| check(lane, &passed).map(|()| passed.recovery)));
         lane.rest();
         row.write().unwrap();
+        std::fs::remove_dir_all(releases::root()).unwrap();
         assert_eq!(row.faults(), 0, "{:?}", row.said);
     }
 }

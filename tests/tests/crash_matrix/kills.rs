@@ -115,6 +115,18 @@ fn a_file_that_comes_back() {
 }
 
 #[test]
+fn a_package() {
+    let tried = verified("package: verified", releases::package, 1, Body::Package);
+    assert_tried(&tried, "install", FORWARD, &["prepare-package", "apply-package", "settle"]);
+}
+
+#[test]
+fn a_package_that_comes_back() {
+    let tried = rolled_back("package: rolled back", releases::package, 1, Body::Package);
+    assert_tried(&tried, "install", &["rolling-back-as-is"], &["revert-package", "settle"]);
+}
+
+#[test]
 fn a_file_and_a_container() {
     let tried = verified("file and container: verified", releases::file_and_container, 1, Body::Containers);
     assert_tried(&tried, "install", FORWARD, &["apply-file", "start"]);

@@ -1,6 +1,7 @@
 //! One device, or a device and its standby, that go through one point after the other.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use takt_common::api::{CampaignState, CampaignView, DeviceView, TokenResponse};
@@ -38,6 +39,8 @@ pub(crate) enum Body {
     Containers,
     /// A file at [`super::releases::file`].
     Files,
+    /// A package in [`super::releases::package_root`].
+    Package,
 }
 
 pub(crate) struct Lane<'a> {
@@ -79,7 +82,8 @@ impl<'a> Lane<'a> {
             stage.fleet.takt.json(&["enrol", "token", "--domain", DOMAIN, "--uses", uses]).unwrap();
         let device = |name: String| {
             let file_roots = vec![super::releases::root()];
-            let spec = DeviceSpec { name, file_roots, ..DeviceSpec::default() };
+            let package_root = (body == Body::Package).then(super::releases::package_root);
+            let spec = DeviceSpec { name, file_roots, package_root, ..DeviceSpec::default() };
             let mut device = stage.fleet.device(spec).unwrap();
             device.enrol(&token.token).unwrap();
             device.set_program(&stage.program);
@@ -167,7 +171,7 @@ impl<'a> Lane<'a> {
     }
 
     fn count(&self) -> u64 {
-        if self.body == Body::Files {
+        if self.body != Body::Containers {
             return 0;
         }
         let mut client = HttpClient::new(self.victim().port());
@@ -232,7 +236,7 @@ impl<'a> Lane<'a> {
         let counter = self.runs(BASE)?;
         let back = self.told().timing.and_then(|timing| timing.rollback_millis).unwrap_or_default();
         expect(back <= BACK_MILLIS_MAX, Fault::Stuck, || format!("the way back took {back} ms"))?;
-        if self.body == Body::Files {
+        if self.body != Body::Containers {
             return Ok(());
         }
         let lost = counter < round.counter_before;
@@ -267,12 +271,17 @@ impl<'a> Lane<'a> {
             format!("{installed:?} is told to be installed, not {version}")
         })?;
         let state = device.settings().with_file_name("state");
-        for (folder, why) in [("artifacts", "files of the order"), ("way-back", "ways back of the order")] {
+        // The file of a package that is installed stays: it is the way back of the next one.
+        let kept = usize::from(self.body == Body::Package);
+        for (folder, why, kept) in
+            [("artifacts", "files of the order", kept), ("way-back", "ways back of the order", 0)]
+        {
             let left = names(&state.join(folder));
-            expect(left.is_empty(), Fault::Wrong, || format!("{why} are left: {left:?}"))?;
+            expect(left.len() <= kept, Fault::Wrong, || format!("{why} are left: {left:?}"))?;
         }
         match self.body {
             Body::Files => clean_file(version),
+            Body::Package => clean_package(version),
             Body::Containers => self.clean_containers(device, version),
         }
     }
@@ -315,6 +324,33 @@ fn clean_file(version: &str) -> Result<u64, Fault> {
     })?;
     let left = names(&root);
     expect(left.len() == 1, Fault::Bricked, || format!("beside the file there are others: {left:?}"))?;
+    Ok(0)
+}
+
+/// What dpkg says, and what is there.
+fn clean_package(version: &str) -> Result<u64, Fault> {
+    let root = super::releases::package_root();
+    let admin = format!("--admindir={}", root.join("var/lib/dpkg").display());
+    let audit = Command::new("dpkg").args([&admin, "--audit"]).output().unwrap();
+    let audit = String::from_utf8_lossy(&audit.stdout).into_owned();
+    expect(audit.is_empty(), Fault::Bricked, || format!("dpkg is not content: {audit}"))?;
+    let format = "${Version} ${db:Status-Status}";
+    let found = Command::new("dpkg-query").args([&admin, "-W", "-f", format, "app"]).output().unwrap();
+    let found = String::from_utf8_lossy(&found.stdout).into_owned();
+    expect(found == format!("{version}-1 installed"), Fault::Bricked, || {
+        format!("{found:?} is installed, not {version}")
+    })?;
+    let read = |path| std::fs::read_to_string(root.join(path)).unwrap_or_default();
+    for (path, expected) in [
+        ("usr/share/app/version", super::releases::packaged(version)),
+        ("etc/app.conf", format!("delivered with {version}\n")),
+    ] {
+        expect(read(path) == expected, Fault::Bricked, || format!("{path} holds {:?}", read(path)))?;
+    }
+    let left = names(&root.join("etc"));
+    expect(left == ["app.conf"], Fault::Bricked, || {
+        format!("beside its configuration there are others: {left:?}")
+    })?;
     Ok(0)
 }
 

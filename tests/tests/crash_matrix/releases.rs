@@ -1,9 +1,14 @@
 //! The releases that are tried.
 
+use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use takt_common::Sha256Digest;
-use takt_common::release::{ContainerSet, FileSet, FileSpec, Manifest, Port, Probe, Step, Strategy};
+use takt_common::release::{
+    Conffiles, ContainerSet, FileSet, FileSpec, Manifest, Package, PackageFormat, PackageSet, Port, Probe,
+    Step, Strategy,
+};
 use takt_tests::fleet::{More, ReleaseSpec};
 use takt_workload::Nature;
 
@@ -104,4 +109,66 @@ pub(crate) fn file_and_container(version: &str, nature: Nature) -> ReleaseSpec {
 fn file_first(manifest: &mut Manifest) {
     put_file(manifest, 1);
     manifest.steps.reverse();
+}
+
+/// The system in which packages of this process's releases are installed; it has an empty database of dpkg.
+pub(crate) fn package_root() -> PathBuf {
+    let root = root().join("packages");
+    let database = root.join("var/lib/dpkg");
+    for folder in ["info", "updates", "triggers"] {
+        fs::create_dir_all(database.join(folder)).unwrap();
+    }
+    let status = database.join("status");
+    if !status.exists() {
+        fs::write(status, "").unwrap();
+    }
+    root
+}
+
+/// What a version of the package puts in its place; a file of configuration comes with it.
+pub(crate) fn packaged(version: &str) -> String {
+    format!("version {version}\n")
+}
+
+fn deb(version: &str, more: &str) -> Vec<u8> {
+    let temp = tempfile::tempdir().unwrap();
+    let tree = temp.path().join("tree");
+    let control = format!(
+        "Package: app\nVersion: {version}-1\nArchitecture: all\nMaintainer: Test <test@example.org>\nDescription: test\n"
+    );
+    for (path, content) in [
+        ("DEBIAN/control", control),
+        ("DEBIAN/conffiles", "/etc/app.conf\n".to_owned()),
+        ("etc/app.conf", format!("delivered with {version}\n")),
+        ("usr/share/app/version", format!("{}{more}", packaged(version))),
+    ] {
+        fs::create_dir_all(tree.join(path).parent().unwrap()).unwrap();
+        fs::write(tree.join(path), content).unwrap();
+    }
+    let file = temp.path().join("app.deb");
+    let args = ["-Znone", "--root-owner-group", "--build"];
+    let built = Command::new("dpkg-deb").args(args).args([&tree, &file]).output().unwrap();
+    assert!(built.status.success(), "{built:?}");
+    fs::read(file).unwrap()
+}
+
+/// A release without containers, of one package.
+pub(crate) fn package(version: &str, nature: Nature) -> ReleaseSpec {
+    let sick = if nature == Nature::Good { "" } else { "sick\n" };
+    let more = More { artifacts: vec![deb(version, sick)], edit: only_a_package };
+    ReleaseSpec { more: Some(more), ..of_one_container(version, Nature::Good, "replace") }
+}
+
+fn only_a_package(manifest: &mut Manifest) {
+    manifest.artifacts.remove(0);
+    let package = Package {
+        file: manifest.artifacts[0].sha256,
+        name: "app".to_owned(),
+        version: format!("{}-1", manifest.release.version),
+        architecture: "all".to_owned(),
+    };
+    let set = PackageSet { format: PackageFormat::Deb, packages: vec![package], conffiles: Conffiles::Keep };
+    manifest.steps = vec![Step::Package(set)];
+    let look = ["sh", "-c", "! grep -q sick '${package_root}/usr/share/app/version'"];
+    manifest.health.probes = vec![Probe::Exec(look.map(str::to_owned).to_vec())];
 }

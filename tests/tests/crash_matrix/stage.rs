@@ -38,12 +38,8 @@ pub(crate) struct Stage {
 impl Stage {
     /// With releases of this nature to try.
     pub(crate) fn start(make: Make, nature: Nature) -> Self {
-        Self::start_on(Engine::shared().unwrap(), make, nature)
-    }
-
-    /// The same with an engine that may be killed.
-    pub(crate) fn start_on(engine: Arc<Engine>, make: Make, nature: Nature) -> Self {
-        let fleet = Fleet::start_on(Arc::clone(&engine)).unwrap();
+        let engine = Engine::shared().unwrap();
+        let fleet = Fleet::start().unwrap();
         let tests = std::env::current_exe().unwrap();
         let program = tests.parent().unwrap().with_file_name("examples/takt-agent-failpoints");
         assert!(
@@ -117,6 +113,8 @@ pub(crate) fn at_each_point(
             });
         }
     });
+    // What files and packages were put in.
+    std::fs::remove_dir_all(super::releases::root()).unwrap();
     let ended = ended.into_inner().unwrap();
     let tried: Vec<Tried> = ended.iter().map(|(point, _)| point.clone()).collect();
     for (point, result) in ended {
