@@ -1,8 +1,8 @@
 //! Makes `docs/crash-matrix.md` of the rows that the tests have left, and says whether all is well:
 //!
-//!   takt-crash-matrix PAGE [LEAST]
+//!   takt-crash-matrix PAGE LEAST
 //!
-//! Ends with 1 when a cell is not 0, or when fewer than LEAST cut points were tried.
+//! Ends with 1 when a cell is not 0, or when fewer than LEAST cut points (without it: any number) were tried.
 
 use std::process::ExitCode;
 

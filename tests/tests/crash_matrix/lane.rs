@@ -10,7 +10,7 @@ use takt_tests::fleet::{COMPONENT, DOMAIN, Device, DeviceSpec, HttpClient, Stopw
 use takt_tests::matrix::Fault;
 
 use super::evidence;
-use super::stage::{BASE, LIMIT, Stage};
+use super::stage::{LIMIT, Stage};
 
 /// So many requests, so that a counter that begins again is below.
 const COUNTS: u64 = 5;
@@ -58,6 +58,8 @@ pub(crate) struct Lane<'a> {
 pub(crate) struct Passed {
     /// The release of the round.
     pub(crate) version: String,
+    /// The release that the victim ran before.
+    before: String,
     pub(crate) campaign: CampaignView,
     /// The points that the victim passed, each once.
     pub(crate) points: Vec<String>,
@@ -108,6 +110,7 @@ impl<'a> Lane<'a> {
     pub(crate) fn round(&mut self, inject: &Inject) -> Result<Passed, Fault> {
         self.rounds += 1;
         let version = self.stage.next_version();
+        let before = self.told().installed[0].release.version.to_string();
         let fleet = &self.stage.fleet;
         let folder = fleet.folder().join(format!("{}-points-{}", self.name, self.rounds));
         std::fs::create_dir(&folder).unwrap();
@@ -167,7 +170,7 @@ impl<'a> Lane<'a> {
                 points.push(point.to_owned());
             }
         }
-        Ok(Passed { version, campaign: end, points, counter_before, recovery })
+        Ok(Passed { version, before, campaign: end, points, counter_before, recovery })
     }
 
     fn count(&self) -> u64 {
@@ -224,7 +227,13 @@ impl<'a> Lane<'a> {
         self.runs(&round.version).map(|_| ())
     }
 
-    /// The round ended with the first release back, and it is so; its memory is as was told.
+    /// The round ended either way, and it is so.
+    pub(crate) fn ended(&self, round: &Passed) -> Result<(), Fault> {
+        let back = matches!(self.outcomes(1)?[..], [Outcome::RolledBack { .. }]);
+        if back { self.rolled_back(round) } else { self.verified(round) }
+    }
+
+    /// The round ended with the previous release back, and it is so; its memory is as was told.
     pub(crate) fn rolled_back(&self, round: &Passed) -> Result<(), Fault> {
         let told = self.outcomes(1)?;
         let [Outcome::RolledBack { memory, .. }] = told[..] else {
@@ -233,7 +242,7 @@ impl<'a> Lane<'a> {
         expect(round.campaign.state == CampaignState::Aborted, Fault::Wrong, || {
             round.campaign.reason.clone()
         })?;
-        let counter = self.runs(BASE)?;
+        let counter = self.runs(&round.before)?;
         let back = self.told().timing.and_then(|timing| timing.rollback_millis).unwrap_or_default();
         expect(back <= BACK_MILLIS_MAX, Fault::Stuck, || format!("the way back took {back} ms"))?;
         if self.body != Body::Containers {
@@ -271,11 +280,9 @@ impl<'a> Lane<'a> {
             format!("{installed:?} is told to be installed, not {version}")
         })?;
         let state = device.settings().with_file_name("state");
-        // The file of a package that is installed stays: it is the way back of the next one.
+        // The file of a package that is installed stays, and what is known of it: they are the way back of the next one.
         let kept = usize::from(self.body == Body::Package);
-        for (folder, why, kept) in
-            [("artifacts", "files of the order", kept), ("way-back", "ways back of the order", 0)]
-        {
+        for (folder, why) in [("artifacts", "files of the order"), ("way-back", "ways back of the order")] {
             let left = names(&state.join(folder));
             expect(left.len() <= kept, Fault::Wrong, || format!("{why} are left: {left:?}"))?;
         }
