@@ -52,6 +52,28 @@ list_missing_for_tests() {
     want mosquitto-clients 'a foreign MQTT client' have_command mosquitto_pub
     want rpm 'RPM packages are built, installed and taken back in a folder of their own' have_command rpmbuild
     want strace 'lets single calls to the system fail, as a broken or full disk does' have_command strace
+    list_missing_for_guest
+}
+
+have_qemu() { have_command qemu-system-x86_64 && have_command qemu-img; }
+
+list_missing_for_guest() {
+    want qemu-system-x86 'the machine of the guest' have_command qemu-system-x86_64
+    # In one go with the machine: an installed one of another origin would be removed by it.
+    want qemu-utils 'disks of guests' have_qemu
+    want socat 'leads ports of the guest to ports of this machine' have_command socat
+    want mmdebstrap "makes the guest's root file system from Debian's packages" have_command mmdebstrap
+    want linux-headers-amd64 "builds live patches for the guest's kernel, and says which kernel that is" have_package linux-headers-amd64
+    want rauc 'makes and signs bundles for the guest' have_command rauc
+    want squashfs-tools 'RAUC packs bundles with it' have_command mksquashfs
+    want grub-common "makes the guest's boot loader" have_command grub-mkimage
+    want grub-pc-bin "the guest's boot loader itself" have_package grub-pc-bin
+    want fdisk "partitions the guest's disk" have_command sfdisk
+    want e2fsprogs "makes the guest's file systems" have_command mke2fs
+    want cpio "packs the guest's first process" have_command cpio
+    want openssl "makes the guest's keys" have_command openssl
+    local tool
+    for tool in gcc make; do want "$tool" 'builds live patches for the guest' have_command "$tool"; done
 }
 
 # protobuf-compiler only recommends libprotobuf-dev, but CRIU's build reads its descriptor.proto.

@@ -4,4 +4,5 @@ pub mod bench;
 pub mod demo;
 pub mod engine;
 pub mod fleet;
+pub mod guest;
 pub mod image;
