@@ -9,6 +9,9 @@ use takt_agent_core::Policy;
 use takt_common::Name;
 use takt_kinds::KindSettings;
 use takt_kinds::file::FileSettings;
+use takt_kinds::live_patch::LivePatchSettings;
+use takt_kinds::os_image::{OsImageSettings, identity};
+use takt_kinds::package::PackageSettings;
 
 use crate::budget::LinkSettings;
 
@@ -18,6 +21,8 @@ pub const STATE_DIR_DEFAULT: &str = "/var/lib/takt-agent";
 pub const DOCKER_SOCKET_DEFAULT: &str = "/var/run/docker.sock";
 /// Where update locks lie when the file does not say.
 pub const LOCKS_DIR_DEFAULT: &str = "/run/takt/locks";
+/// The agent's version as its own package calls it: that of the program, first revision.
+const VERSION_OF_PACKAGE: &str = concat!(env!("CARGO_PKG_VERSION"), "-1");
 
 /// The settings of one device.
 #[derive(Debug, Clone)]
@@ -107,6 +112,30 @@ struct File {
     stand_in_vars: BTreeMap<String, String>,
     #[serde(default)]
     limits: Limits,
+    #[serde(default)]
+    package: PackageFile,
+    #[serde(default)]
+    os_image: OsImage,
+    #[serde(default)]
+    live_patch: LivePatch,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OsImage {
+    rauc_config: Option<PathBuf>,
+    identity_file: Option<PathBuf>,
+    stall_mins_max: Option<u64>,
+    mark_good_units: Option<Vec<String>>,
+    #[serde(default)]
+    features: BTreeMap<String, String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LivePatch {
+    kpatch: Option<PathBuf>,
+    leave_secs_min: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -116,6 +145,12 @@ struct Limits {
     reserve_memory_mib: Option<u64>,
     load_per_cpu_max: Option<f64>,
     battery_percent_min: Option<u8>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PackageFile {
+    root: Option<PathBuf>,
 }
 
 #[derive(Default, Deserialize)]
@@ -181,12 +216,20 @@ impl Settings {
         if reboot.first().is_none_or(String::is_empty) {
             return Err(value("reboot_command", "must name a program".to_owned()));
         }
+        let root = file.package.root;
+        if let Some(path) = root.as_deref().filter(|path| !path.is_absolute()) {
+            return Err(value("package.root", format!("must be an absolute path, not '{}'", path.display())));
+        }
         let state_dir = file.state_dir.unwrap_or_else(|| STATE_DIR_DEFAULT.into());
         Ok(Self {
             name: file.name,
             hardware: file.hardware.unwrap_or_else(|| "generic".parse().expect("'generic' is a name")),
             coordinator,
-            kinds: KindSettings { way_back: state_dir.join("way-back"), file: FileSettings::default() },
+            kinds: KindSettings {
+                os_image: os_image(file.os_image, &state_dir, &value)?,
+                live_patch: live_patch(file.live_patch, &value)?,
+                ..kinds(&state_dir, root)
+            },
             state_dir,
             link,
             standby_probe,
@@ -200,6 +243,78 @@ impl Settings {
             policy,
         })
     }
+}
+
+fn kinds(state_dir: &Path, package_root: Option<PathBuf>) -> KindSettings {
+    let usual = PackageSettings::default();
+    // Joined to a path from `/` on, a root would be lost.
+    let below = |root: &Path| {
+        usual.agent.strip_prefix("/").map_or_else(|_| usual.agent.clone(), |path| root.join(path))
+    };
+    KindSettings {
+        way_back: state_dir.join("way-back"),
+        file: FileSettings { never: vec![state_dir.to_owned()], ..FileSettings::default() },
+        package: PackageSettings {
+            agent: package_root.as_deref().map_or_else(|| usual.agent.clone(), below),
+            root: package_root,
+            running_version: VERSION_OF_PACKAGE.to_owned(),
+            launcher: state_dir.join("launcher"),
+            ..usual
+        },
+        os_image: OsImageSettings::default(),
+        live_patch: LivePatchSettings::default(),
+    }
+}
+
+fn os_image(
+    file: OsImage,
+    state_dir: &Path,
+    value: &impl Fn(&'static str, String) -> SettingsError,
+) -> Result<OsImageSettings, SettingsError> {
+    let mut settings = OsImageSettings::default();
+    if let Some(path) = file.rauc_config {
+        settings.rauc_settings = vec![path];
+    }
+    settings.identity.path = file.identity_file.unwrap_or_else(|| state_dir.join("device-identity"));
+    if !settings.identity.path.is_absolute() {
+        let path = settings.identity.path.display();
+        return Err(value("os_image.identity_file", format!("must begin with '/', not be '{path}'")));
+    }
+    if let Some(minutes) = file.stall_mins_max {
+        if !(1..=360).contains(&minutes) {
+            return Err(value("os_image.stall_mins_max", format!("must be 1 to 360, not {minutes}")));
+        }
+        settings.stall_max = Duration::from_mins(minutes);
+    }
+    if let Some(units) = file.mark_good_units {
+        settings.mark_good_units = units;
+    }
+    for (name, text) in &file.features {
+        if !identity::is_key(name) || text.contains('\n') {
+            let why =
+                format!("'{name}' must be of letters, digits, '.', '_' and '-', and its value one line");
+            return Err(value("os_image.features", why));
+        }
+    }
+    settings.identity.features = file.features;
+    Ok(settings)
+}
+
+fn live_patch(
+    file: LivePatch,
+    value: &impl Fn(&'static str, String) -> SettingsError,
+) -> Result<LivePatchSettings, SettingsError> {
+    let mut settings = LivePatchSettings::default();
+    if let Some(path) = file.kpatch {
+        settings.kpatch = path;
+    }
+    if let Some(secs) = file.leave_secs_min {
+        if !(1..=3600).contains(&secs) {
+            return Err(value("live_patch.leave_secs_min", format!("must be 1 to 3600, not {secs}")));
+        }
+        settings.leave_min = Duration::from_secs(secs);
+    }
+    Ok(settings)
 }
 
 fn link(
@@ -244,6 +359,37 @@ mod tests {
         assert_eq!(settings.coordinator, "https://localhost:8443");
         assert_eq!(settings.state_dir, Path::new(STATE_DIR_DEFAULT));
         assert_eq!(settings.health_interval, Duration::from_secs(10));
+        assert_eq!(settings.kinds.package.root, None);
+    }
+
+    #[test]
+    fn packages_may_have_a_root_of_their_own() {
+        let text = format!("{GOOD}[package]\nroot = '/srv/guest'\n");
+        let settings = Settings::from_toml(&text, Path::new("agent.toml")).unwrap();
+        assert_eq!(settings.kinds.package.root.as_deref(), Some(Path::new("/srv/guest")));
+        assert_eq!(settings.kinds.package.agent, Path::new("/srv/guest/usr/bin/takt-agent"));
+    }
+
+    #[test]
+    fn the_identity_file_lies_beside_the_state_unless_it_is_said() {
+        let text = format!("{GOOD}state_dir = '/data/takt'\n");
+        let of = |text: &str| Settings::from_toml(text, Path::new("agent.toml")).unwrap().kinds.os_image;
+        assert_eq!(of(&text).identity.path, Path::new("/data/takt/device-identity"));
+        let more = "[os_image]\nidentity_file = '/data/identity'\nrauc_config = '/etc/r.conf'\nstall_mins_max = 5\n\
+                    mark_good_units = []\nfeatures = { camera = 'on' }\n";
+        let told = of(&format!("{text}{more}"));
+        assert_eq!(told.identity.path, Path::new("/data/identity"));
+        assert_eq!(told.rauc_settings, [PathBuf::from("/etc/r.conf")]);
+        assert_eq!(told.stall_max, Duration::from_mins(5));
+        assert!(told.mark_good_units.is_empty());
+        assert_eq!(told.identity.features["camera"], "on");
+    }
+
+    #[test]
+    fn live_patches_are_loaded_as_the_device_says() {
+        let text = format!("{GOOD}[live_patch]\nkpatch = '/opt/kpatch'\nleave_secs_min = 90\n");
+        let settings = Settings::from_toml(&text, Path::new("agent.toml")).unwrap().kinds.live_patch;
+        assert_eq!((settings.kpatch, settings.leave_min), ("/opt/kpatch".into(), Duration::from_secs(90)));
     }
 
     #[test]
@@ -258,6 +404,14 @@ mod tests {
             (format!("{GOOD}health_interval_secs = 0\n"), ["agent.toml", "health_interval_secs"]),
             (format!("{GOOD}[limits]\nload_per_cpu_max = nan\n"), ["agent.toml", "load_per_cpu_max"]),
             (format!("{GOOD}[limits]\nreserve_mib = 1\n"), ["agent.toml", "reserve_mib"]),
+            (format!("{GOOD}[os_image]\nidentity_file = 'id'\n"), ["agent.toml", "os_image.identity_file"]),
+            (format!("{GOOD}[os_image]\nstall_mins_max = 0\n"), ["agent.toml", "os_image.stall_mins_max"]),
+            (format!("{GOOD}[os_image]\nfeatures = {{ 'a=b' = '' }}\n"), ["os_image.features", "'a=b'"]),
+            (
+                format!("{GOOD}[live_patch]\nleave_secs_min = 0\n"),
+                ["agent.toml", "live_patch.leave_secs_min"],
+            ),
+            (format!("{GOOD}[package]\nroot = 'guest'\n"), ["agent.toml", "package.root"]),
         ] {
             let error = refused(&text);
             assert!(needles.iter().all(|needle| error.contains(needle)), "{text}: {error}");

@@ -52,6 +52,10 @@ list_missing_for_tests() {
     want mosquitto-clients 'a foreign MQTT client' have_command mosquitto_pub
     want rpm 'RPM packages are built, installed and taken back in a folder of their own' have_command rpmbuild
     want strace 'lets single calls to the system fail, as a broken or full disk does' have_command strace
+    want dbus-daemon 'a bus of its own for RAUC' have_command dbus-daemon
+    want systemd 'tells which units are enabled' have_command systemctl
+    want gcc 'compiles the module files that live patches are read from' have_command cc
+    want binutils 'links them, with a build id' have_command ld
     list_missing_for_guest
 }
 
@@ -64,9 +68,9 @@ list_missing_for_guest() {
     want socat 'leads ports of the guest to ports of this machine' have_command socat
     want mmdebstrap "makes the guest's root file system from Debian's packages" have_command mmdebstrap
     want linux-headers-amd64 "builds live patches for the guest's kernel, and says which kernel that is" have_package linux-headers-amd64
-    want rauc 'makes and signs bundles for the guest' have_command rauc
+    want rauc 'makes and signs bundles, and writes system images into slots' have_command rauc
     want squashfs-tools 'RAUC packs bundles with it' have_command mksquashfs
-    want grub-common "makes the guest's boot loader" have_command grub-mkimage
+    want grub-common "makes the guest's boot loader, and reads and writes GRUB's environment" have_command grub-mkimage
     want grub-pc-bin "the guest's boot loader itself" have_package grub-pc-bin
     want fdisk "partitions the guest's disk" have_command sfdisk
     want e2fsprogs "makes the guest's file systems" have_command mke2fs

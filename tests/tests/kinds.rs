@@ -1,21 +1,29 @@
-//! What releases can do beside swapping one container: published ports that move without a gap, several containers, hooks.
-//! With the real binaries, real containers and a real broker.
+//! What releases can do beside swapping one container: published ports that move without a gap, several containers, hooks,
+//! packages. With the real binaries, real containers, a real dpkg and a real broker.
 
 // Helpers of tests are tests too.
 #![allow(clippy::unwrap_used)]
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use takt_common::Sha256Digest;
 use takt_common::api::{CampaignState, CampaignView, DeviceView, TokenResponse};
 use takt_common::release::{
-    Container, ContainerSet, Hook, HookPoint, Manifest, NOT_NOW, Port, Step, Strategy,
+    AGENT_PACKAGE, Conffiles, Container, ContainerSet, Hook, HookPoint, Manifest, NOT_NOW, Package,
+    PackageFormat, PackageSet, Port, Probe, Step, Strategy,
 };
 use takt_common::report::{Memory, Outcome};
 use takt_load::{Clients, Spec};
-use takt_tests::fleet::{CampaignSpec, DOMAIN, Device, Fleet, HttpClient, More, ReleaseSpec, wait_until};
+use takt_tests::fleet::{
+    Binaries, CampaignSpec, DOMAIN, Device, DeviceSpec, Fleet, HttpClient, More, ReleaseSpec, wait_until,
+};
 use takt_workload::Nature;
+use tempfile::TempDir;
 
 /// Many times what a campaign over one device takes on an idle machine.
 const CAMPAIGN_LIMIT: Duration = Duration::from_mins(3);
@@ -45,6 +53,17 @@ fn running(spec: &ReleaseSpec) -> (Fleet, Device) {
     let end = upgrade(&fleet, spec);
     assert_eq!(end.state, CampaignState::Finished, "{}", end.reason);
     (fleet, device)
+}
+
+/// A device of its own that runs nothing yet.
+fn online(fleet: &Fleet, spec: DeviceSpec) -> Device {
+    let mut device = fleet.device(spec).unwrap();
+    let token: TokenResponse =
+        fleet.takt.json(&["enrol", "token", "--domain", DOMAIN, "--uses", "1"]).unwrap();
+    device.enrol(&token.token).unwrap();
+    device.run().unwrap();
+    fleet.wait_online(&mut device).unwrap();
+    device
 }
 
 fn outcome(fleet: &Fleet) -> Outcome {
@@ -145,10 +164,7 @@ fn two_containers(manifest: &mut Manifest) {
     second.env.insert("PORT".to_owned(), "${second}".to_owned());
     second.env.insert("DEVICE".to_owned(), "second".to_owned());
     set.containers.push(second);
-    manifest
-        .health
-        .probes
-        .push(takt_common::release::Probe::Http("http://127.0.0.1:${second}/health".into()));
+    manifest.health.probes.push(Probe::Http("http://127.0.0.1:${second}/health".into()));
 }
 
 #[test]
@@ -156,13 +172,7 @@ fn containers_of_one_workload_swap_as_one_and_come_back_as_one() {
     let fleet = Fleet::start().unwrap();
     let second = takt_tests::fleet::Port::lease().unwrap();
     let vars = [("second".to_owned(), second.number().to_string())].into();
-    let spec = takt_tests::fleet::DeviceSpec { name: "device".into(), vars, stand_in_vars: [].into() };
-    let mut device = fleet.device(spec).unwrap();
-    let token: TokenResponse =
-        fleet.takt.json(&["enrol", "token", "--domain", DOMAIN, "--uses", "1"]).unwrap();
-    device.enrol(&token.token).unwrap();
-    device.run().unwrap();
-    fleet.wait_online(&mut device).unwrap();
+    let device = online(&fleet, DeviceSpec { name: "device".into(), vars, ..DeviceSpec::default() });
     let of = |version, nature| ReleaseSpec {
         strategies: "preserve,replace".to_owned(),
         more: Some(More { artifacts: Vec::new(), edit: two_containers }),
@@ -233,4 +243,207 @@ fn hooks_hold_a_switch_carry_state_over_it_and_turn_it_back() {
         "{told}"
     );
     assert_eq!(HttpClient::new(device.port()).counter().unwrap().version, "2.0.0");
+}
+
+/// A package with these files and lines of configuration files, built by Debian's own tool. Programs may be run.
+fn deb(name: &str, version: &str, conffiles: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
+    let temp = tempfile::tempdir().unwrap();
+    let tree = temp.path().join("tree");
+    let control = format!(
+        "Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: Test <test@example.org>\nDescription: test\n"
+    );
+    let own = [("DEBIAN/control", control.as_bytes()), ("DEBIAN/conffiles", conffiles.as_bytes())];
+    for (path, content) in own.iter().chain(files) {
+        let file = tree.join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, content).unwrap();
+        let mode = if path.starts_with("usr/bin/") { 0o755 } else { 0o644 };
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let file = temp.path().join("package.deb");
+    let args = ["-Znone", "--root-owner-group", "--build"];
+    let built = Command::new("dpkg-deb").args(args).args([&tree, &file]).output().unwrap();
+    assert!(built.status.success(), "{built:?}");
+    fs::read(file).unwrap()
+}
+
+/// An application with a configuration file, that says how it is.
+fn app(version: &str, state: &str) -> Vec<u8> {
+    let (config, state) = (format!("delivered with {version}\n"), format!("{state}\n"));
+    let files = [("etc/app.conf", config.as_bytes()), ("usr/share/app/state", state.as_bytes())];
+    deb("app", &format!("{version}-1"), "/etc/app.conf\n", &files)
+}
+
+/// A folder with a dpkg that knows of nothing but `package`.
+fn package_root(package: &[u8]) -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for folder in ["info", "updates", "triggers"] {
+        fs::create_dir_all(root.path().join("var/lib/dpkg").join(folder)).unwrap();
+    }
+    fs::write(root.path().join("var/lib/dpkg/status"), "").unwrap();
+    let file = root.path().join("first.deb");
+    fs::write(&file, package).unwrap();
+    let run = format!("--root={}", root.path().display());
+    let done = Command::new("dpkg").args([&run, "--log=/dev/null", "-i"]).arg(&file).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    fs::remove_file(file).unwrap();
+    root
+}
+
+/// The release has no container, only the package `name` that comes as its second artifact.
+fn only_a_package(manifest: &mut Manifest, name: &str, probe: &[&str]) {
+    manifest.artifacts.remove(0);
+    let package = Package {
+        file: manifest.artifacts[0].sha256,
+        name: name.to_owned(),
+        version: format!("{}-1", manifest.release.version),
+        architecture: "all".to_owned(),
+    };
+    let set = PackageSet { format: PackageFormat::Deb, packages: vec![package], conffiles: Conffiles::Keep };
+    manifest.steps = vec![Step::Package(set)];
+    manifest.health.probes = vec![Probe::Exec(probe.iter().map(|word| (*word).to_owned()).collect())];
+}
+
+/// It is well when it says so itself.
+fn only_the_app(manifest: &mut Manifest) {
+    only_a_package(manifest, "app", &["grep", "-q", "well", "${package_root}/usr/share/app/state"]);
+}
+
+/// What dpkg says of a package in `root`.
+fn version(root: &Path, name: &str) -> String {
+    let admin = format!("--admindir={}", root.join("var/lib/dpkg").display());
+    let format = "${Version} ${db:Status-Status}";
+    let said = Command::new("dpkg-query").args([&admin, "-W", "-f", format, name]).output().unwrap();
+    String::from_utf8(said.stdout).unwrap()
+}
+
+/// What dpkg says of the application in `root`, and its two files.
+fn installed(root: &Path) -> [String; 3] {
+    let read = |path| fs::read_to_string(root.join(path)).unwrap();
+    [version(root, "app"), read("etc/app.conf"), read("usr/share/app/state")]
+}
+
+#[test]
+fn a_package_is_upgraded_in_a_root_of_its_own_and_comes_back_when_its_health_check_fails() {
+    // Somebody else installed the first version, and changed its configuration.
+    let root = package_root(&app("1.0.0", "well"));
+    fs::write(root.path().join("etc/app.conf"), "by the device\n").unwrap();
+    let fleet = Fleet::start().unwrap();
+    let package_root = Some(root.path().to_owned());
+    let device = online(&fleet, DeviceSpec { name: "device".into(), package_root, ..DeviceSpec::default() });
+    let of = |version: &str, state| {
+        let more = More { artifacts: vec![app(version, state)], edit: only_the_app };
+        ReleaseSpec { more: Some(more), ..release(version, Nature::Good) }
+    };
+    let ours = |version: &str| [format!("{version}-1 installed"), "by the device\n".into(), "well\n".into()];
+    let of_the_check = |told: &Outcome| matches!(told, Outcome::RolledBack { cause, .. } if cause.contains("exec grep -q well"));
+
+    // Back to the version that was there before Takt: its package is made again from what is installed.
+    let end = upgrade(&fleet, &of("1.5.0", "sick"));
+    assert_eq!(end.state, CampaignState::Aborted, "{}", end.reason);
+    let told = outcome(&fleet);
+    assert!(of_the_check(&told), "{told}");
+    assert_eq!(installed(root.path()), ours("1.0.0"));
+
+    let end = upgrade(&fleet, &of("2.0.0", "well"));
+    assert_eq!(end.state, CampaignState::Finished, "{}", end.reason);
+    assert_eq!(outcome(&fleet), Outcome::Verified { strategy: None });
+    assert_eq!(installed(root.path()), ours("2.0.0"));
+    let beside = fs::read_to_string(root.path().join("etc/app.conf.dpkg-dist")).unwrap();
+    assert_eq!(beside, "delivered with 2.0.0\n");
+
+    // Back to a version of Takt's own.
+    let end = upgrade(&fleet, &of("3.0.0", "sick"));
+    assert_eq!(end.state, CampaignState::Aborted, "{}", end.reason);
+    let told = outcome(&fleet);
+    assert!(of_the_check(&told), "{told}");
+    assert_eq!(installed(root.path()), ours("2.0.0"));
+    assert_eq!(fs::read_to_string(root.path().join("etc/app.conf.dpkg-dist")).unwrap(), beside);
+    assert_eq!(device.containers().unwrap(), [""; 0]);
+}
+
+fn only_the_agent(manifest: &mut Manifest) {
+    only_a_package(manifest, AGENT_PACKAGE, &["true"]);
+}
+
+/// The agent's program as that of another version: where it names its package's version, it names `version`.
+fn agent_of(program: &[u8], version: &str) -> Vec<u8> {
+    let own = concat!(env!("CARGO_PKG_VERSION"), "-1").as_bytes();
+    assert_eq!(own.len(), version.len());
+    let mut other = program.to_vec();
+    let places: Vec<usize> = program
+        .windows(own.len())
+        .enumerate()
+        .filter(|(_, part)| *part == own)
+        .map(|(place, _)| place)
+        .collect();
+    assert!(!places.is_empty(), "the agent does not name its package's version");
+    for place in places {
+        other[place..place + version.len()].copy_from_slice(version.as_bytes());
+    }
+    other
+}
+
+/// What systemd is for the agent: starts the launcher again whenever it ends.
+fn service(fleet: &Fleet, device: &Device, root: &Path) -> PathBuf {
+    let launcher = Binaries::find().unwrap().agent.with_file_name("takt-launcher");
+    assert!(
+        launcher.exists(),
+        "{} is missing: build it with `cargo build -p takt-launcher`",
+        launcher.display()
+    );
+    let file = fleet.folder().join("service.sh");
+    let script = format!(
+        "#!/bin/sh\nwhile :; do {} --state {}/state/launcher --agent {} -- \"$@\"; sleep 0.2; done\n",
+        launcher.display(),
+        device.settings().parent().unwrap().display(),
+        root.join("usr/bin/takt-agent").display()
+    );
+    fs::write(&file, script).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    file
+}
+
+#[test]
+fn the_agent_upgrades_itself_and_one_that_does_not_start_is_given_up_by_its_launcher() {
+    let own = concat!(env!("CARGO_PKG_VERSION"), "-1");
+    let temp = tempfile::tempdir().unwrap();
+    // As a package has it: without what only debuggers read.
+    let program = temp.path().join("takt-agent");
+    let strip = ["--strip-all", "-o"];
+    let agent = Binaries::find().unwrap().agent;
+    assert!(Command::new("strip").args(strip).args([&program, &agent]).status().unwrap().success());
+    let program = fs::read(program).unwrap();
+    let package =
+        |version: &str, program: &[u8]| deb(AGENT_PACKAGE, version, "", &[("usr/bin/takt-agent", program)]);
+
+    let root = package_root(&package(own, &program));
+    let fleet = Fleet::start().unwrap();
+    let package_root = Some(root.path().to_owned());
+    let mut device =
+        online(&fleet, DeviceSpec { name: "device".into(), package_root, ..DeviceSpec::default() });
+    let launcher = device.settings().parent().unwrap().join("state/launcher");
+    let trial = || fs::read_dir(&launcher).map_or(0, Iterator::count);
+    device.set_program(&service(&fleet, &device, root.path()));
+    device.run().unwrap();
+    fleet.wait_online(&mut device).unwrap();
+    let of = |version: &str, program: Vec<u8>| {
+        let more = More { artifacts: vec![package(&format!("{version}-1"), &program)], edit: only_the_agent };
+        ReleaseSpec { more: Some(more), ..release(version, Nature::Good) }
+    };
+
+    let end = upgrade(&fleet, &of("9.0.0", agent_of(&program, "9.0.0-1")));
+    assert_eq!(end.state, CampaignState::Finished, "{}", end.reason);
+    assert_eq!(outcome(&fleet), Outcome::Verified { strategy: None });
+    assert_eq!(version(root.path(), AGENT_PACKAGE), "9.0.0-1 installed");
+    assert_eq!(trial(), 0);
+
+    let end = upgrade(&fleet, &of("9.1.0", b"#!/bin/sh\nexit 1\n".to_vec()));
+    assert_eq!(end.state, CampaignState::Aborted, "{}", end.reason);
+    let told = outcome(&fleet);
+    let why = "agent 9.1.0-1 was given up for 9.0.0-1: 3 starts without a confirmation";
+    assert!(matches!(&told, Outcome::RolledBack { cause, .. } if cause.contains(why)), "{told}");
+    assert_eq!(version(root.path(), AGENT_PACKAGE), "9.0.0-1 installed");
+    assert_eq!(fs::read(root.path().join("usr/bin/takt-agent")).unwrap(), agent_of(&program, "9.0.0-1"));
+    assert_eq!(trial(), 0);
 }

@@ -36,7 +36,7 @@ impl StepKey {
 /// ```text
 ///  Untouched ──prepare──> Prepared ──apply──> Applied ──confirm──> Confirmed
 ///      ^                                 └──> NewAfterReboot ──reboot──> Applied, or FellBack
-///      └── revert ── Half, Applied, NewAfterReboot, Confirmed
+///      └── revert ── Half, Applied, NewAfterReboot, Confirmed, FellBack
 ///      └── reboot ── OldAfterReboot <──┘
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]

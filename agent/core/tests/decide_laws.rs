@@ -249,7 +249,7 @@ proptest! {
             } else if !swap.stuck.contains_key(&later.index) {
                 let state = facts.step(&later);
                 prop_assert!(
-                    matches!(state, StepState::Untouched | StepState::Prepared | StepState::FellBack(_)),
+                    matches!(state, StepState::Untouched | StepState::Prepared),
                     "step {} is {:?}", later, state
                 );
             }

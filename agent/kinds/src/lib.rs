@@ -1,5 +1,4 @@
-//! The update kinds beside containers. Files are here; packages, operating system images and live patches are not yet: a
-//! release that has one is refused before anything changes.
+//! The update kinds beside containers: files, packages, operating system images and live patches.
 //!
 //! Each kind answers one question, *where does this step stand?* ([`Kinds::look`]), by looking at the device and not at
 //! what was tried before; and does five things, each of which may be repeated and may be cut off at any moment:
@@ -11,6 +10,11 @@ mod disk;
 mod effect;
 pub mod file;
 mod kept;
+pub mod live_patch;
+mod note;
+pub mod os_image;
+pub mod package;
+mod patience;
 pub mod way_back;
 
 use std::collections::BTreeSet;
@@ -21,6 +25,9 @@ use takt_common::Sha256Digest;
 use takt_common::release::Step;
 
 use file::Files;
+use live_patch::LivePatches;
+use os_image::OsImages;
+use package::Packages;
 use way_back::WayBack;
 
 /// Where the verified artifacts of the order in hand lie.
@@ -36,12 +43,21 @@ pub struct KindSettings {
     pub way_back: PathBuf,
     /// Kind `file`.
     pub file: file::FileSettings,
+    /// Kind `package`.
+    pub package: package::PackageSettings,
+    /// Kind `os-image`.
+    pub os_image: os_image::OsImageSettings,
+    /// Kind `live-patch`.
+    pub live_patch: live_patch::LivePatchSettings,
 }
 
 /// All kinds.
 pub struct Kinds {
     way_back: WayBack,
     files: Files,
+    packages: Packages,
+    os_images: OsImages,
+    live_patches: LivePatches,
 }
 
 impl Kinds {
@@ -49,6 +65,9 @@ impl Kinds {
     pub fn new(settings: KindSettings) -> Self {
         Self {
             files: Files::new(settings.file, &settings.way_back),
+            packages: Packages::new(settings.package, &settings.way_back),
+            os_images: OsImages::new(settings.os_image),
+            live_patches: LivePatches::new(settings.live_patch),
             way_back: WayBack::new(settings.way_back),
         }
     }
@@ -58,9 +77,10 @@ impl Kinds {
         let way_back = self.way_back.of(key);
         match step {
             Step::File(set) => self.files.look(&way_back, set).await,
+            Step::Package(set) => self.packages.look(&way_back, set).await,
+            Step::OsImage(image) => self.os_images.look(&way_back, image).await,
+            Step::LivePatch(patch) => self.live_patches.look(&way_back, patch),
             Step::Container(_) => StepState::Unknown("containers are the engine's".to_owned()),
-            // Nothing of it can be here.
-            Step::Package(_) | Step::OsImage(_) | Step::LivePatch(_) => StepState::Untouched,
         }
     }
 
@@ -74,7 +94,10 @@ impl Kinds {
         let way_back = self.way_back.of(key);
         match step {
             Step::File(set) => self.files.prepare(&way_back, set, artifacts).await,
-            other => Err(not_here(other)),
+            Step::Package(set) => self.packages.prepare(&way_back, set, artifacts).await,
+            Step::OsImage(image) => self.os_images.prepare(&way_back, image, artifacts).await,
+            Step::LivePatch(patch) => self.live_patches.prepare(&way_back, patch, artifacts).await,
+            Step::Container(_) => Err(not_here()),
         }
     }
 
@@ -88,7 +111,10 @@ impl Kinds {
         let way_back = self.way_back.of(key);
         match step {
             Step::File(set) => self.files.apply(&way_back, set, artifacts).await,
-            other => Err(not_here(other)),
+            Step::Package(set) => self.packages.apply(&way_back, set, artifacts).await,
+            Step::OsImage(image) => self.os_images.apply(&way_back, image, artifacts).await,
+            Step::LivePatch(patch) => self.live_patches.apply(&way_back, patch, artifacts).await,
+            Step::Container(_) => Err(not_here()),
         }
     }
 
@@ -97,7 +123,10 @@ impl Kinds {
         let way_back = self.way_back.of(key);
         match step {
             Step::File(set) => self.files.revert(&way_back, set).await,
-            other => Err(not_here(other)),
+            Step::Package(set) => self.packages.revert(&way_back, set).await,
+            Step::OsImage(image) => self.os_images.revert(&way_back, image).await,
+            Step::LivePatch(patch) => self.live_patches.revert(&way_back, patch).await,
+            Step::Container(_) => Err(not_here()),
         }
     }
 
@@ -106,7 +135,10 @@ impl Kinds {
         let way_back = self.way_back.of(key);
         match step {
             Step::File(set) => self.files.confirm(&way_back, set).await,
-            other => Err(not_here(other)),
+            Step::Package(set) => self.packages.confirm(&way_back, set).await,
+            Step::OsImage(image) => self.os_images.confirm(&way_back, image).await,
+            Step::LivePatch(_) => LivePatches::confirm(&way_back),
+            Step::Container(_) => Err(not_here()),
         }
     }
 
@@ -115,16 +147,37 @@ impl Kinds {
         self.way_back.of(key).forget()
     }
 
+    /// Where a step of what is installed stands on a device without an order in hand. An operating system image is
+    /// `Confirmed` when it is what runs and `FellBack` when it is not; a live patch is `Confirmed` too on a kernel that it
+    /// has nothing to do with, as nothing could be done for it there.
+    pub async fn look_at_rest(&self, key: &StepKey, step: &Step) -> StepState {
+        match step {
+            Step::OsImage(image) => self.os_images.look_at_rest(image).await,
+            Step::LivePatch(patch) => self.live_patches.look_at_rest(&self.way_back.of(key), patch),
+            _ => self.look(key, step).await,
+        }
+    }
+
+    /// What a device without an order in hand must do once after each boot: the slot that runs is marked good, so that a
+    /// boot loader that counts boots does not leave it. Nothing is done on a device without RAUC, nor to a new system that
+    /// was never confirmed and whose way back is still kept. Takes two minutes at the most.
+    pub async fn at_rest(&self) -> Result<(), ActionFailure> {
+        let kept: Vec<_> = self.kept().iter().map(|key| self.way_back.of(key)).collect();
+        self.os_images.at_rest(&kept).await
+    }
+
+    /// The agent that runs has been in good health for [`package::ALIVE_AFTER`]. While it is on trial, its starts so far are
+    /// forgiven, so that a device that is switched off now and then does not go back to the previous agent for that.
+    pub async fn agent_is_alive(&self) -> Result<(), ActionFailure> {
+        self.packages.agent_is_alive().await
+    }
+
     /// The steps of which a way back is kept.
     pub fn kept(&self) -> BTreeSet<StepKey> {
         self.way_back.kept()
     }
 }
 
-fn not_here(step: &Step) -> ActionFailure {
-    let text = match step {
-        Step::Container(_) => "containers are the engine's".to_owned(),
-        other => format!("this agent cannot install releases of kind {} yet", other.kind()),
-    };
-    ActionFailure { nature: Nature::Fatal, text }
+fn not_here() -> ActionFailure {
+    ActionFailure { nature: Nature::Fatal, text: "containers are the engine's".to_owned() }
 }

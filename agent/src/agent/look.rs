@@ -167,7 +167,7 @@ impl Agent {
             Phase::Idle => {
                 for workload in record.installed.values() {
                     for (key, step) in workload.steps().filter(|(_, step)| step.kind() == Kind::LivePatch) {
-                        let state = kinds.look(&key, step).await;
+                        let state = kinds.look_at_rest(&key, step).await;
                         states.insert(key, state);
                     }
                 }

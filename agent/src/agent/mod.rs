@@ -1,5 +1,6 @@
 //! The loop: look, decide, then remember or act.
 
+mod boot;
 mod intake;
 mod look;
 mod outbox;
@@ -12,9 +13,10 @@ use std::time::Duration;
 
 use takt_agent_core::{Action, ActionFailure, Attempt, BootTime, Decision, Phase, Record, WaitingOn, decide};
 use takt_common::health::WorkloadFacts;
-use takt_common::report::Report;
+use takt_common::report::{Outcome, Report};
 use takt_common::{Sha256Digest, SigningKey};
 use takt_kinds::Kinds;
+use takt_kinds::package::ALIVE_AFTER;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior};
@@ -53,6 +55,8 @@ const REST_DRAINING: Duration = Duration::from_millis(100);
 const REST_MIN: Duration = Duration::from_millis(20);
 /// From one look at whether an export is due to the next, also after one that failed.
 const EXPORT_LOOK: Duration = Duration::from_mins(1);
+/// When the launcher could not be told that the agent is well, it is told again after this.
+const ALIVE_AGAIN: Duration = Duration::from_mins(1);
 /// How many refused envelopes are remembered, so that each is reported once.
 const REFUSED_MAX: usize = 32;
 
@@ -106,6 +110,9 @@ pub struct Agent {
     /// The first report of this run, and whether the coordinator has acknowledged it or a later one.
     first_report: Option<u64>,
     heard: bool,
+    boot: boot::Boot,
+    /// When the launcher hears that this agent is in good health; `None` once it has.
+    alive_at: Option<Duration>,
 }
 
 impl Agent {
@@ -130,6 +137,7 @@ impl Agent {
             .rsplit_once(':')
             .and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)))
             .ok_or_else(|| AgentError::Broker(membership.broker.clone()))?;
+        let up_since = host.boot_time().map(|boot| Duration::from_millis(boot.millis)).unwrap_or_default();
         let (link, events) = Link::start(LinkSettings {
             device: membership.device,
             domain: membership.domain.clone(),
@@ -160,6 +168,8 @@ impl Agent {
             sampling: None,
             first_report: None,
             heard: false,
+            boot: boot::Boot::default(),
+            alive_at: Some(up_since + ALIVE_AFTER),
         })
     }
 
@@ -195,7 +205,14 @@ impl Agent {
         if name == before {
             return self.write(record, Vec::new()).await;
         }
-        let strategy = record.phase.swap().map(|swap| swap.strategy);
+        let swap = record.phase.swap();
+        if let (Some(Outcome::Verified { .. }), Some(swap)) = (&outcome, swap) {
+            self.boot.is_verified(&swap.new.manifest_sha256);
+        }
+        if matches!(record.phase, Phase::Idle) {
+            self.boot.ask_again();
+        }
+        let strategy = swap.map(|swap| swap.strategy);
         if let Some(outcome) = &outcome {
             tracing::info!(phase = %name, %outcome, "phase changed");
         } else {
@@ -270,6 +287,10 @@ impl Agent {
             }
         };
         self.last = None;
+        // Whatever it waits on: what was verified is good, and a boot loader must not count it out.
+        if matches!(self.journal.record().phase, Phase::Idle) {
+            self.look_at_boot().await?;
+        }
         self.tell_waiting(&waiting).await?;
         self.waiting = Some(waiting);
         let mut sleep = Box::pin(crate::clock::sleep(span.max(REST_MIN)));
@@ -295,6 +316,15 @@ impl Agent {
             if let Err(error) = self.journal.export_if_due(uptime).await {
                 tracing::warn!(error = %crate::sentence(&error), "the journal could not be exported");
             }
+        }
+        if self.alive_at.is_some_and(|at| uptime >= at) {
+            self.alive_at = match self.performer.kinds.agent_is_alive().await {
+                Ok(()) => None,
+                Err(failure) => {
+                    tracing::warn!(why = %failure.text, "the launcher was not told that the agent is well; tried again");
+                    Some(uptime + ALIVE_AGAIN)
+                }
+            };
         }
         self.keep_flowing()?;
         self.health_in = self.health_in.saturating_sub(TICK);

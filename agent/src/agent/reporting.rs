@@ -32,7 +32,7 @@ impl Agent {
     pub(super) fn report_of(&self, record: &Record, outcome: Option<Outcome>) -> Report {
         let swap = record.phase.swap();
         let order = record.phase.job().map(|job| order_ref(&job.accepted));
-        Report {
+        let mut report = Report {
             format: REPORT_FORMAT,
             device: self.membership.device,
             sequence: 0,
@@ -51,7 +51,9 @@ impl Agent {
             refused: None,
             made: self.now(),
             time_floor: record.time_floor,
-        }
+        };
+        self.boot.told_in(&mut report);
+        report
     }
 
     /// A report of where the agent is, when nothing has changed.

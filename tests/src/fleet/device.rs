@@ -24,6 +24,9 @@ pub struct DeviceSpec {
     pub vars: BTreeMap<String, String>,
     /// Variables for workloads with which it stands in for another device.
     pub stand_in_vars: BTreeMap<String, String>,
+    /// The folder in which its packages are installed, instead of the machine that the tests run on. For releases it is
+    /// the variable `package_root`.
+    pub package_root: Option<PathBuf>,
 }
 
 /// A device. Its agent is killed and its containers are removed when this is dropped.
@@ -50,7 +53,7 @@ impl Device {
         engine: Arc<Engine>,
         spec: DeviceSpec,
     ) -> Result<Self, FleetError> {
-        let DeviceSpec { name, mut vars, mut stand_in_vars } = spec;
+        let DeviceSpec { name, mut vars, mut stand_in_vars, package_root } = spec;
         fs::create_dir_all(folder).map_err(FleetError::file("make the folder", folder))?;
         let (port, stand_in_port) = (Port::lease()?, Port::lease()?);
         vars.entry("port".into()).or_insert_with(|| port.number().to_string());
@@ -58,6 +61,10 @@ impl Device {
         stand_in_vars.entry("port".into()).or_insert_with(|| stand_in_port.number().to_string());
         stand_in_vars.entry("device".into()).or_insert_with(|| format!("{name}, standing in"));
         let text = |path: &Path| Value::String(path.display().to_string());
+        let root = package_root.iter().map(|root| ("root".to_owned(), text(root))).collect();
+        if let Some(root) = package_root {
+            vars.insert("package_root".into(), root.display().to_string());
+        }
         let table = |variables: BTreeMap<String, String>| -> Value {
             Value::Table(variables.into_iter().map(|(name, value)| (name, Value::String(value))).collect())
         };
@@ -69,6 +76,7 @@ impl Device {
             ("locks_dir", text(&folder.join("locks"))),
             ("latch", text(latch)),
             ("health_interval_secs", Value::Integer(2)),
+            ("package", Value::Table(root)),
             ("vars", table(vars)),
             ("stand_in_vars", table(stand_in_vars)),
             // A machine that runs a whole fleet and its build beside it is busier than a device may be.

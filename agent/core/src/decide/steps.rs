@@ -109,17 +109,12 @@ pub(super) fn backward(job: &Job, swap: &Swap, facts: &Facts) -> Option<Decision
     })
 }
 
-/// An agent that fell back runs from a copy of its program while its new package is still installed; a machine that fell
-/// back has nothing of the new release in force.
-const fn fell_back_whole(step: &Step) -> bool {
-    !matches!(step, Step::Package(_))
-}
-
 fn backward_one(key: StepKey, step: &Step, facts: &Facts) -> Option<Decision> {
     Some(match facts.step(&key) {
         StepState::Untouched | StepState::Prepared => return None,
-        StepState::FellBack(_) if fell_back_whole(step) => return None,
         StepState::Unknown(why) => Decision::Wait(WaitingOn::Step { kind: step.kind(), why }),
+        // Also what fell back by itself: a boot loader that counts all slots out may begin again, with the one that failed;
+        // and an agent that fell back runs from a copy of its program while its new package is still installed.
         StepState::Half(_)
         | StepState::Applied
         | StepState::Confirmed
@@ -159,26 +154,4 @@ pub(super) fn confirm_next(job: &Job, swap: &Swap, facts: &Facts) -> Option<Deci
         (facts.step(&key) == StepState::Applied)
             .then(|| Decision::Do(Action::Confirm { key, step: Box::new(step.clone()) }))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use takt_common::Sha256Digest;
-    use takt_common::release::{Conffiles, OsImage, PackageFormat, PackageSet};
-
-    use super::*;
-
-    #[test]
-    fn the_package_of_an_agent_that_fell_back_is_taken_back_too() {
-        let packages =
-            PackageSet { format: PackageFormat::Deb, packages: vec![], conffiles: Conffiles::Keep };
-        let image = OsImage {
-            bundle: Sha256Digest::of(b""),
-            compatible: "x".to_owned(),
-            version: "1".to_owned(),
-            boot_secs: 600,
-        };
-        assert!(!fell_back_whole(&Step::Package(packages)));
-        assert!(fell_back_whole(&Step::OsImage(image)));
-    }
 }

@@ -154,6 +154,7 @@ impl Slots {
                 assert!(self.kept.contains(key), "{key}: taken back without a way back");
                 if whole {
                     self.confirmed.remove(key);
+                    self.fell.remove(key);
                 }
                 match part(step) {
                     Part::OsImage if !whole => {}

@@ -61,6 +61,18 @@ impl Place {
         Self { folder, name, path }
     }
 
+    /// The place `path`; `None` when its folder is not there. Symbolic links on the way are followed.
+    pub(crate) fn at(path: &Path) -> Result<Option<Self>, DiskError> {
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(failed("use as a file", path)(io::Error::from(io::ErrorKind::InvalidInput)));
+        };
+        match File::open(folder) {
+            Ok(open) => Ok(Some(Self::new(open.into(), name.to_owned(), path.to_owned()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("open folder", folder)(error)),
+        }
+    }
+
     /// Its path.
     pub(crate) fn path(&self) -> &Path {
         &self.path

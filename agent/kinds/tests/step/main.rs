@@ -1,16 +1,20 @@
 //! One part of an order's way with one step, in a process of its own, so that tests can kill it: `takt-kinds-step
-//! WORLD.json stage|switch|back|confirm|settle|look`. It goes that part as `takt_agent_core::decide` does, ends with 0 when
+//! WORLD.json stage|switch|back|confirm|settle|alive|look`. It goes that part as `takt_agent_core::decide` does, ends with 0 when
 //! the part has come to its end, and prints where the step stands or why the part failed.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde::Deserialize;
 use takt_agent_core::{ActionFailure, StepKey, StepState};
 use takt_common::Sha256Digest;
 use takt_common::release::Step;
 use takt_kinds::file::FileSettings;
+use takt_kinds::live_patch::LivePatchSettings;
+use takt_kinds::os_image::OsImageSettings;
+use takt_kinds::package::PackageSettings;
 use takt_kinds::{ArtifactFiles, KindSettings, Kinds};
 
 /// More actions than any part takes: what needs more goes in circles.
@@ -26,6 +30,15 @@ struct World {
     step: Step,
     #[serde(default)]
     roots: Vec<PathBuf>,
+    package_root: Option<PathBuf>,
+    #[serde(default)]
+    running_version: String,
+    launcher: Option<PathBuf>,
+    agent: Option<PathBuf>,
+    #[serde(default)]
+    wrapper: Vec<String>,
+    lock_wait_millis: Option<u64>,
+    run_millis_max: Option<u64>,
 }
 
 struct Artifacts(PathBuf);
@@ -110,9 +123,22 @@ fn confirm(state: &StepState) -> Option<Deed> {
 }
 
 fn settings(world: &World) -> KindSettings {
+    let usual = PackageSettings::default();
+    let millis = |given: Option<u64>, usual| given.map_or(usual, Duration::from_millis);
     KindSettings {
         way_back: world.way_back.clone(),
         file: FileSettings { roots: world.roots.clone(), never: Vec::new() },
+        package: PackageSettings {
+            root: world.package_root.clone(),
+            running_version: world.running_version.clone(),
+            launcher: world.launcher.clone().unwrap_or(usual.launcher),
+            agent: world.agent.clone().unwrap_or(usual.agent),
+            wrapper: world.wrapper.clone(),
+            lock_wait: millis(world.lock_wait_millis, usual.lock_wait),
+            run_max: millis(world.run_millis_max, usual.run_max),
+        },
+        os_image: OsImageSettings::default(),
+        live_patch: LivePatchSettings::default(),
     }
 }
 
@@ -120,7 +146,7 @@ fn settings(world: &World) -> KindSettings {
 async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, world, part] = &arguments[..] else {
-        eprintln!("usage: takt-kinds-step WORLD.json stage|switch|back|confirm|settle|look");
+        eprintln!("usage: takt-kinds-step WORLD.json stage|switch|back|confirm|settle|alive|look");
         return ExitCode::from(2);
     };
     let text = fs::read_to_string(world).expect("the test wrote its world");
@@ -134,6 +160,10 @@ async fn main() -> ExitCode {
         "confirm" => way.go(confirm).await,
         "look" => Ok(way.look().await),
         "settle" => match way.kinds.settle(&way.key) {
+            Ok(()) => Ok(way.look().await),
+            Err(failure) => Err(failure.text),
+        },
+        "alive" => match way.kinds.agent_is_alive().await {
             Ok(()) => Ok(way.look().await),
             Err(failure) => Err(failure.text),
         },

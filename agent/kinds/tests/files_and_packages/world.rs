@@ -66,6 +66,12 @@ impl World {
         world
     }
 
+    /// The same device, for settings that change for a while.
+    pub(crate) fn again(other: &Self) -> Self {
+        let (folder, settings) = (other.folder.clone(), other.settings.clone());
+        Self { temp: None, kept: Cell::new(false), folder, settings }
+    }
+
     /// A device in this folder.
     pub(crate) fn at(folder: &Path) -> Self {
         for name in ["device", "artifacts"] {
@@ -155,6 +161,29 @@ impl World {
         assert!(ended.well, "{part}: {ended:?}");
         let reached = fs::read_to_string(self.folder.join("failpoint/reached")).unwrap_or_default();
         reached.lines().map(str::to_owned).collect()
+    }
+
+    /// Remembers the device, its way back and the agent's trial as they are.
+    pub(crate) fn save(&self) {
+        self.copy("", "saved/");
+    }
+
+    /// Brings back what was remembered.
+    pub(crate) fn load(&self) {
+        self.copy("saved/", "");
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        for name in ["device", "way-back", "launcher"] {
+            let (from, to) =
+                (self.folder.join(format!("{from}{name}")), self.folder.join(format!("{to}{name}")));
+            let _ = fs::remove_dir_all(&to);
+            if from.exists() {
+                fs::create_dir_all(to.parent().unwrap()).unwrap();
+                let copied = Command::new("cp").arg("-a").arg(&from).arg(&to).status().unwrap();
+                assert!(copied.success(), "cp -a {from:?} {to:?}");
+            }
+        }
     }
 
     /// Keeps the folder when a test fails, to look into it.

@@ -1,0 +1,15 @@
+//! Files and packages, with real files, a real dpkg and a real rpm in folders of their own.
+//!
+//! Needs root, and what `tests/env/install.sh` installs. Where that is missing the tests fail and say so.
+
+mod deb;
+mod deb_cuts;
+mod debs;
+mod file_cuts;
+mod file_trouble;
+mod files;
+mod own;
+mod rpm;
+mod rpms;
+mod shot;
+mod world;
