@@ -6,12 +6,17 @@ SHELL := bash
 
 JOBS ?= 2
 BINARIES := -p takt-agent -p takt-launcher -p takt-coordinator -p takt-ctl
+# What the tests of the packages install first, and what they upgrade to: packed fast, not tightly.
+TRIED := target/packages/tried
+PACK_TRIED = packaging/build.sh --fast --out $(TRIED)/this && \
+	packaging/build.sh --fast --out $(TRIED)/next --version 99.0.0~test1
 DENY_VERSION := 0.20.2
 
-.PHONY: help demo test check bench bench-swap bench-agent soak docs install install-demo build
+.PHONY: help demo test check bench bench-swap bench-agent soak docs packages packages-test install install-demo \
+	install-packages build device
 
 help: ## Show the targets.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
 
 install: ## Install what is missing from Debian's packages.
 	@tests/env/install.sh
@@ -19,15 +24,24 @@ install: ## Install what is missing from Debian's packages.
 install-demo: ## The part of it that the demo needs.
 	@tests/env/install.sh demo
 
+install-packages: ## What building and trying packages needs.
+	@tests/env/install.sh packages
+
 build: ## Build the release binaries into target/release.
 	cargo build --release --locked -j $(JOBS) $(BINARIES)
+
+# It takes as long as all the rest, for the same program with two thirds of the size; `build` puts the others back.
+device: build ## The agent as it goes to devices, small, in place of that in target/release.
+	cargo build --profile device --locked -j $(JOBS) -p takt-agent -p takt-launcher
+	ln -f target/device/takt-agent target/device/takt-launcher target/release/
 
 demo: install-demo build ## The whole path once: three devices, a good release, a bad one, and the way back.
 	cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-demo
 	tests/env/with-engine.sh target/release/takt-demo
 
-test: install ## Every test, the Docker, CRIU and broker ones included.
+test: install build ## Every test, the Docker, CRIU, broker and package ones included.
 	cargo build --locked -j $(JOBS) --workspace --all-targets
+	$(PACK_TRIED)
 	tests/env/with-engine.sh cargo nextest run --locked -j $(JOBS) --workspace --no-fail-fast
 
 check: install ## Formatting, clippy, licences and bans, documentation.
@@ -36,13 +50,22 @@ check: install ## Formatting, clippy, licences and bans, documentation.
 	tests/env/deny.sh $(DENY_VERSION)
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked -j $(JOBS) --workspace --no-deps
 
+packages: install-packages device ## The .deb and .rpm of agent, coordinator and CLI, into target/packages (VERSION=0.1.1~test1).
+	cargo build --locked -j $(JOBS) -p takt-paperwork
+	packaging/build.sh $(if $(VERSION),--version '$(VERSION)')
+
+packages-test: install device ## Packages installed, started, upgraded, removed and purged on machines with a real systemd.
+	cargo build --locked -j $(JOBS) -p takt-paperwork
+	$(PACK_TRIED)
+	cargo nextest run --locked -j $(JOBS) -p takt-package-tests --no-fail-fast
+
 bench: bench-swap bench-agent ## All benchmarks; tables on the screen, results in bench/results.
 
-bench-swap: install build ## Downtime of container swaps beside `docker rm -f && docker run`.
+bench-swap: install device ## Downtime of container swaps beside `docker rm -f && docker run`.
 	cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-bench
 	tests/env/with-engine.sh target/release/takt-bench swap
 
-bench-agent: install build ## Size and idle memory of the agent.
+bench-agent: install device ## Size and idle memory of the agent.
 	cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-bench
 	tests/env/with-engine.sh target/release/takt-bench agent
 

@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod artifacts;
 pub mod budget;
+pub mod cli;
 pub mod clock;
 pub mod engine;
 pub mod enrol;
@@ -22,6 +23,7 @@ pub mod ports;
 pub mod power;
 pub mod probe;
 pub mod restart;
+pub mod service;
 pub mod settings;
 pub mod trust;
 pub mod variables;

@@ -1,43 +1,14 @@
 //! `takt-agent`: one for each device.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser as _;
+use takt_agent::cli::{Cli, Command};
 use takt_agent::settings::Settings;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-
-/// Upgrades this device when its coordinator orders it and it is safe, and keeps a way back.
-///
-/// Exit codes: 0 stopped as asked, 1 failed, 2 bad usage or settings.
-#[derive(Parser)]
-#[command(name = "takt-agent", version, about, long_about)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Run the agent until SIGTERM or SIGINT.
-    Run {
-        /// The settings file.
-        #[arg(long, value_name = "FILE", default_value = "/etc/takt/agent.toml")]
-        config: PathBuf,
-    },
-    /// Make this device a member of a fleet: once, with a token from `takt enrol token`.
-    Enrol {
-        /// The settings file.
-        #[arg(long, value_name = "FILE", default_value = "/etc/takt/agent.toml")]
-        config: PathBuf,
-        /// The token.
-        #[arg(long, env = "TAKT_ENROL_TOKEN", hide_env_values = true)]
-        token: String,
-    },
-}
 
 /// What failed, for the exit code.
 enum Failure {
@@ -117,6 +88,7 @@ fn stop_on_signals() -> Result<CancellationToken, String> {
             _ = interrupt.recv() => {}
         }
         on_signal.cancel();
+        takt_agent::service::stopping();
     });
     Ok(stop)
 }

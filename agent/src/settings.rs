@@ -393,6 +393,31 @@ mod tests {
     }
 
     #[test]
+    fn the_settings_that_the_package_ships_show_the_defaults() {
+        let shipped = include_str!("../../packaging/etc/agent.toml");
+        // Without a name and a coordinator it is of no use, and says so.
+        assert!(refused(shipped).contains("name"));
+        let settings = shipped.lines().map(|line| match line.strip_prefix("# ") {
+            Some(setting) if setting.contains(" = ") || setting.starts_with('[') => setting,
+            _ => line,
+        });
+        let shown =
+            Settings::from_toml(&settings.collect::<Vec<_>>().join("\n"), Path::new("agent.toml")).unwrap();
+        assert_eq!(shown.vars["port"], "8080");
+        assert_eq!(shown.stand_in_vars["port"], "8081");
+        assert_eq!(shown.standby_probe.as_deref(), Some("http://camera-2:8080/healthz"));
+        let least = format!("name = 'camera-1'\ncoordinator = '{}'\n", shown.coordinator);
+        let expected = Settings {
+            latch: Some("/usr/lib/takt/takt-latch".into()),
+            vars: shown.vars.clone(),
+            stand_in_vars: shown.stand_in_vars.clone(),
+            standby_probe: shown.standby_probe.clone(),
+            ..Settings::from_toml(&least, Path::new("agent.toml")).unwrap()
+        };
+        assert_eq!(format!("{shown:#?}"), format!("{expected:#?}"));
+    }
+
+    #[test]
     fn every_bad_setting_names_the_file_and_the_field() {
         for (text, needles) in [
             (format!("{GOOD}colour = 'red'\n"), ["agent.toml", "line 3: unknown field `colour`"]),

@@ -7,6 +7,7 @@ use takt_common::{Name, Sha256Digest, UnixTime};
 use takt_trust::{DirectorTrust, Need, PackageTrust, StoredDirector, StoredTrust, TargetCustom, TrustError};
 
 use crate::identity::{IdentityError, IdentityFolder, Membership};
+use crate::service;
 
 const PACKAGE_FILE: &str = "package-trust.json";
 const DIRECTOR_FILE: &str = "director-trust.json";
@@ -131,7 +132,10 @@ async fn fetched(
     need: &Need,
     fetch: impl AsyncFn(&Need) -> Result<Option<Vec<u8>>, String>,
 ) -> Result<Option<Vec<u8>>, KeeperError> {
-    fetch(need).await.map_err(|why| KeeperError::Unreachable { document: need.name.clone(), why })
+    let document = fetch(need).await;
+    // The loop waits for the whole walk, which may have many documents; each one, within its limit, shows that it goes on.
+    service::alive();
+    document.map_err(|why| KeeperError::Unreachable { document: need.name.clone(), why })
 }
 
 impl Targets for Keeper {

@@ -20,6 +20,7 @@ use crate::registry::{
     blocking,
 };
 use crate::sentence::sentence;
+use crate::service;
 
 /// Deadlines are looked at this often when nothing else happens.
 const TICK: Duration = Duration::from_secs(1);
@@ -65,6 +66,7 @@ pub async fn run(coordinator: Arc<Coordinator>, shutdown: CancellationToken) {
             // Only a new start, which opens the store again, can tell what is on disk.
             return;
         }
+        service::alive();
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = coordinator.wake.notified() => {}

@@ -2,13 +2,13 @@
 //!
 //! Exit codes: 0 ended as asked, 1 failed while running, 2 bad settings or usage.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::Parser as _;
+use takt_coordinator::cli::{Arguments, Command};
 use takt_coordinator::first_start::{self, FirstStartError, Start};
-use takt_coordinator::{Settings, clock, serve};
+use takt_coordinator::{Settings, clock, serve, service};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -21,26 +21,6 @@ const BLOCKING_THREADS: usize = 64;
 
 const EXIT_FAILED: u8 = 1;
 const EXIT_SETTINGS: u8 = 2;
-
-/// The coordinator of a Takt fleet.
-///
-/// Exit codes: 0 ended as asked, 1 failed while running, 2 bad settings or usage.
-#[derive(Parser)]
-#[command(name = "takt-coordinator", version)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Serve devices (MQTT) and operators (HTTPS) until SIGTERM or SIGINT
-    Serve {
-        /// The settings file; if it does not exist it is made with the defaults, and keys beside it
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
-    },
-}
 
 fn main() -> ExitCode {
     let Command::Serve { config } = Arguments::parse().command;
@@ -86,7 +66,9 @@ fn run(settings: Settings) -> anyhow::Result<()> {
         if start == Start::First {
             println!("{steps}");
         }
-        println!("HTTPS API on {}, MQTT gate on {}", running.api_addr, running.gate_addr);
+        let listening = format!("HTTPS API on {}, MQTT gate on {}", running.api_addr, running.gate_addr);
+        println!("{listening}");
+        service::ready(&listening);
         Ok(running.stopped().await?)
     })
 }
@@ -99,6 +81,7 @@ fn end_on_signals(shutdown: &CancellationToken) -> anyhow::Result<()> {
             if signals.recv().await.is_some() {
                 tracing::info!("shutdown asked for");
                 shutdown.cancel();
+                service::stopping();
             }
         });
     }

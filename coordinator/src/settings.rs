@@ -321,6 +321,21 @@ mod tests {
     }
 
     #[test]
+    fn the_settings_that_the_package_ships_are_the_defaults_with_a_place_of_their_own() {
+        let shipped = include_str!("../../packaging/etc/coordinator.toml");
+        let expected =
+            Settings { data_dir: PathBuf::from("/var/lib/takt-coordinator"), ..Settings::default() };
+        assert_eq!(parse(shipped).unwrap(), expected);
+        // What its comments show is what holds: `public_hosts` shows a name that only the machine knows.
+        let uncommented = shipped.replace("\n# public_hosts", "\n## public_hosts");
+        let settings = uncommented.lines().map(|line| match line.strip_prefix("# ") {
+            Some(setting) if setting.contains(" = ") => setting,
+            _ => line,
+        });
+        assert_eq!(parse(&settings.collect::<Vec<_>>().join("\n")).unwrap(), expected);
+    }
+
+    #[test]
     fn every_error_is_one_line_that_names_the_file_and_the_field() {
         for (text, field) in [
             ("[api]\nlissten = \"127.0.0.1:1\"", "lissten"),

@@ -3,6 +3,7 @@
 #
 #   tests/env/install.sh          all that `make test` needs
 #   tests/env/install.sh demo     only what `make demo` needs
+#   tests/env/install.sh packages only what building and trying packages needs
 #
 # Asks nothing. Does nothing, at once, when everything is there. docs/machine.md has the reasons in full.
 set -euo pipefail
@@ -46,6 +47,7 @@ list_missing_for_demo() {
 
 list_missing_for_tests() {
     list_missing_for_demo
+    list_missing_for_packages
     want fuse3 'the lossy disk that cuts power under the store' have_command fusermount3
     want busybox-static 'a tiny second workload with a shell' have_package busybox-static
     want python3-venv 'the peers in Python that check our signatures run in an environment of their own' have_package python3-venv
@@ -78,6 +80,20 @@ list_missing_for_guest() {
     want openssl "makes the guest's keys" have_command openssl
     local tool
     for tool in gcc make; do want "$tool" 'builds live patches for the guest' have_command "$tool"; done
+}
+
+list_missing_for_packages() {
+    want dpkg-dev 'finds out which libraries a .deb depends on' have_command dpkg-shlibdeps
+    want xz-utils 'compresses .debs' have_command xz
+    want binutils 'strips what a device has no use for' have_command strip
+    want rpm 'finds out which libraries an .rpm depends on, and looks into it' have_command rpm
+    want lintian 'judges the .debs' have_command lintian
+    want rpmlint 'judges the .rpms' have_command rpmlint
+    want systemd 'rates how exposed the units are, and knows their words' have_command systemd-analyze
+    want man-db 'reads the pages of the manual' have_command man
+    want groff 'warns of mistakes in the pages of the manual' have_package groff
+    want mmdebstrap 'makes the machines that packages are tried on' have_command mmdebstrap
+    want iproute2 'network namespaces and addresses' have_command ip
 }
 
 # protobuf-compiler only recommends libprotobuf-dev, but CRIU's build reads its descriptor.proto.
@@ -186,7 +202,8 @@ main() {
     case "${1:-test}" in
         demo) list_missing_for_demo ;;
         test) list_missing_for_tests ;;
-        *) die "unknown set '$1': demo or test" ;;
+        packages) list_missing_for_packages ;;
+        *) die "unknown set '$1': demo, test or packages" ;;
     esac
     if [ "$(id -u)" -ne 0 ]; then
         have_command sudo || die 'run it as root: containers, checkpoints and packages need that'
@@ -196,6 +213,8 @@ main() {
         die "this machine has no apt-get; install these yourself: ${missing[*]}"
     fi
     install_missing
+    # Building packages needs no CRIU.
+    [ "${1:-test}" != packages ] || return 0
     if ! criu_works; then
         list_missing_for_criu_build
         install_missing

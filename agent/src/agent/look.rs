@@ -130,6 +130,8 @@ impl Agent {
         let mut all = Containers::default();
         for workload in asked {
             for (name, container) in workload.containers() {
+                // Each answer of a slow engine shows that the loop goes on.
+                crate::service::alive();
                 if !all.found.contains_key(&name) {
                     all.found.insert(name.clone(), engine.container_facts(&name).await);
                 }
@@ -178,6 +180,7 @@ impl Agent {
             | Phase::Confirming { swap, .. }
             | Phase::RollingBack { swap, .. } => {
                 for (key, step) in swap.new.steps().filter(|(_, step)| step.kind() != Kind::Container) {
+                    crate::service::alive();
                     let state = kinds.look(&key, step).await;
                     states.insert(key, state);
                 }

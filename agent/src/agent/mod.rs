@@ -182,6 +182,7 @@ impl Agent {
         // Said at every start, so that the coordinator knows what runs even when nothing changes.
         self.say_where_we_are().await?;
         self.first_report = self.journal.last_sequence();
+        crate::service::ready();
         while !stop.is_cancelled() {
             let facts = self.look().await;
             match decide(&self.journal.record().phase, &facts, &self.settings.policy) {
@@ -230,6 +231,7 @@ impl Agent {
         stop: &CancellationToken,
     ) -> Result<(), AgentError> {
         tracing::debug!(%action, "action taken");
+        crate::service::status(format_args!("{}: {action}", self.journal.record().phase.name()));
         let performer = Arc::clone(&self.performer);
         let record = self.journal.record();
         let standing_in = record.stand_in.iter().map(|stand_in| &stand_in.workload);
@@ -291,6 +293,7 @@ impl Agent {
         if matches!(self.journal.record().phase, Phase::Idle) {
             self.look_at_boot().await?;
         }
+        crate::service::status(format_args!("{}: waits on {waiting}", self.journal.record().phase.name()));
         self.tell_waiting(&waiting).await?;
         self.waiting = Some(waiting);
         let mut sleep = Box::pin(crate::clock::sleep(span.max(REST_MIN)));
@@ -309,6 +312,7 @@ impl Agent {
 
     /// Serves what has a time of its own. True when the loop should look again.
     async fn on_tick(&mut self) -> Result<bool, AgentError> {
+        crate::service::alive();
         let uptime = self.uptime();
         if uptime >= self.export_at {
             // The journal itself is sound: a full disk must not stop the agent because of its spare copy.

@@ -49,6 +49,9 @@ impl Engine {
         let criu = find_program("criu").ok_or("criu is not installed")?;
         let mut check = Command::new(&criu);
         check.arg("check").stdin(Stdio::null()).kill_on_drop(true);
+        for name in crate::service::VARIABLES {
+            check.env_remove(name);
+        }
         match timeout(CHECK_LIMIT, check.output()).await {
             Ok(Ok(output)) if output.status.success() => Ok(()),
             Ok(Ok(output)) => {

@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use takt_common::Sha256Digest;
 
-use crate::support::{client, command, listen, problem, settings_text, spawn_and_listen, terminate};
+use crate::support::{
+    PATIENCE, client, command, listen, problem, settings_text, spawn_and_listen, terminate,
+};
 
 fn refused(config: &Path) -> (i32, String) {
     let Output { status, stderr, .. } = command(config).output().unwrap();
@@ -164,4 +167,40 @@ fn unreadable_keys_and_taken_ports_end_with_exit_code_1_and_one_sentence() {
     assert_eq!(terminate(child), 0);
     assert_eq!(code, 1, "{sentence}");
     assert!(sentence.contains("has it open"), "{sentence}");
+}
+
+/// What has come to a service manager's socket, until it holds `wanted`.
+fn heard(socket: &UnixDatagram, wanted: &str) -> String {
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut message = [0; 4096];
+    loop {
+        let length = socket.recv(&mut message).unwrap_or_else(|error| panic!("no {wanted}: {error}"));
+        let text = String::from_utf8(message[..length].to_vec()).unwrap();
+        if text.contains(wanted) {
+            return text;
+        }
+    }
+}
+
+#[test]
+fn the_service_manager_hears_when_it_listens_that_its_engine_goes_on_and_when_it_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("coordinator.toml");
+    fs::write(&config, settings_text("")).unwrap();
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    let (child, lines) = listen(command(&config).env("NOTIFY_SOCKET", &path));
+    let ready = heard(&socket, "READY=1\n");
+    assert!(ready.contains(&format!("STATUS={}\n", lines.last().unwrap())), "{ready}");
+    for _ in 0..3 {
+        heard(&socket, "WATCHDOG=1\n");
+    }
+    let stopping = std::thread::spawn(move || heard(&socket, "STOPPING=1\n"));
+    assert_eq!(terminate(child), 0);
+    stopping.join().unwrap();
+
+    // A service manager that has gone does not matter.
+    fs::remove_file(&path).unwrap();
+    let (child, _) = listen(command(&config).env("NOTIFY_SOCKET", &path));
+    assert_eq!(terminate(child), 0);
 }
