@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod cuts;
 mod device;
 #[path = "../kill_agent/evidence.rs"]
 mod evidence;
