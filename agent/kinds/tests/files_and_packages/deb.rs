@@ -87,7 +87,7 @@ impl Deb {
                 None => symlink(target, tree.join(path)).unwrap(),
             }
         }
-        let fields: String = self.fields.iter().map(|line| format!("{line}\n")).collect();
+        let fields: String = self.fields.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
         let architecture = if fields.contains("Architecture:") { "" } else { "Architecture: all\n" };
         let control = format!(
             "Package: {}\nVersion: {}\n{architecture}Maintainer: Test <test@example.org>\n{fields}Description: test\n",
@@ -185,7 +185,7 @@ pub(crate) fn packages(world: &World) -> String {
     let admin = format!("--admindir={}", world.on("var/lib/dpkg").display());
     let said = run(Command::new("dpkg-query").arg(admin).args(["-W", "-f", format]).env("LC_ALL", "C"));
     let text = String::from_utf8(said.stdout).unwrap();
-    text.lines().filter(|line| !line.contains(" not-installed")).map(|line| format!("{line}\n")).collect()
+    text.lines().filter(|line| !line.contains(" not-installed")).flat_map(|line| [line, "\n"]).collect()
 }
 
 /// The content of a file on the device.

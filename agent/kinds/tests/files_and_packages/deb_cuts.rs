@@ -22,7 +22,7 @@ fn each_cut(before: &[&str], part: &str, least: usize, check: impl Fn(&World, &(
         assert!(died.killed, "{part} at {point}: {died:?}");
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(&world, &whole)));
         if let Err(panic) = caught {
-            eprintln!("{part} was cut at {point}; its world is kept in {:?}", world.keep());
+            eprintln!("{part} was cut at {point}; its world is kept in {}", world.keep().display());
             std::panic::resume_unwind(panic);
         }
     }

@@ -547,7 +547,9 @@ fn what_is_made_again_has_links_moved_files_and_the_devices_own_changes() {
     let mut before = before;
     // A .deb knows whole seconds; the link's own time is dpkg's.
     for files in [&mut after.0, &mut before.0] {
-        files.values_mut().for_each(|entry| entry.modified = entry.modified.map(|(secs, _)| (secs, 0)));
+        for entry in files.values_mut() {
+            entry.modified = entry.modified.map(|(secs, _)| (secs, 0));
+        }
     }
     assert_eq!(after, before);
     let linked = fs::metadata(world.on("usr/sbin/tool")).unwrap();

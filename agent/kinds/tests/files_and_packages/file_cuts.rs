@@ -29,7 +29,7 @@ fn each_cut(before: &[&str], part: &str, check: impl Fn(&World, &str)) {
         assert!(died.killed, "{part} at {point}: {died:?}");
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(&world, &point)));
         if let Err(panic) = caught {
-            eprintln!("{part} was cut at {point}; its world is kept in {:?}", world.keep());
+            eprintln!("{part} was cut at {point}; its world is kept in {}", world.keep().display());
             std::panic::resume_unwind(panic);
         }
     }

@@ -61,7 +61,9 @@ fn each_failure(error: &str, before: &[&str], part: &str) -> usize {
     let whole = shot(&device().on(""));
     let gone = || {
         let world = device();
-        before.iter().for_each(|part| assert!(world.go(part).well));
+        for part in before {
+            assert!(world.go(part).well, "{part}");
+        }
         world
     };
     let touched = touched(&gone(), part);

@@ -2,6 +2,8 @@
 //!
 //! Needs root, and what `tests/env/install.sh` installs. Where that is missing the tests fail and say so.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod deb;
 mod deb_cuts;
 mod debs;

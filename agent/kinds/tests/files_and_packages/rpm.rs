@@ -38,20 +38,21 @@ impl Rpm {
     }
 
     pub(crate) fn preamble(mut self, line: &str) -> Self {
-        self.preamble += &format!("{line}\n");
+        self.preamble.extend([line, "\n"]);
         self
     }
 
     /// A file; `how` is `%config` and the like.
     pub(crate) fn file(mut self, how: &str, path: &str, content: &str) -> Self {
-        self.install +=
-            &format!("mkdir -p $(dirname %{{buildroot}}{path}); echo '{content}' > %{{buildroot}}{path}\n");
-        self.files += &format!("{how} {path}\n");
+        let install =
+            format!("mkdir -p $(dirname %{{buildroot}}{path}); echo '{content}' > %{{buildroot}}{path}\n");
+        self.install.push_str(&install);
+        self.files.extend([how, " ", path, "\n"]);
         self
     }
 
     pub(crate) fn script(mut self, name: &str, body: &str) -> Self {
-        self.scripts += &format!("%{name}\n{body}\n");
+        self.scripts.extend(["%", name, "\n", body, "\n"]);
         self
     }
 

@@ -181,7 +181,7 @@ impl World {
             if from.exists() {
                 fs::create_dir_all(to.parent().unwrap()).unwrap();
                 let copied = Command::new("cp").arg("-a").arg(&from).arg(&to).status().unwrap();
-                assert!(copied.success(), "cp -a {from:?} {to:?}");
+                assert!(copied.success(), "cp -a {} {}", from.display(), to.display());
             }
         }
     }
