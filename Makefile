@@ -42,6 +42,7 @@ demo: install-demo build ## The whole path once: three devices, a good release, 
 test: install build ## Every test, the Docker, CRIU, broker and package ones included.
 	cargo build --locked -j $(JOBS) --workspace --all-targets
 	$(PACK_TRIED)
+	tests/guest/build.sh
 	tests/env/with-engine.sh cargo nextest run --locked -j $(JOBS) --workspace --no-fail-fast
 
 check: install ## Formatting, clippy, licences and bans, documentation.
@@ -69,8 +70,13 @@ bench-agent: install device ## Size and idle memory of the agent.
 	cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-bench
 	tests/env/with-engine.sh target/release/takt-bench agent
 
-soak: install ## The long versions of the store's proof: 2,000 power cuts and 2,000 kills.
+soak: install build ## The long versions: 2,000 power cuts and 2,000 kills of the store, 200 power cuts of the guest.
 	TAKT_SOAK=1 cargo nextest run --locked --profile soak -j $(JOBS) -p takt-store-proof
+	cargo build --locked -j $(JOBS) --workspace --all-targets
+	$(PACK_TRIED)
+	tests/guest/build.sh
+	TAKT_SOAK=1 tests/env/with-engine.sh cargo nextest run --locked --profile soak -j $(JOBS) -p takt-tests \
+		--test guest_upgrades -E 'test(/^cuts::/)'
 
 docs: ## The documentation of all crates.
 	cargo doc --locked -j $(JOBS) --workspace --no-deps

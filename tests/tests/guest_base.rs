@@ -18,9 +18,9 @@ use takt_tests::guest::{BOOT_LIMIT, Forward, Guest, GuestImage, GuestSpec, Natur
 /// For a command in the guest.
 const LIMIT: Duration = Duration::from_secs(90);
 /// For writing a bundle into a slot: 15 s on an idle machine.
-const INSTALL_LIMIT: Duration = Duration::from_secs(300);
+const INSTALL_LIMIT: Duration = Duration::from_mins(5);
 /// For three boots that fail, and one that does not.
-const FALL_BACK_LIMIT: Duration = Duration::from_secs(600);
+const FALL_BACK_LIMIT: Duration = Duration::from_mins(10);
 
 fn image() -> GuestImage {
     GuestImage::ready().unwrap()

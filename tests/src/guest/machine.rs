@@ -14,15 +14,15 @@ use super::image::{GuestImage, run, script};
 use crate::fleet::{FleetError, Process, Said, now, wait_until};
 
 /// How long a boot may take. An idle machine of two cores takes 15 s; one that also compiles has taken 90.
-pub const BOOT_LIMIT: Duration = Duration::from_secs(240);
+pub const BOOT_LIMIT: Duration = Duration::from_mins(4);
 /// How long a kept state may take to be read and to go on.
-const RESUME_LIMIT: Duration = Duration::from_secs(60);
+const RESUME_LIMIT: Duration = Duration::from_mins(1);
 /// How long a running guest may take to listen.
 const LISTEN_LIMIT: Duration = Duration::from_secs(30);
 /// For commands that only look.
-const LOOK_LIMIT: Duration = Duration::from_secs(60);
+const LOOK_LIMIT: Duration = Duration::from_mins(1);
 /// For copying a bundle into the guest.
-const COPY_LIMIT: Duration = Duration::from_secs(180);
+const COPY_LIMIT: Duration = Duration::from_mins(3);
 /// Lines of the serial console that an error shows.
 const SERIAL_LINES: usize = 25;
 /// Where the guest mounts the shared folder.
@@ -56,7 +56,7 @@ pub struct GuestSpec {
 impl Default for GuestSpec {
     /// No network, and a watchdog that a loaded machine does not set off.
     fn default() -> Self {
-        Self { forwards: Vec::new(), watchdog_stage: Duration::from_secs(120) }
+        Self { forwards: Vec::new(), watchdog_stage: Duration::from_mins(2) }
     }
 }
 

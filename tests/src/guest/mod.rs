@@ -6,7 +6,7 @@
 //! # use takt_tests::guest::{Guest, GuestImage, GuestSpec};
 //! let image = GuestImage::ready()?;
 //! let mut guest = Guest::booted(&image, GuestSpec::default())?;
-//! guest.text("rauc status mark-good", Duration::from_secs(60))?;
+//! guest.text("rauc status mark-good", Duration::from_mins(1))?;
 //! guest.power_cut();
 //! guest.power_on()?;
 //! guest.wait_booted()?;
