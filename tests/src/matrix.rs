@@ -19,7 +19,7 @@ pub enum Fault {
     Stuck(String),
     /// It does not run the release that it should.
     Bricked(String),
-    /// It ended the order, or did what it asks, more than once.
+    /// It told the end of one order more than once.
     Twice(String),
     /// It told something else than what is so.
     Wrong(String),
@@ -136,7 +136,7 @@ pub fn page(rows: &[Row]) -> String {
          broker. *Killed* is `SIGKILL` at a\nnamed point of the agent (`agent/failpoint`): before and after each commit of its journal that \
          changes its phase, each\naction, and each durable effect within an action. All points that a first round without a fault passes are \
          tried, each in\na round of its own. *Recovery* is from the moment at which the agent can work again to its rest after the order, the \
-         rest of\nthe upgrade and its probation of one second included.\n\n{tried} cut points tried; recovery {median} ms in the median, {p99} ms \
+         rest of\nthe upgrade and its probation of one second included. *Done twice* is an order whose end was told more than once.\n\n{tried} cut points tried; recovery {median} ms in the median, {p99} ms \
          at the 99th percentile.\n\n| kind and strategy | fault | cut points tried | stuck | bricked | done twice | wrong report | recovery \
          p50 / p99, ms |\n|---|---|---|---|---|---|---|---|\n"
     );
