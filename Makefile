@@ -5,6 +5,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 JOBS ?= 2
+# Most tests wait for something most of the time; those that compute count twice (.config/nextest.toml).
+THREADS ?= $(shell echo $$((2 * $$(nproc))))
 BINARIES := -p takt-agent -p takt-launcher -p takt-coordinator -p takt-ctl
 # What the tests of the packages install first, and what they upgrade to: packed fast, not tightly.
 TRIED := target/packages/tried
@@ -34,10 +36,11 @@ install-packages: ## What building and trying packages needs.
 build: ## Build the release binaries into target/release.
 	cargo build --release --locked -j $(JOBS) $(BINARIES)
 
-# It takes as long as all the rest, for the same program with two thirds of the size; `build` puts the others back.
-device: build ## The agent as it goes to devices, small, in place of that in target/release.
+# It takes longer than all the rest, for agents of two thirds of the size and a faster coordinator; `build` puts the others back.
+device: build ## The programs as they go to users, in place of those in target/release.
 	cargo build --profile device --locked -j $(JOBS) -p takt-agent -p takt-launcher
-	ln -f target/device/takt-agent target/device/takt-launcher target/release/
+	cargo build --profile server --locked -j $(JOBS) -p takt-coordinator -p takt-ctl
+	ln -f target/device/takt-agent target/device/takt-launcher target/server/takt-coordinator target/server/takt target/release/
 
 demo: install-demo build ## The whole path once: three devices, a good release, a bad one, and the way back.
 	cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-demo
@@ -47,13 +50,13 @@ test: install build ## Every test, the Docker, CRIU, broker and package ones inc
 	cargo build --locked -j $(JOBS) --workspace --all-targets
 	$(PACK_TRIED)
 	rm -rf $(TRIED_POINTS)
-	tests/env/with-engine.sh cargo nextest run --locked -j $(JOBS) --workspace --no-fail-fast
+	tests/env/with-engine.sh cargo nextest run --locked -j $(JOBS) --test-threads $(THREADS) --workspace --no-fail-fast
 	target/debug/takt-crash-matrix docs/crash-matrix.md $(POINTS_MIN)
 
 crash-matrix: install ## Agents killed at every point, and what they stand on failing; writes docs/crash-matrix.md.
 	cargo build --locked -j $(JOBS) --workspace --all-targets
 	rm -rf $(TRIED_POINTS)
-	tests/env/with-engine.sh cargo nextest run --locked -j $(JOBS) --no-fail-fast -p takt-tests -E 'binary(crash_matrix)'
+	tests/env/with-engine.sh cargo nextest run --locked -j $(JOBS) --test-threads $(THREADS) --no-fail-fast -p takt-tests -E 'binary(crash_matrix)'
 	target/debug/takt-crash-matrix docs/crash-matrix.md $(POINTS_MIN)
 
 check: install ## Formatting, clippy, licences and bans, documentation.

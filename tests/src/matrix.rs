@@ -126,19 +126,38 @@ fn quantiles(millis: &[u64]) -> (u64, u64) {
     (at(50), at(99))
 }
 
+/// What stands above the table.
+const HEAD: &str = "\
+# Crash matrix
+
+Made by `make crash-matrix`; the tests are in `tests/tests/crash_matrix`. Real agents, real containers and a real broker.
+A *point* is a named place in the agent (`agent/failpoint`): before and after each commit of its journal that changes its
+phase, each action, and each durable effect within an action. The points that a first round without a fault passes are
+tried, each in a round of its own. *Recovery* is from the moment at which the agent can work again to its rest after the
+order, the rest of the upgrade and its probation of one second included. *Done twice* is an order whose end was told more
+than once.
+
+| fault | what happens at a point |
+|---|---|
+| agent killed | `SIGKILL`; it is started again |
+| agent killed for memory | the kernel's out-of-memory killer takes it, in a group of processes that has no memory left; it is started again |
+| disk full, broken, read-only | the disk with the agent's state, a FUSE disk of our own, gives ENOSPC, EIO or EROFS for 1.5 s; an agent that ends of it is started again |
+| dockerd killed | `SIGKILL` of the engine, which is started again half a second later |
+| download cut at each 10 % | the connection ends after that part of what is downloaded |
+| broker gone throughout | from the order to its end there is no broker |
+| clock at 1970, ten years ahead | for the whole order |
+
+";
+
 /// The page.
 pub fn page(rows: &[Row]) -> String {
     let tried: usize = rows.iter().map(|row| row.tried).sum();
     let all: Vec<u64> = rows.iter().flat_map(|row| row.recovery_millis.clone()).collect();
     let (median, p99) = quantiles(&all);
     let mut page = format!(
-        "# Crash matrix\n\nMade by `make crash-matrix`; the tests are in `tests/tests/crash_matrix`. Real agents, real containers and a real \
-         broker. *Killed* is `SIGKILL` at a\nnamed point of the agent (`agent/failpoint`): before and after each commit of its journal that \
-         changes its phase, each\naction, and each durable effect within an action. All points that a first round without a fault passes are \
-         tried, each in\na round of its own. *Recovery* is from the moment at which the agent can work again to its rest after the order, the \
-         rest of\nthe upgrade and its probation of one second included. *Done twice* is an order whose end was told more than once.\n\n{tried} cut points tried; recovery {median} ms in the median, {p99} ms \
-         at the 99th percentile.\n\n| kind and strategy | fault | cut points tried | stuck | bricked | done twice | wrong report | recovery \
-         p50 / p99, ms |\n|---|---|---|---|---|---|---|---|\n"
+        "{HEAD}{tried} cut points tried; recovery {median} ms in the median, {p99} ms at the 99th percentile.\n\n\
+         | kind and strategy | fault | cut points tried | stuck | bricked | done twice | wrong report | recovery p50 / p99, ms |\n\
+         |---|---|---|---|---|---|---|---|\n"
     );
     for row in rows {
         let (median, p99) = quantiles(&row.recovery_millis);

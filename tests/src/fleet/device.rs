@@ -29,6 +29,8 @@ pub struct DeviceSpec {
     /// The folder in which its packages are installed, instead of the machine that the tests run on. For releases it is
     /// the variable `package_root`.
     pub package_root: Option<PathBuf>,
+    /// Where it finds the coordinator, if it shall go by another way than all others.
+    pub coordinator: Option<String>,
 }
 
 /// A device. Its agent is killed and its containers are removed when this is dropped.
@@ -55,7 +57,9 @@ impl Device {
         engine: Arc<Engine>,
         spec: DeviceSpec,
     ) -> Result<Self, FleetError> {
-        let DeviceSpec { name, mut vars, mut stand_in_vars, file_roots, package_root } = spec;
+        let DeviceSpec { name, mut vars, mut stand_in_vars, file_roots, package_root, coordinator: other } =
+            spec;
+        let coordinator = other.unwrap_or_else(|| coordinator.to_owned());
         fs::create_dir_all(folder).map_err(FleetError::file("make the folder", folder))?;
         let (port, stand_in_port) = (Port::lease()?, Port::lease()?);
         vars.entry("port".into()).or_insert_with(|| port.number().to_string());
@@ -74,7 +78,7 @@ impl Device {
         let roots = (!roots.is_empty()).then(|| ("roots".to_owned(), Value::Array(roots)));
         let settings: Table = [
             ("name", Value::String(name.clone())),
-            ("coordinator", Value::String(coordinator.to_owned())),
+            ("coordinator", Value::String(coordinator)),
             ("state_dir", text(&folder.join("state"))),
             ("docker_socket", text(engine.socket())),
             ("locks_dir", text(&folder.join("locks"))),

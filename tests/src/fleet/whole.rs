@@ -58,9 +58,13 @@ pub struct CampaignSpec<'a> {
 impl Fleet {
     /// Starts a coordinator in a folder of its own and holds the ceremony.
     pub fn start() -> Result<Self, FleetError> {
+        Self::start_on(Engine::shared()?)
+    }
+
+    /// The same, on this engine.
+    pub fn start_on(engine: Arc<Engine>) -> Result<Self, FleetError> {
         let stopwatch = Stopwatch::start();
         let binaries = Binaries::find()?;
-        let engine = Engine::shared()?;
         let folder = tempfile::Builder::new()
             .prefix("takt-fleet.")
             .tempdir()

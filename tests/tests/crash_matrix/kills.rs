@@ -7,10 +7,10 @@ use takt_workload::Nature;
 
 use super::lane::{Body, Lane};
 use super::releases;
-use super::stage::{BASE, Make, Stage, Tried, kill_at_each_point};
+use super::stage::{self, BASE, Make, Stage, Tried, kill_at_each_point};
 
 /// How many devices are tried at a time; only one where a release brings a file, which all of them would share.
-const LANES: usize = 3;
+pub(crate) const LANES: usize = 3;
 
 pub(crate) fn lanes(stage: &Stage, count: usize, standby: bool, body: Body) -> Vec<Lane<'_>> {
     let lanes = (1..=count).map(|number| Lane::new(stage, number, standby, body)).collect();
@@ -25,12 +25,12 @@ pub(crate) fn lanes(stage: &Stage, count: usize, standby: bool, body: Body) -> V
 
 fn verified(release: &str, make: Make, count: usize, body: Body) -> Vec<Tried> {
     let stage = Stage::start(make, Nature::Good);
-    kill_at_each_point(release, lanes(&stage, count, false, body), &|lane, round| lane.verified(round))
+    kill_at_each_point(release, lanes(&stage, count, false, body), stage::verified())
 }
 
 fn rolled_back(release: &str, make: Make, count: usize, body: Body) -> Vec<Tried> {
     let stage = Stage::start(make, Nature::Sick);
-    kill_at_each_point(release, lanes(&stage, count, false, body), &|lane, round| lane.rolled_back(round))
+    kill_at_each_point(release, lanes(&stage, count, false, body), stage::rolled_back())
 }
 
 /// The first round found every point that is known to be there.

@@ -1,12 +1,13 @@
 //! One device, or a device and its standby, that go through one point after the other.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use takt_common::api::{CampaignState, CampaignView, DeviceView, TokenResponse};
 use takt_common::report::{Memory, Outcome, PhaseName};
-use takt_tests::fleet::{COMPONENT, DOMAIN, Device, DeviceSpec, HttpClient, Stopwatch, wait_until};
+use takt_tests::fleet::{COMPONENT, DOMAIN, Device, DeviceSpec, HttpClient, Proxy, Stopwatch, wait_until};
 use takt_tests::matrix::Fault;
 
 use super::evidence;
@@ -17,16 +18,19 @@ const COUNTS: u64 = 5;
 /// The slowest way back that may be.
 const BACK_MILLIS_MAX: u64 = 10_000;
 
+/// Mends what has failed; it gets the file of points that were reached.
+type Mend<'f> = dyn Fn(&mut Device, &Path) -> Result<(), Fault> + 'f;
+
 /// What is done to the victim in a round.
-pub(crate) enum Inject {
+pub(crate) enum Inject<'f> {
     Nothing,
     /// SIGKILL at this point; it is started again.
     Kill(String),
-    /// A program that runs at this point, once, while the agent waits; then what mends it.
-    Run {
+    /// What it stands on fails at this point, once, while the agent waits; then it goes on, and it is mended.
+    Fault {
         point: String,
-        program: PathBuf,
-        mend: Box<dyn Fn(&mut Device)>,
+        strike: Box<dyn Fn(&mut Device) + 'f>,
+        mend: Box<Mend<'f>>,
     },
     /// Variables with which it runs.
     Environment(Vec<String>),
@@ -51,7 +55,17 @@ pub(crate) struct Lane<'a> {
     device: Device,
     /// Takes over for it meanwhile, and is then the one that is killed.
     standby: Option<Device>,
+    /// The ways to the coordinator, where a test can cut them.
+    ways: Option<Arc<Ways>>,
     rounds: usize,
+}
+
+/// The ways from a device to its coordinator.
+pub(crate) struct Ways {
+    /// Enrolment and downloads.
+    pub(crate) api: Proxy,
+    /// Orders and reports.
+    pub(crate) broker: Proxy,
 }
 
 /// How a round went.
@@ -77,25 +91,62 @@ fn expect(held: bool, fault: fn(String) -> Fault, said: impl FnOnce() -> String)
     if held { Ok(()) } else { Err(fault(said())) }
 }
 
+fn enrolled(stage: &Stage, name: String, body: Body, coordinator: Option<String>) -> Device {
+    let token: TokenResponse = stage.fleet.takt.json(&["enrol", "token", "--domain", DOMAIN]).unwrap();
+    let file_roots = vec![super::releases::root()];
+    let package_root = (body == Body::Package).then(super::releases::package_root);
+    let spec = DeviceSpec { name, file_roots, package_root, coordinator, ..DeviceSpec::default() };
+    let mut device = stage.fleet.device(spec).unwrap();
+    device.enrol(&token.token).unwrap();
+    device.set_program(&stage.program);
+    device
+}
+
+fn start(stage: &Stage, device: &mut Device) {
+    device.run().unwrap();
+    stage.fleet.wait_online(device).unwrap();
+}
+
 impl<'a> Lane<'a> {
     pub(crate) fn new(stage: &'a Stage, number: usize, standby: bool, body: Body) -> Self {
-        let uses = if standby { "2" } else { "1" };
-        let token: TokenResponse =
-            stage.fleet.takt.json(&["enrol", "token", "--domain", DOMAIN, "--uses", uses]).unwrap();
         let device = |name: String| {
-            let file_roots = vec![super::releases::root()];
-            let package_root = (body == Body::Package).then(super::releases::package_root);
-            let spec = DeviceSpec { name, file_roots, package_root, ..DeviceSpec::default() };
-            let mut device = stage.fleet.device(spec).unwrap();
-            device.enrol(&token.token).unwrap();
-            device.set_program(&stage.program);
-            device.run().unwrap();
-            stage.fleet.wait_online(&mut device).unwrap();
+            let mut device = enrolled(stage, name, body, None);
+            start(stage, &mut device);
             device
         };
         let name = format!("device-{number}");
         let standby = standby.then(|| device(format!("standby-{number}")));
-        Self { stage, device: device(name.clone()), name, body, standby, rounds: 0 }
+        Self { stage, device: device(name.clone()), name, body, standby, ways: None, rounds: 0 }
+    }
+
+    /// A device with ways of its own to the coordinator.
+    pub(crate) fn with_ways(stage: &'a Stage, number: usize, body: Body) -> Self {
+        let name = format!("device-{number}");
+        let port = |address: &str| address.rsplit_once(':').unwrap().1.parse().unwrap();
+        let api = Proxy::to(port(&stage.fleet.coordinator.url())).unwrap();
+        let at = |proxy: &Proxy| format!("127.0.0.1:{}", proxy.port());
+        let mut device = enrolled(stage, name.clone(), body, Some(format!("https://{}", at(&api))));
+        // What enrolment told it of the broker.
+        let membership = device.settings().with_file_name("state/identity/membership.json");
+        let mut text: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&membership).unwrap()).unwrap();
+        let broker = Proxy::to(port(text["broker"].as_str().unwrap())).unwrap();
+        text["broker"] = at(&broker).into();
+        std::fs::write(&membership, text.to_string()).unwrap();
+        start(stage, &mut device);
+        Self {
+            stage,
+            device,
+            name,
+            body,
+            standby: None,
+            ways: Some(Arc::new(Ways { api, broker })),
+            rounds: 0,
+        }
+    }
+
+    pub(crate) fn ways(&self) -> Arc<Ways> {
+        Arc::clone(self.ways.as_ref().unwrap())
     }
 
     pub(crate) fn victim(&self) -> &Device {
@@ -107,7 +158,7 @@ impl<'a> Lane<'a> {
     }
 
     /// Brings the next version to the device, with a fault of the victim.
-    pub(crate) fn round(&mut self, inject: &Inject) -> Result<Passed, Fault> {
+    pub(crate) fn round(&mut self, inject: &Inject<'_>) -> Result<Passed, Fault> {
         self.rounds += 1;
         let version = self.stage.next_version();
         let before = self.told().installed[0].release.version.to_string();
@@ -119,9 +170,9 @@ impl<'a> Lane<'a> {
         match inject {
             Inject::Nothing => {}
             Inject::Kill(point) => variables.push(format!("TAKT_FAILPOINT={point}")),
-            Inject::Run { point, program, .. } => {
+            Inject::Fault { point, .. } => {
                 variables.push(format!("TAKT_FAILPOINT={point}"));
-                variables.push(format!("TAKT_FAILPOINT_RUN={}", program.display()));
+                variables.push(format!("TAKT_FAILPOINT_RUN={}", self.stage.hold.display()));
             }
             Inject::Environment(more) => variables.extend(more.iter().cloned()),
         }
@@ -147,12 +198,15 @@ impl<'a> Lane<'a> {
                 since = Stopwatch::start();
                 self.victim_mut().run_with(&[noting]).unwrap();
             }
-            Inject::Run { point, mend, .. } => {
+            Inject::Fault { point, strike, mend } => {
+                let held = folder.join("held");
                 wait_until(&format!("the fault at {point}"), LIMIT, || {
-                    Ok(if died.exists() { Ok(()) } else { Err("it was not reached".to_owned()) })
+                    Ok(if held.exists() { Ok(()) } else { Err("it was not reached".to_owned()) })
                 })
                 .map_err(stuck)?;
-                mend(self.victim_mut());
+                strike(self.victim_mut());
+                std::fs::write(folder.join("go"), "").unwrap();
+                mend(self.victim_mut(), &folder.join("reached"))?;
                 since = Stopwatch::start();
                 if self.victim_mut().check().is_err() {
                     self.victim_mut().run_with(&[noting]).unwrap();
@@ -325,8 +379,8 @@ fn clean_file(version: &str) -> Result<u64, Fault> {
     let root = super::releases::root();
     let file = super::releases::file();
     let found = std::fs::read_to_string(&file).unwrap_or_else(|error| error.to_string());
-    let expected = super::releases::content(version);
-    expect(found == expected, Fault::Bricked, || {
+    let expected = [super::releases::content(version), super::releases::large_content(version)];
+    expect(expected.contains(&found), Fault::Bricked, || {
         format!("the file holds {found:.60}, not that of {version}")
     })?;
     let left = names(&root);

@@ -6,10 +6,14 @@
 //! then has a round of its own. So a new phase or action is covered from its first day.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod clocks;
+mod cycles;
+mod disks;
 mod evidence;
-mod faults;
 mod kills;
 mod lane;
+mod memory;
+mod network;
 mod releases;
 mod stage;
 

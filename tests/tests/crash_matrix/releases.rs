@@ -68,10 +68,32 @@ pub(crate) fn content(version: &str) -> String {
     format!("version = {version}\n{}", "x".repeat(4_000))
 }
 
+/// What is in it where its download is to last.
+pub(crate) fn large_content(version: &str) -> String {
+    format!("version = {version}\n{}", "x".repeat(LARGE_BYTES))
+}
+
+/// Enough for tenths of a download to be told apart.
+const LARGE_BYTES: usize = 2 << 20;
+
+/// A container whose image is large.
+pub(crate) fn large(version: &str, nature: Nature) -> ReleaseSpec {
+    ReleaseSpec { ballast_bytes: LARGE_BYTES, ..replace(version, nature) }
+}
+
 /// A release without containers; it is well when the file says so.
 pub(crate) fn files(version: &str, nature: Nature) -> ReleaseSpec {
     let sick = if nature == Nature::Good { "" } else { "sick\n" };
-    let content = format!("{}{sick}", content(version)).into_bytes();
+    one_file(version, format!("{}{sick}", content(version)))
+}
+
+/// The same of a large file, always a good one.
+pub(crate) fn large_file(version: &str, _nature: Nature) -> ReleaseSpec {
+    one_file(version, large_content(version))
+}
+
+fn one_file(version: &str, content: String) -> ReleaseSpec {
+    let content = content.into_bytes();
     let more = More { artifacts: vec![content], edit: only_a_file };
     ReleaseSpec { more: Some(more), ..of_one_container(version, Nature::Good, "replace") }
 }

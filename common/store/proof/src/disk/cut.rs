@@ -30,6 +30,7 @@ impl Image {
             match node {
                 Node::File(file) => file.settle(survival),
                 Node::Folder { seen, durable } => seen.clone_from(durable),
+                Node::Pipe { .. } => {}
             }
         }
         self.trouble = Trouble::None;

@@ -36,12 +36,21 @@ pub enum Trouble {
     Failing,
     /// Writes work, syncs fail: what a disk says that loses its cache.
     FailingSync,
+    /// It can only be read, as a file system that the kernel found damaged.
+    ReadOnly,
 }
 
 #[derive(Debug, Clone)]
 pub(super) enum Node {
     File(FileNode),
-    Folder { seen: Names, durable: Names },
+    Folder {
+        seen: Names,
+        durable: Names,
+    },
+    /// A named pipe: a name and a mode; what goes through it never comes here.
+    Pipe {
+        mode: u16,
+    },
 }
 
 #[derive(Debug, Clone, Default)]
@@ -94,6 +103,7 @@ impl Image {
             match self.nodes.get(number) {
                 Some(Node::File(file)) => fs::write(to.join(name), &file.seen)?,
                 Some(Node::Folder { .. }) => self.save_folder(*number, &to.join(name))?,
+                Some(Node::Pipe { .. }) => {}
                 None => return Err(io::Error::other("a name leads nowhere")),
             }
         }
@@ -107,7 +117,7 @@ impl Image {
     pub(super) fn names(&self, folder: u64) -> Answer<&Names> {
         match self.node(folder)? {
             Node::Folder { seen, .. } => Ok(seen),
-            Node::File(_) => Err(Errno::ENOTDIR),
+            Node::File(_) | Node::Pipe { .. } => Err(Errno::ENOTDIR),
         }
     }
 
@@ -115,6 +125,7 @@ impl Image {
         match self.nodes.get_mut(&number) {
             Some(Node::File(file)) => Ok(file),
             Some(Node::Folder { .. }) => Err(Errno::EISDIR),
+            Some(Node::Pipe { .. }) => Err(Errno::EINVAL),
             None => Err(Errno::ENOENT),
         }
     }
@@ -173,6 +184,7 @@ impl Image {
         let end = offset + bytes.len();
         match trouble {
             Trouble::Failing => return Err(Errno::EIO),
+            Trouble::ReadOnly => return Err(Errno::EROFS),
             Trouble::Full if end > file.seen.len() => return Err(Errno::ENOSPC),
             _ => {}
         }
@@ -188,6 +200,7 @@ impl Image {
         if length > self.file(number)?.seen.len() {
             self.refuse_new_space()?;
         }
+        self.refuse_change()?;
         let file = self.file(number)?;
         file.seen.resize(length, 0);
         file.pending.push(Change::Resize { length });
@@ -226,9 +239,7 @@ impl Image {
     }
 
     fn change_names(&mut self, renaming: Renaming) -> Answer<()> {
-        if self.trouble == Trouble::Failing {
-            return Err(Errno::EIO);
-        }
+        self.refuse_change()?;
         for (folder, name, target) in renaming.clone() {
             match self.nodes.get_mut(&folder) {
                 Some(Node::Folder { seen, .. }) => lead(seen, name, target),
@@ -240,16 +251,23 @@ impl Image {
     }
 
     fn refuse_new_space(&self) -> Answer<()> {
+        if self.trouble == Trouble::Full { Err(Errno::ENOSPC) } else { self.refuse_change() }
+    }
+
+    /// Changes that need no space.
+    const fn refuse_change(&self) -> Answer<()> {
         match self.trouble {
-            Trouble::Full => Err(Errno::ENOSPC),
             Trouble::Failing => Err(Errno::EIO),
-            Trouble::None | Trouble::FailingSync => Ok(()),
+            Trouble::ReadOnly => Err(Errno::EROFS),
+            Trouble::None | Trouble::Full | Trouble::FailingSync => Ok(()),
         }
     }
 
-    fn refuse_sync(&self) -> Answer<()> {
+    /// Nothing waits for a sync on a disk that could only be read.
+    const fn refuse_sync(&self) -> Answer<()> {
         match self.trouble {
             Trouble::Failing | Trouble::FailingSync => Err(Errno::EIO),
+            Trouble::ReadOnly => Err(Errno::EROFS),
             Trouble::None | Trouble::Full => Ok(()),
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fuser::{
     BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
     LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty,
-    ReplyEntry, ReplyOpen, ReplyWrite, Request, TimeOrNow, WriteFlags,
+    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 
 use super::image::{Answer, FileNode, Image, Names, Node, ROOT};
@@ -20,6 +20,13 @@ const TTL: Duration = Duration::from_hours(1);
 /// writing is refused, so nothing can reach a file unseen.
 const OPENED: FopenFlags = FopenFlags::FOPEN_DIRECT_IO;
 
+const BLOCK_BYTES: u32 = 4_096;
+const ROOM_BYTES: u64 = 1 << 34;
+
+/// inode(7): the type in a mode, and that of a named pipe.
+const S_IFMT: u32 = 0o170_000;
+const S_IFIFO: u32 = 0o010_000;
+
 #[derive(Debug)]
 pub(super) struct Service(pub(super) Arc<Power>);
 
@@ -27,6 +34,7 @@ fn attributes(image: &Image, number: u64) -> Answer<FileAttr> {
     let (kind, perm, size) = match image.node(number)? {
         Node::File(file) => (FileType::RegularFile, file.mode, file.seen.len() as u64),
         Node::Folder { .. } => (FileType::Directory, 0o755, 0),
+        Node::Pipe { mode } => (FileType::NamedPipe, *mode, 0),
     };
     Ok(FileAttr {
         ino: INodeNo(number),
@@ -45,6 +53,11 @@ fn attributes(image: &Image, number: u64) -> Answer<FileAttr> {
         blksize: 4096,
         flags: 0,
     })
+}
+
+/// The permissions of a mode.
+fn permissions(mode: u32) -> Answer<u16> {
+    u16::try_from(mode & 0o777).map_err(|_| Errno::EINVAL)
 }
 
 fn position(offset: u64) -> Answer<usize> {
@@ -109,6 +122,33 @@ impl Filesystem for Service {
         }
     }
 
+    fn statfs(&self, _: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        // As much room as anybody asks for: only `Trouble::Full` says otherwise.
+        let blocks = ROOM_BYTES / u64::from(BLOCK_BYTES);
+        reply.statfs(blocks, blocks, blocks, blocks, blocks, BLOCK_BYTES, 255, BLOCK_BYTES);
+    }
+
+    fn mknod(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        _rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        let answer = if mode & S_IFMT == S_IFIFO {
+            self.0.change(|image| {
+                let number = image.make(parent.0, name, Node::Pipe { mode: permissions(mode)? })?;
+                attributes(image, number)
+            })
+        } else {
+            Err(Errno::EOPNOTSUPP)
+        };
+        entry(answer, reply);
+    }
+
     fn mkdir(&self, _: &Request, parent: INodeNo, name: &OsStr, _mode: u32, _umask: u32, reply: ReplyEntry) {
         let answer = self.0.change(|image| {
             let folder = Node::Folder { seen: Names::new(), durable: Names::new() };
@@ -129,8 +169,8 @@ impl Filesystem for Service {
         reply: ReplyCreate,
     ) {
         let answer = self.0.change(|image| {
-            let mode = u16::try_from(mode & 0o777).map_err(|_| Errno::EINVAL)?;
-            let number = image.make(parent.0, name, Node::File(FileNode { mode, ..FileNode::default() }))?;
+            let file = FileNode { mode: permissions(mode)?, ..FileNode::default() };
+            let number = image.make(parent.0, name, Node::File(file))?;
             attributes(image, number)
         });
         match answer {
