@@ -122,6 +122,30 @@ impl Ports {
         routed.await.map_err(|error| failure(&error))
     }
 
+    /// Lets the published ports of `old` lead nowhere that `new`, which has taken its place, does not publish: it may listen
+    /// there itself, and would neither be found by clients nor by its health checks. Should `old` come back, its ports are
+    /// led to it again.
+    pub async fn give_up(
+        &self,
+        engine: &Engine,
+        old: &Workload,
+        new: &Workload,
+        role: Role,
+    ) -> Result<(), PortsError> {
+        let variables = engine.variables().of(role);
+        let published = |workload: &Workload| -> BTreeSet<u16> {
+            let ports = workload.containers().flat_map(|(_, container)| &container.ports);
+            ports.filter_map(|port| variables.0.get(port.variable.as_str())?.parse().ok()).collect()
+        };
+        let mut stale = published(old);
+        let kept = published(new);
+        stale.retain(|port| !kept.contains(port));
+        if !stale.is_empty() {
+            self.traffic.forget(&stale).await?;
+        }
+        Ok(())
+    }
+
     /// Lets every port lead nowhere that none of `serving` has: of containers that are gone. What cannot be told now is
     /// told the next time.
     pub async fn tidy(&self, engine: &Engine, serving: &[Workload]) -> Result<(), PortsError> {

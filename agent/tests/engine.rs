@@ -277,6 +277,27 @@ async fn what_does_not_stop_is_killed_after_its_grace() {
     device.until_state(&name, ContainerState::Exited(137)).await;
 }
 
+/// How often the engine is killed here: what it leaves then, it leaves in one of five kills or so.
+const ENGINE_KILLS: u32 = 12;
+
+#[tokio::test]
+async fn an_engine_that_is_killed_right_after_a_container_has_stopped_starts_it_again() {
+    let mut engine = takt_tests::engine::Engine::start().unwrap();
+    let device = Device::on(&engine);
+    let name = device.running("a", "1.0.0").await;
+    for kill in 0..ENGINE_KILLS {
+        device.engine.stop(&name, GRACE).await.unwrap();
+        // The engine hears of the end some 40 ms later: it dies before, while and after it does what that takes.
+        tokio::time::sleep(Duration::from_millis(u64::from(kill % 6) * 10)).await;
+        engine.kill().unwrap();
+        engine.start_again().unwrap();
+        device.engine.start(&name).await.unwrap_or_else(|error| {
+            panic!("kill {kill}: {}", takt_agent_core::failure::sentence(&error));
+        });
+        device.until_serving().await;
+    }
+}
+
 #[tokio::test]
 async fn a_kept_container_comes_back_and_one_that_is_stopped_does_not() {
     let device = Device::new();

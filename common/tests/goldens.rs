@@ -345,7 +345,7 @@ fn a_step_with_an_unknown_field_is_refused() {
 #[test]
 fn a_manifest_that_contradicts_itself_is_refused_with_the_field() {
     type Spoil = fn(&mut serde_json::Value);
-    let cases: [(&str, Spoil); 16] = [
+    let cases: [(&str, Spoil); 18] = [
         ("steps", |m| m["steps"] = serde_json::json!([])),
         ("steps", |m| m["steps"] = serde_json::json!([m["steps"][2], m["steps"][2]])),
         ("file.path", |m| m["steps"][0]["files"][0]["path"] = "etc/app".into()),
@@ -362,6 +362,8 @@ fn a_manifest_that_contradicts_itself_is_refused_with_the_field() {
         ("live-patch.name", |m| m["steps"][3]["name"] = "../x".into()),
         ("live-patch.kernel", |m| m["steps"][3]["stands_for"] = "6.1.0-30-amd64".into()),
         ("hooks", |m| m["hooks"]["export-state"]["timeout_secs"] = 0.into()),
+        ("health", |m| m["health"]["timeout_millis"] = 0.into()),
+        ("health", |m| m["health"]["timeout_millis"] = 30_001.into()),
     ];
     for (field, spoil) in cases {
         let mut value = serde_json::to_value(manifest_of_all_kinds()).unwrap();

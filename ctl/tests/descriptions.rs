@@ -268,6 +268,11 @@ fn every_bad_description_is_refused_with_file_line_and_field() {
             &["line 58", "'program'", "Is a directory"],
         ),
         ("unit=counter.service", "unit=counter", &["line 66", "'probes'", "unit=counter", "counter.service"]),
+        (
+            "start_secs = 20",
+            "start_secs = 20\ntimeout_millis = 30001",
+            &["health", "timeout_millis must be at most 30000"],
+        ),
         ("start_secs = 20", "start_secs = 4294967295", &["line 67", "'start_secs'", "4294967"]),
         ("memory_percent = 300", "memory_permille = 300", &["line 69", "memory_permille"]),
         ("[[steps]]\nkind = \"file\"", "[[steps]\nkind = \"file\"", &["line 7"]),

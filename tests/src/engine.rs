@@ -63,21 +63,32 @@ impl Engine {
     pub fn start() -> Result<Self, EngineError> {
         let folder =
             tempfile::Builder::new().prefix("takt-engine.").tempdir().map_err(EngineError::Folder)?;
-        let script = script();
-        let output = Command::new(&script)
-            .arg("start")
-            .arg(folder.path())
-            // The engine also ends when this process does not come to its `drop`.
-            .arg(std::process::id().to_string())
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|source| EngineError::Run { script, source })?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return Err(EngineError::Start { said });
-        }
-        let socket = String::from_utf8_lossy(&output.stdout).trim().into();
+        let socket = start_in(folder.path())?;
         Ok(Self { socket, folder: Some(folder) })
+    }
+
+    /// Kills an engine of its own as a machine would that has no memory left: nothing is stopped, and its containers and
+    /// their shims stay.
+    pub fn kill(&mut self) -> io::Result<()> {
+        let Some(folder) = &self.folder else { return Err(io::Error::other("the engine is shared")) };
+        let pid = std::fs::read_to_string(folder.path().join("dockerd.pid"))?;
+        let killed = Command::new("kill").args(["-KILL", pid.trim()]).status()?;
+        if !killed.success() {
+            return Err(io::Error::other(format!("process {} cannot be killed", pid.trim())));
+        }
+        let gone = || !Path::new("/proc").join(pid.trim()).join("exe").exists();
+        while !gone() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Starts it again over the same data.
+    pub fn start_again(&mut self) -> Result<(), EngineError> {
+        if let Some(folder) = &self.folder {
+            self.socket = start_in(folder.path())?;
+        }
+        Ok(())
     }
 
     /// Its API's Unix socket.
@@ -92,6 +103,24 @@ impl Engine {
         command.stdin(Stdio::null());
         command
     }
+}
+
+/// Starts an engine in `folder`; gives its socket.
+fn start_in(folder: &Path) -> Result<PathBuf, EngineError> {
+    let script = script();
+    let output = Command::new(&script)
+        .arg("start")
+        .arg(folder)
+        // The engine also ends when this process does not come to its `drop`.
+        .arg(std::process::id().to_string())
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|source| EngineError::Run { script, source })?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(EngineError::Start { said });
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().into())
 }
 
 impl Drop for Engine {

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use takt_common::release::{ContainerSet, Manifest};
 use takt_common::{Sha256Digest, UnixTime};
 
-use crate::action::{Attempt, ContainerName, WorkloadName};
+use crate::action::{Action, Attempt, ContainerName, WorkloadName};
+use crate::helpless::Helpless;
 use crate::phase::{Accepted, StandIn, Workload};
 use crate::step::{StepKey, StepState};
 
@@ -187,6 +188,8 @@ pub struct Facts {
     pub now: UnixTime,
     /// The monotonic clock.
     pub boot: BootTime,
+    /// When this run of the agent began: what tells it from every other run.
+    pub started: BootTime,
     /// The accepted order that waits for its turn (journal).
     pub next: Option<Accepted>,
     /// What should be running at rest (journal), by component.
@@ -245,6 +248,10 @@ pub struct Facts {
     pub locks: Vec<String>,
     /// The last action, until a phase has been remembered after it.
     pub last: Option<Attempt>,
+    /// Every action that has succeeded since a phase was remembered or the agent rested: none of them is due again.
+    pub done: Vec<Action>,
+    /// At rest: what has failed in this run of the agent.
+    pub helpless: Helpless,
 }
 
 impl Facts {

@@ -10,7 +10,7 @@
 //!                     └──────────────────────────────────────────────────────────────────────────────┘
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use takt_common::order::{Action as OrderAction, Order};
@@ -163,6 +163,43 @@ pub struct Swap {
     pub baseline: Option<Vitals>,
     /// Measured times.
     pub timing: Timing,
+    /// What is counted so that nothing of this goes on for ever.
+    #[serde(default, skip_serializing_if = "Bounds::is_empty")]
+    pub bounds: Bounds,
+}
+
+/// What is counted of a switch, and anew of its way back, so that both have an end.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bounds {
+    /// How often the agent was started since.
+    pub starts: u32,
+    /// The run of the agent that was noted last, by its begin.
+    pub run: Option<BootTime>,
+    /// What cannot be looked at, and since when it is waited for.
+    pub unseen: Option<(Unseen, BootTime)>,
+    /// Failed tries of taking a step back, by its place.
+    pub back: BTreeMap<usize, Tries>,
+    /// Steps that were passed over on the way back and get no further chance, by their place.
+    pub again: BTreeSet<usize>,
+}
+
+impl Bounds {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What cannot be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unseen {
+    /// The container engine.
+    Engine,
+    /// The published ports.
+    Ports,
+    /// A step, by its place.
+    Step(usize),
 }
 
 /// How the previous release is brought back. It is journalled before the effect, so that a report never says "with

@@ -296,7 +296,7 @@ fn no_engine_no_act_in_any_phase() {
     let everything = [case.old_name(), case.new_name(), cases::only(&cases::stand_in().workload)];
     case.facts.containers.extend(everything.map(|name| (name, unseen)));
     for phase in phases {
-        assert_eq!(case.decide(&phase), Decision::Wait(WaitingOn::Engine), "{phase:?}");
+        assert_eq!(case.decide_noted(&phase), Decision::Wait(WaitingOn::Engine), "{phase:?}");
     }
     // An order for whom the device stands in already is not answered by guessing either.
     case.facts.next = Some(accepted(order(9, take_over(), Some(&manifest(1)))));
@@ -308,7 +308,7 @@ fn nothing_is_stopped_for_a_release_whose_container_cannot_be_seen_or_is_gone() 
     let mut case = Case::allowing(&[Strategy::Replace]);
     let phase = case.switching();
     case.set_new(ContainerState::Unknown);
-    assert_eq!(case.decide(&phase), Decision::Wait(WaitingOn::Engine));
+    assert_eq!(case.decide_noted(&phase), Decision::Wait(WaitingOn::Engine));
     case.set_new(ContainerState::Absent);
     let back = remembered(case.decide(&phase));
     let Outcome::RolledBack { memory, cause } = outcome(case.decide(&back)) else { panic!() };

@@ -82,6 +82,7 @@ fn fits(phase: &Phase, action: &Action) -> bool {
         Phase::Ended { .. } => matches!(
             action,
             Action::KeepRunning { .. }
+                | Action::Stop { .. }
                 | Action::Remove { .. }
                 | Action::DeleteCheckpoint { .. }
                 | Action::Settle { .. }
@@ -318,18 +319,18 @@ proptest! {
                 Decision::Remember(phase) => {
                     ends += usize::from(matches!(phase, Phase::Ended { .. }) && record.phase.outcome().is_none());
                     record.enter(phase);
-                    case.facts.last = None;
+                    case.forget();
                 }
                 Decision::Do(Action::Fetch { sha256, .. }) => {
                     case.facts.staged.insert(sha256);
-                    case.facts.last = None;
+                    case.forget();
                 }
                 Decision::Do(action) if dice >> 40 & 7 < failing => case.failed(action, nature_of(dice)),
                 Decision::Do(Action::Restart { .. }) => case.reboot(),
                 Decision::Do(action) => case.succeeded(action),
                 Decision::Wait(waiting) => {
                     prop_assert_ne!(waiting, WaitingOn::Engine);
-                    case.facts.last = None;
+                    case.forget();
                     case.pass(500);
                 }
             }

@@ -216,7 +216,7 @@ fn a_reboot_before_the_way_back_is_never_told_as_untouched() {
     let decision = case.decide(&phase);
     phase = case.remember(decision);
     case.reboot();
-    let told = outcome(case.decide(&phase));
+    let told = outcome(case.decide_noted(&phase));
     assert!(matches!(told, Outcome::RolledBack { memory: Memory::Lost, .. }), "{told:?}");
 }
 

@@ -66,7 +66,7 @@ impl Kinds {
         Self {
             files: Files::new(settings.file, &settings.way_back),
             packages: Packages::new(settings.package, &settings.way_back),
-            os_images: OsImages::new(settings.os_image),
+            os_images: OsImages::new(settings.os_image, &settings.way_back),
             live_patches: LivePatches::new(settings.live_patch),
             way_back: WayBack::new(settings.way_back),
         }

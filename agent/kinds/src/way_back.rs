@@ -58,6 +58,11 @@ impl WayBack {
 }
 
 impl StepFolder {
+    /// A folder beside those of steps. Its name has no dot, so it is never taken for one of them.
+    pub(crate) fn of_no_step(way_back: &Path, name: &str) -> Self {
+        Self(way_back.join(name))
+    }
+
     /// Where it is or would be.
     pub fn path(&self) -> &Path {
         &self.0

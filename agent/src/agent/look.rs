@@ -75,6 +75,7 @@ impl Agent {
         Facts {
             now: self.now(),
             boot: self.boot_time(),
+            started: self.started.clone(),
             next: record.next,
             installed: record.installed.into_values().collect(),
             stand_in: record.stand_in,
@@ -104,6 +105,8 @@ impl Agent {
             heard: self.heard,
             locks: locks::held(&self.settings.locks_dir),
             last: self.last.clone(),
+            done: self.done.clone(),
+            helpless: self.helpless.clone(),
         }
     }
 

@@ -11,7 +11,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use takt_agent_core::{Action, ActionFailure, Attempt, BootTime, Decision, Phase, Record, WaitingOn, decide};
+use takt_agent_core::{
+    Action, ActionFailure, Attempt, BootTime, Decision, Helpless, Phase, Record, WaitingOn, decide,
+};
 use takt_common::health::WorkloadFacts;
 use takt_common::report::{Outcome, Report};
 use takt_common::{Sha256Digest, SigningKey};
@@ -101,7 +103,12 @@ pub struct Agent {
     refused: VecDeque<Sha256Digest>,
     looking: Looking,
     watched: Option<Watched>,
+    /// When this run began.
+    started: BootTime,
     last: Option<Attempt>,
+    /// What has succeeded since the last commit of a phase or the last rest.
+    done: Vec<Action>,
+    helpless: Helpless,
     waiting: Option<WaitingOn>,
     told_waiting: reporting::Told,
     health_in: Duration,
@@ -137,7 +144,8 @@ impl Agent {
             .rsplit_once(':')
             .and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)))
             .ok_or_else(|| AgentError::Broker(membership.broker.clone()))?;
-        let up_since = host.boot_time().map(|boot| Duration::from_millis(boot.millis)).unwrap_or_default();
+        let started = host.boot_time().unwrap_or_default();
+        let up_since = Duration::from_millis(started.millis);
         let (link, events) = Link::start(LinkSettings {
             device: membership.device,
             domain: membership.domain.clone(),
@@ -160,7 +168,10 @@ impl Agent {
             refused: VecDeque::new(),
             looking: Looking::default(),
             watched: None,
+            started,
             last: None,
+            done: Vec::new(),
+            helpless: Helpless::default(),
             waiting: None,
             told_waiting: reporting::Told::default(),
             health_in: Duration::ZERO,
@@ -203,7 +214,8 @@ impl Agent {
         let before = record.phase.name();
         record.enter(phase);
         let (name, outcome) = (record.phase.name(), record.phase.outcome().cloned());
-        self.last = None;
+        self.forget();
+        self.helpless = Helpless::default();
         self.waiting = None;
         if name == before {
             return self.write(record, Vec::new()).await;
@@ -265,7 +277,20 @@ impl Agent {
         if let Err(failure) = &result {
             tracing::warn!(%action, nature = ?failure.nature, why = %failure.text, "action failed");
         }
-        self.last = Some(Attempt { action, result });
+        let attempt = Attempt { action, result };
+        if matches!(self.journal.record().phase, Phase::Idle) {
+            self.helpless.note(&attempt, &self.boot_time(), &self.settings.policy);
+        }
+        if attempt.result.is_ok() {
+            self.done.push(attempt.action.clone());
+        }
+        self.last = Some(attempt);
+    }
+
+    /// After a commit or a rest what was done before says nothing any more.
+    fn forget(&mut self) {
+        self.last = None;
+        self.done.clear();
     }
 
     /// Rests until something happens or it is time to look again.
@@ -290,7 +315,7 @@ impl Agent {
                 self.until_next_round()
             }
         };
-        self.last = None;
+        self.forget();
         crate::service::status(format_args!("{}: waits on {waiting}", self.journal.record().phase.name()));
         // Whatever it waits on: what was verified is good, and a boot loader must not count it out.
         if matches!(self.journal.record().phase, Phase::Idle) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use takt_agent_core::{Accepted, Record, WaitingOn};
+use takt_agent_core::{Accepted, Phase, Record, WaitingOn};
 use takt_common::Envelope;
 use takt_common::envelope::PayloadType;
 use takt_common::health::{HEALTH_FORMAT, HealthSample};
@@ -18,7 +18,7 @@ const WAITING_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Told {
     kind: Option<std::mem::Discriminant<WaitingOn>>,
-    text: String,
+    reason: String,
     at: Duration,
 }
 
@@ -75,13 +75,18 @@ impl Agent {
                 | WaitingOn::Draining { .. }
         );
         let text = waiting.to_string();
+        // At rest something may fail for months: the reason is reported, health samples say when it is tried again.
+        let reason = match waiting {
+            WaitingOn::Retry { why, .. } if matches!(self.journal.record().phase, Phase::Idle) => why.clone(),
+            _ => text.clone(),
+        };
         let uptime = self.uptime();
         let due = uptime.saturating_sub(self.told_waiting.at) >= WAITING_EVERY;
-        let new = self.told_waiting.kind != kind || (due && self.told_waiting.text != text);
+        let new = self.told_waiting.kind != kind || (due && self.told_waiting.reason != reason);
         if !new {
             return Ok(());
         }
-        self.told_waiting = Told { kind, text: text.clone(), at: uptime };
+        self.told_waiting = Told { kind, reason, at: uptime };
         if !worth {
             return Ok(());
         }

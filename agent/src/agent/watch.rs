@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use takt_agent_core::facts::Baseline;
 use takt_agent_core::phase::Role;
-use takt_agent_core::{BootTime, ContainerName, ContainerState, Vitals, Watching, Wellness, Workload};
+use takt_agent_core::{BootTime, ContainerName, ContainerState, Phase, Vitals, Watching, Wellness, Workload};
 use takt_common::release::HookPoint;
 use tokio::task::JoinHandle;
 
 use super::Agent;
 use crate::engine::Usage;
+use crate::perform::Performer;
 use crate::probe::{self, Asked, Watch};
 use crate::vitals::Measurement;
 
@@ -72,6 +73,7 @@ impl Agent {
         if due && !enough {
             if self.can_answer(&workload).await {
                 let begin = self.boot_time();
+                self.give_up_ports(&workload, role).await;
                 let answer = self.round(&workload, role).await;
                 let answered = self.boot_time();
                 watched.measurement.round(answer.is_ok(), answered.since(&begin).unwrap_or_default());
@@ -102,6 +104,17 @@ impl Agent {
             }
         }
         true
+    }
+
+    /// On probation the previous release has stopped: what it published and the new one does not, must lead nowhere.
+    async fn give_up_ports(&self, workload: &Workload, role: Role) {
+        let phase = &self.journal.record().phase;
+        let (Phase::Probation { job, .. } | Phase::Confirming { job, .. }) = phase else { return };
+        let Some(old) = &job.old else { return };
+        let Performer { engine, ports, .. } = &*self.performer;
+        if let Err(error) = ports.give_up(engine, old, workload, role).await {
+            tracing::warn!(old = %old.name, error = %crate::sentence(&error), "its published ports still lead somewhere");
+        }
     }
 
     async fn round(&self, workload: &Workload, role: Role) -> Result<(), String> {

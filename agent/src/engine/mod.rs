@@ -15,6 +15,7 @@ mod error;
 mod exec;
 mod image;
 mod latch;
+mod leftover;
 mod look;
 mod ports;
 mod process;

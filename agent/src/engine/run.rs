@@ -10,6 +10,7 @@ use takt_agent_core::ContainerName;
 
 use super::Engine;
 use super::error::EngineError;
+use super::leftover;
 use super::look::LOOK_LIMIT;
 use super::process::Process;
 use super::spec::restart_policy;
@@ -84,8 +85,13 @@ impl Engine {
         self.settle(name).await?;
         self.ours_present(name).await?;
         self.renew(name).await;
-        let Err(error) = self.start_engine_side(name).await else { return Ok(()) };
-        let seen = self.ours_present(name).await?;
+        let Err(mut error) = self.start_engine_side(name).await else { return Ok(()) };
+        let mut seen = self.ours_present(name).await?;
+        if !seen.runs() && self.clear_leftover(&seen.id, &error.to_string()).await {
+            let Err(again) = self.start_engine_side(name).await else { return Ok(()) };
+            error = again;
+            seen = self.ours_present(name).await?;
+        }
         if seen.runs() {
             return Ok(());
         }
@@ -93,6 +99,16 @@ impl Engine {
             return Err(EngineError::Exited { name: name.clone(), code: seen.exit_code, said: seen.error });
         }
         Err(error)
+    }
+
+    /// Clears away what a killed engine has left of a container that does not run, if it is that by which the engine
+    /// refuses to start it. True when it is worth trying again.
+    pub(super) async fn clear_leftover(&self, container_id: &str, said: &str) -> bool {
+        let cleared = leftover::is_meant(said) && leftover::clear(container_id).await;
+        if cleared {
+            tracing::warn!(container_id, "ended the shim that a killed engine has left of a container");
+        }
+        cleared
     }
 
     /// Stops a container and lets the engine not restart it; kills it after `grace`. Returns as soon as all its

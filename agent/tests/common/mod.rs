@@ -75,30 +75,36 @@ pub(crate) struct Device {
     pub(crate) port: u16,
     pub(crate) id: DeviceId,
     latch: bool,
+    socket: PathBuf,
 }
 
 impl Device {
     pub(crate) fn new() -> Self {
-        Self::with(true)
+        Self::with(true, socket())
     }
 
     pub(crate) fn without_latch() -> Self {
-        Self::with(false)
+        Self::with(false, socket())
     }
 
-    fn with(latch: bool) -> Self {
+    /// On an engine of the test's own.
+    pub(crate) fn on(engine: &takt_tests::engine::Engine) -> Self {
+        Self::with(true, engine.socket().to_owned())
+    }
+
+    fn with(latch: bool, socket: PathBuf) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
         let random = Sha256Digest::of(folder.path().as_os_str().as_encoded_bytes()).to_string();
         let id: DeviceId = random[..32].parse().unwrap();
-        let engine = Self::engine(folder.path(), id, port, latch);
-        Self { engine, folder, port, id, latch }
+        let engine = Self::engine(folder.path(), id, port, latch, &socket);
+        Self { engine, folder, port, id, latch, socket }
     }
 
-    fn engine(folder: &Path, device: DeviceId, port: u16, latch: bool) -> Engine {
+    fn engine(folder: &Path, device: DeviceId, port: u16, latch: bool, socket: &Path) -> Engine {
         let variables = |port: u16| Variables([("port".to_owned(), port.to_string())].into());
         Engine::new(EngineSettings {
-            socket: socket(),
+            socket: socket.to_owned(),
             device,
             name: format!("d{}", &device.to_string()[..8]).parse().unwrap(),
             variables: RoleVariables { own: variables(port), stand_in: Variables::default() },
@@ -108,7 +114,7 @@ impl Device {
 
     /// As after a restart of the agent.
     pub(crate) fn restarted(&self) -> Engine {
-        Self::engine(self.folder.path(), self.id, self.port, self.latch)
+        Self::engine(self.folder.path(), self.id, self.port, self.latch, &self.socket)
     }
 
     pub(crate) fn name(&self, what: &str) -> ContainerName {
@@ -147,7 +153,7 @@ impl Device {
     }
 
     /// The workload whose container is called `name`, with these health checks.
-    fn workload(name: &ContainerName, container: &Container, probes: Vec<Probe>) -> Workload {
+    pub(crate) fn workload(name: &ContainerName, container: &Container, probes: Vec<Probe>) -> Workload {
         let manifest = Manifest {
             format: MANIFEST_FORMAT,
             release: ReleaseId { name: "counter".parse().unwrap(), version: "1.0.0".parse().unwrap() },
@@ -233,7 +239,7 @@ impl Drop for Device {
     fn drop(&mut self) {
         // A clean-up that fails must not hide why the test did.
         let docker = |arguments: &[&str]| {
-            let socket = format!("unix://{}", socket().display());
+            let socket = format!("unix://{}", self.socket.display());
             let output = Command::new("docker").arg("--host").arg(socket).args(arguments).output();
             output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
         };

@@ -32,6 +32,10 @@ pub const MANIFEST_LENGTH_MAX: usize = 16 * 1024;
 /// More steps than one release has.
 const STEPS_MAX: usize = 16;
 
+/// The longest a health check may take, in milliseconds: the agent waits for a round of them, and its service is taken for
+/// hung after two minutes of silence.
+const HEALTH_TIMEOUT_MILLIS_MAX: u32 = 30_000;
+
 /// The longest a hook may take.
 const HOOK_SECS_MAX: u32 = 3_600;
 
@@ -215,6 +219,10 @@ impl Manifest {
             || self.health.failures_max == 0
         {
             let why = "interval_millis, timeout_millis and failures_max must be at least 1";
+            return Err(wrong("health", why));
+        }
+        if self.health.timeout_millis > HEALTH_TIMEOUT_MILLIS_MAX {
+            let why = format!("timeout_millis must be at most {HEALTH_TIMEOUT_MILLIS_MAX}");
             return Err(wrong("health", why));
         }
         Ok(())

@@ -6,7 +6,9 @@ use std::mem::discriminant;
 
 use takt_agent::probe::Watch;
 use takt_agent_core::rules::{self, Refusal, Standing};
-use takt_agent_core::{Action, Attempt, Decision, Phase, Policy, Record, WaitingOn, Workload, decide};
+use takt_agent_core::{
+    Action, Attempt, BootTime, Decision, Phase, Policy, Record, WaitingOn, Workload, decide,
+};
 use takt_common::envelope::Signers;
 use takt_common::order::Position;
 use takt_common::report::{Outcome, Refused, Report};
@@ -90,7 +92,11 @@ pub(crate) struct Device {
     pub(super) boots: u64,
     pub(super) booted_at: u64,
     pub(super) watch: Option<(String, Watch, u64)>,
+    /// When its agent began.
+    pub(super) started: BootTime,
     pub(super) last: Option<Attempt>,
+    /// What has succeeded since the last commit of a phase or the last rest.
+    pub(super) done: Vec<Action>,
     sequence: u64,
     told: Option<WaitingOn>,
     refused: BTreeSet<Sha256Digest>,
@@ -118,7 +124,9 @@ impl Device {
             boots: 1,
             booted_at: 0,
             watch: None,
+            started: BootTime::default(),
             last: None,
+            done: vec![],
             sequence: 0,
             told: None,
             refused: BTreeSet::new(),
@@ -196,6 +204,9 @@ impl Device {
                     return self.interrupt(cut, now, chance);
                 }
                 let result = self.machine.perform(&action, now).map(|()| String::new());
+                if result.is_ok() {
+                    self.done.push(action.clone());
+                }
                 self.last = Some(Attempt { action, result });
                 if let Some(cut) = cut {
                     self.interrupt(cut, now, chance);
@@ -227,7 +238,7 @@ impl Device {
                 }
             }
             Decision::Wait(waiting) => {
-                self.last = None;
+                self.forget();
                 let idle = matches!(waiting, WaitingOn::Orders);
                 let span = match &waiting {
                     WaitingOn::Orders => REST_IDLE,
@@ -261,7 +272,8 @@ impl Device {
     /// Nothing but the disk outlives this.
     fn interrupt(&mut self, cut: Cut, now: u64, chance: &mut Chance) {
         self.cuts.push(cut);
-        (self.last, self.watch, self.told) = (None, None, None);
+        self.forget();
+        (self.watch, self.told) = (None, None);
         self.refused.clear();
         self.link.up = false;
         self.doing = match cut {
@@ -280,17 +292,23 @@ impl Device {
 
     /// Said at every start, so that the coordinator knows what runs even when nothing changes.
     fn start_agent(&mut self, now: u64, chance: &mut Chance) {
+        self.started = self.boot_time(now);
         let report = self.report_of(&self.record, None, now);
         self.commit(self.record.clone(), vec![report]);
         self.doing = Doing::Resting { until: now };
         self.link.retry_at = now + chance.between(50, 1_500);
     }
 
+    fn forget(&mut self) {
+        self.last = None;
+        self.done.clear();
+    }
+
     fn remember(&mut self, phase: Phase, now: u64) {
         let mut record = self.record.clone();
         let before = record.phase.name();
         record.enter(phase);
-        self.last = None;
+        self.forget();
         self.told = None;
         if record.phase.name() == before {
             return self.commit(record, vec![]);

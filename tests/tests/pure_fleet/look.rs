@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use takt_agent::probe::Watch;
 use takt_agent_core::facts::{Baseline, ClockState, LinkCost, Power, StandbyState};
 use takt_agent_core::{
-    Accepted, BootTime, ContainerFacts, ContainerName, ContainerState, Facts, Phase, Presence, Record,
-    Watching, Wellness, Workload,
+    Accepted, BootTime, ContainerFacts, ContainerName, ContainerState, Facts, Helpless, Phase, Presence,
+    Record, Watching, Wellness, Workload,
 };
 use takt_common::Sha256Digest;
 use takt_common::release::Manifest;
@@ -37,6 +37,7 @@ impl Device {
         Facts {
             now: time(now),
             boot: self.boot_time(now),
+            started: self.started.clone(),
             next: record.next.clone(),
             installed: record.installed.values().cloned().collect(),
             stand_in: record.stand_in.clone(),
@@ -70,10 +71,12 @@ impl Device {
             heard: false,
             locks: vec![],
             last: self.last.clone(),
+            done: self.done.clone(),
+            helpless: Helpless::default(),
         }
     }
 
-    fn boot_time(&self, now: u64) -> BootTime {
+    pub(super) fn boot_time(&self, now: u64) -> BootTime {
         BootTime { boot_id: format!("boot-{}", self.boots), millis: BOOT_MILLIS + now - self.booted_at }
     }
 

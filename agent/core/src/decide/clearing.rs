@@ -4,11 +4,16 @@ use takt_common::Sha256Digest;
 use takt_common::release::Step;
 use takt_common::report::Outcome;
 
-use super::{Decision, pause_left};
+use super::{Decision, containers, failing, is_done, pause_left};
 use crate::action::{Action, Attempt, ContainerName};
 use crate::facts::{ContainerState, Facts};
 use crate::phase::{Job, Phase, Swap, Tries, Workload};
+use crate::policy::Policy;
 use crate::waiting::WaitingOn;
+
+/// How often an engine that does not answer is asked while another order waits, which may be the one that mends it: for
+/// three minutes.
+const ENGINE_TRIES_MAX: u32 = 10;
 
 pub(super) fn ended(
     job: &Job,
@@ -16,16 +21,23 @@ pub(super) fn ended(
     outcome: &Outcome,
     tries: &Tries,
     facts: &Facts,
+    policy: &Policy,
 ) -> Decision {
     if matches!(facts.last, Some(Attempt { action: Action::Prune { .. }, result: Ok(_) })) {
         return Decision::Remember(Phase::Idle);
     }
     // Not seen is not gone: what is passed over now would stay for good.
     if facts.containers.values().any(|found| found.state == ContainerState::Unknown) {
-        return Decision::Wait(WaitingOn::Engine);
+        return engine_away(job, swap, outcome, tries, facts, policy);
     }
     if let Some(pause) = pause_left(tries, facts) {
         return pause;
+    }
+    // At rest what ran before is started, and never beside this.
+    if let (Outcome::Stranded { .. }, Some(swap)) = (outcome, swap)
+        && let Some(stop) = containers::stop_next(&swap.new, facts)
+    {
+        return stop;
     }
     if let Some(name) = running_unkept(facts) {
         return Decision::Do(Action::KeepRunning { name });
@@ -56,6 +68,29 @@ pub(super) fn ended(
     Decision::Do(prune(facts))
 }
 
+fn engine_away(
+    job: &Job,
+    swap: Option<&Swap>,
+    outcome: &Outcome,
+    tries: &Tries,
+    facts: &Facts,
+    policy: &Policy,
+) -> Decision {
+    if facts.next.is_none() || pause_left(tries, facts).is_some() {
+        return Decision::Wait(WaitingOn::Engine);
+    }
+    let why = WaitingOn::Engine.to_string();
+    Decision::Remember(match failing::again(tries, why, ENGINE_TRIES_MAX, false, facts, policy) {
+        Ok(tries) => Phase::Ended {
+            job: Box::new(job.clone()),
+            swap: swap.cloned().map(Box::new),
+            outcome: outcome.clone(),
+            tries,
+        },
+        Err(_) => Phase::Idle,
+    })
+}
+
 fn remove_next(workload: &Workload, facts: &Facts) -> Option<Decision> {
     let gone = |state| matches!(state, ContainerState::Absent | ContainerState::Unknown);
     let (name, _) = facts.states(workload).into_iter().find(|(_, state)| !gone(*state))?;
@@ -81,11 +116,8 @@ fn stale_checkpoint(job: &Job, swap: Option<&Swap>, outcome: &Outcome, facts: &F
         return None;
     }
     let delete = |name: ContainerName| Action::DeleteCheckpoint { name, checkpoint: checkpoint.clone() };
-    let names: Vec<ContainerName> = old.containers().map(|(name, _)| name).collect();
-    // They go one after the other; the last action says how far that has come.
-    let last = facts.last.as_ref().filter(|last| last.result.is_ok()).map(|last| &last.action);
-    let done = names.iter().position(|name| last == Some(&delete(name.clone())));
-    names.into_iter().nth(done.map_or(0, |done| done + 1)).map(delete)
+    // Nobody tells whether they are gone: what has been done says so.
+    old.containers().map(|(name, _)| delete(name)).find(|delete| !is_done(delete, facts))
 }
 
 /// Keeps the images of what runs and of the retained releases, and the files that a later way back or boot needs.

@@ -8,7 +8,7 @@ use super::switching::CHECKPOINT;
 use super::{Decision, end, idle, steps, turn_back};
 use crate::action::{Action, ActionFailure, Nature};
 use crate::facts::{BootTime, Facts};
-use crate::phase::{Job, Phase, Swap, Tries, Way};
+use crate::phase::{Bounds, Job, Phase, Swap, Tries, Way};
 use crate::policy::Policy;
 use crate::waiting::WaitingOn;
 
@@ -102,7 +102,12 @@ pub(super) fn after(
         // checkpoint in it, would stay for good, so only an order that waits ends those tries early.
         Phase::Ended { job, swap, outcome, tries } => {
             let later = facts.next.is_some() || matches!(action, Action::Prune { .. });
-            let limit = if later { policy.engine_tries_max } else { CLEARING_TRIES_MAX };
+            let limit = match action {
+                _ if later => policy.engine_tries_max,
+                // At rest what ran before is started: not beside a release that does not stop.
+                Action::Stop { .. } => u32::MAX,
+                _ => CLEARING_TRIES_MAX,
+            };
             match again(&tries, why, limit, false, facts, policy) {
                 Ok(tries) => Decision::Remember(Phase::Ended { job, swap, outcome, tries }),
                 Err(_) => Decision::Remember(Phase::Idle),
@@ -136,14 +141,15 @@ fn not_now(
 /// A step that cannot be taken back is passed over, and the end of the order says so: what ran before is brought to run
 /// all the same.
 fn step_failed(this: &RollBack, index: usize, why: String, facts: &Facts, policy: &Policy) -> Decision {
-    match again(this.tries, why, policy.rollback_tries_max, false, facts, policy) {
-        Ok(tries) => Decision::Remember(RollBack { tries: &tries, ..*this }.same()),
-        Err(why) => {
+    // Each step has tries of its own: one that went back only after failures does not use up those of the next.
+    let tries = this.swap.bounds.back.get(&index).cloned().unwrap_or_default();
+    match again(&tries, why, policy.rollback_tries_max, false, facts, policy) {
+        Ok(tries) => {
             let mut swap = this.swap.clone();
-            swap.stuck.insert(index, why);
-            let tries = Tries::default();
-            Decision::Remember(RollBack { swap: &swap, tries: &tries, ..*this }.same())
+            swap.bounds.back.insert(index, tries);
+            Decision::Remember(RollBack { swap: &swap, ..*this }.same())
         }
+        Err(why) => this.pass_over(index, why, false),
     }
 }
 
@@ -171,7 +177,7 @@ fn way_failed(this: &RollBack, why: String, since: BootTime, facts: &Facts, poli
 }
 
 /// One more failed try, or the reason to stop trying.
-fn again(
+pub(super) fn again(
     tries: &Tries,
     why: String,
     limit: u32,
@@ -193,6 +199,7 @@ fn again(
 pub(super) fn without_checkpoint(job: &Job, swap: &Swap, why: String, facts: &Facts) -> Decision {
     let mut swap = swap.clone();
     swap.checkpoint = None;
+    swap.bounds = Bounds::begin(facts);
     swap.left_over = Some(CHECKPOINT.to_owned());
     let set = swap.new.manifest.containers();
     if !set.is_some_and(|set| set.strategies.contains(&Strategy::Replace)) {

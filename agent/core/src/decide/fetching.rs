@@ -10,7 +10,7 @@ use takt_common::{Name, Sha256Digest};
 use super::{Decision, blockers, containers, end, hooks, pause_left};
 use crate::action::{Action, WorkloadName};
 use crate::facts::{Facts, Presence, Routed};
-use crate::phase::{Job, Phase, Role, Swap, Tries, Workload};
+use crate::phase::{Bounds, Job, Phase, Role, Swap, Tries, Workload};
 use crate::policy::Policy;
 use crate::waiting::WaitingOn;
 
@@ -218,6 +218,7 @@ fn staged(
         hooks: hook.map(|said| (HookPoint::PreFetch, said.to_owned())).into_iter().collect(),
         baseline: None,
         timing: Timing::default(),
+        bounds: Bounds::default(),
     };
     Decision::Remember(Phase::Staged {
         job: Box::new(job.clone()),

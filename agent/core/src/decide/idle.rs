@@ -25,7 +25,7 @@ pub(super) fn after_failure(action: &Action, why: String, facts: &Facts) -> Deci
         return begin(accepted, facts);
     }
     let from = place(action, facts).map_or(usize::MAX, |place| place + 1);
-    supervise_from(from, Some(why), facts)
+    supervise_from(from, Some(rested(action, facts).unwrap_or_else(|| retry(why))), facts)
 }
 
 /// Everything that should run, in an order that stays.
@@ -48,24 +48,36 @@ fn place(action: &Action, facts: &Facts) -> Option<usize> {
 }
 
 /// Goes through the workloads from `from` on, and never back before a rest: so no two of them can keep it busy.
-fn supervise_from(from: usize, failed: Option<String>, facts: &Facts) -> Decision {
+fn supervise_from(from: usize, failed: Option<Decision>, facts: &Facts) -> Decision {
     let needs: Vec<(usize, Decision)> = should_run(facts)
         .enumerate()
         .filter_map(|(place, (role, workload))| Some((place, supervise(role, workload, facts)?)))
+        .map(|(place, need)| match need {
+            Decision::Do(action) => (place, rested(&action, facts).unwrap_or(Decision::Do(action))),
+            wait => (place, wait),
+        })
         .collect();
     let is_action = |need: &Decision| matches!(need, Decision::Do(_));
     if let Some((_, action)) = needs.iter().find(|(place, need)| *place >= from && is_action(need)) {
         return action.clone();
     }
-    let retry = |why| Decision::Wait(WaitingOn::Retry { why, count: 1, in_millis: 0 });
-    if let Some(why) = failed {
-        return retry(why);
+    if let Some(wait) = failed {
+        return wait;
     }
     match needs.into_iter().map(|(_, need)| need).min_by_key(is_action) {
         Some(Decision::Do(action)) => retry(format!("failed to {action}")),
         Some(wait) => wait,
         None => Decision::Wait(WaitingOn::Orders),
     }
+}
+
+fn retry(why: String) -> Decision {
+    Decision::Wait(WaitingOn::Retry { why, count: 1, in_millis: 0 })
+}
+
+/// The wait that is left before an action that has failed is tried again.
+fn rested(action: &Action, facts: &Facts) -> Option<Decision> {
+    facts.helpless.tries(action).and_then(|tries| pause_left(tries, facts))
 }
 
 fn begin(accepted: &Accepted, facts: &Facts) -> Decision {

@@ -2,6 +2,7 @@
 
 mod baseline;
 mod blockers;
+mod bounds;
 mod clearing;
 mod confirming;
 mod containers;
@@ -21,7 +22,7 @@ use takt_common::report::Outcome;
 
 use crate::action::{Action, ActionFailure, Attempt, Nature};
 use crate::facts::Facts;
-use crate::phase::{Job, Phase, Swap, Tries, Way};
+use crate::phase::{Bounds, Job, Phase, Swap, Tries, Way};
 use crate::policy::Policy;
 use crate::waiting::WaitingOn;
 
@@ -46,7 +47,29 @@ pub fn decide(phase: &Phase, facts: &Facts, policy: &Policy) -> Decision {
     {
         return Decision::Remember(noted);
     }
-    let decision = match phase {
+    if let Some(decision) = bounds::another_run(phase, facts, policy) {
+        return decision;
+    }
+    match bounds::in_sight(phase, phase_by_phase(phase, facts, policy), facts) {
+        // An action that succeeded and is wanted again has changed nothing, or somebody else has undone it: count it as
+        // failed, so that no loop is endless.
+        Decision::Do(action) if is_done(&action, facts) => {
+            let failure = ActionFailure { nature: Nature::Transient, text: "it had no effect".to_owned() };
+            failing::after(phase, &action, &failure, facts, policy)
+        }
+        decision => decision,
+    }
+}
+
+/// Whether the action has succeeded since a phase was remembered or the agent rested.
+fn is_done(action: &Action, facts: &Facts) -> bool {
+    matches!(&facts.last, Some(Attempt { action: last, result: Ok(_) }) if last == action)
+        || facts.done.contains(action)
+}
+
+/// What each phase wants next, whatever was done and counted before.
+fn phase_by_phase(phase: &Phase, facts: &Facts, policy: &Policy) -> Decision {
+    match phase {
         Phase::Idle => idle::idle(facts),
         Phase::Fetching { job, hook, tries } => {
             fetching::fetching(job, hook.as_deref(), tries, facts, policy)
@@ -64,16 +87,8 @@ pub fn decide(phase: &Phase, facts: &Facts, policy: &Policy) -> Decision {
         }
         Phase::HandingBack { job, tries } => idle::handing_back(job, tries, facts),
         Phase::Ended { job, swap, outcome, tries } => {
-            clearing::ended(job, swap.as_deref(), outcome, tries, facts)
+            clearing::ended(job, swap.as_deref(), outcome, tries, facts, policy)
         }
-    };
-    // An action that succeeded and is wanted again has changed nothing: count it as failed, so that no loop is endless.
-    match (decision, &facts.last) {
-        (Decision::Do(action), Some(Attempt { action: done, result: Ok(_) })) if action == *done => {
-            let failure = ActionFailure { nature: Nature::Transient, text: "it had no effect".to_owned() };
-            failing::after(phase, &action, &failure, facts, policy)
-        }
-        (decision, _) => decision,
     }
 }
 
@@ -91,7 +106,7 @@ fn end(job: &Job, swap: Option<&Swap>, outcome: Outcome) -> Decision {
 fn turn_back(job: &Job, swap: &Swap, cause: String, facts: &Facts) -> Decision {
     Decision::Remember(Phase::RollingBack {
         job: Box::new(job.clone()),
-        swap: Box::new(swap.clone()),
+        swap: Box::new(Swap { bounds: Bounds::begin(facts), ..swap.clone() }),
         cause,
         since: facts.boot.clone(),
         way: Way::AsIs,

@@ -9,7 +9,7 @@ use takt_common::release::HookPoint;
 use takt_common::report::{Memory, Outcome};
 
 use super::{Decision, containers, end, failing, hooks, paused, steps, switching};
-use crate::action::{Action, Attempt};
+use crate::action::Action;
 use crate::facts::{BootTime, ContainerState, Facts};
 use crate::phase::{Job, Phase, Swap, Tries, Way, Workload};
 use crate::policy::Policy;
@@ -59,8 +59,45 @@ impl RollBack<'_> {
         Self { ran: true, ..*self }.same()
     }
 
+    /// The same without step `index`, which cannot be taken back. A `last` chance gives it no further one.
+    pub(super) fn pass_over(&self, index: usize, why: String, last: bool) -> Decision {
+        let mut swap = self.swap.clone();
+        swap.bounds.back.remove(&index);
+        swap.bounds.unseen = None;
+        if last {
+            swap.bounds.again.insert(index);
+        }
+        swap.stuck.insert(index, why);
+        Decision::Remember(RollBack { swap: &swap, ..*self }.same())
+    }
+
+    /// All else is back: ports that could not be moved, and steps for which only a restart is left, get one more chance.
+    fn once_more(&self, facts: &Facts) -> Option<Decision> {
+        let stuck = self.swap.stuck.keys().copied();
+        let mut worth = stuck.filter(|index| {
+            !self.swap.bounds.again.contains(index)
+                && !steps::is_back(self.job, self.swap, *index, facts)
+                && steps::may_go_back_later(self.swap, *index, facts)
+        });
+        let index = worth.next()?;
+        let mut swap = self.swap.clone();
+        swap.stuck.remove(&index);
+        swap.bounds.again.insert(index);
+        Some(Decision::Remember(RollBack { swap: &swap, ..*self }.same()))
+    }
+
+    /// An action for step `index`, unless its next try is still to be waited for.
+    fn paused(&self, index: Option<usize>, decision: Decision, facts: &Facts) -> Decision {
+        let own = index.and_then(|index| self.swap.bounds.back.get(&index));
+        let decision = own.map_or(decision.clone(), |tries| paused(decision, tries, facts));
+        paused(decision, self.tries, facts)
+    }
+
     /// The previous release is back: the end, after the release's own hook.
     fn back(&self, memory: Memory, facts: &Facts, warning: Option<String>) -> Decision {
+        if let Some(again) = self.once_more(facts) {
+            return again;
+        }
         if let Some(hook) = hooks::due(HookPoint::Rollback, self.job, self.swap) {
             return hook;
         }
@@ -101,26 +138,23 @@ impl RollBack<'_> {
 const WAY_MAX: Duration = Duration::from_mins(15);
 
 pub(super) fn rolling_back(this: &RollBack, facts: &Facts, policy: &Policy) -> Decision {
-    if let Some(decision) = steps::backward(this.job, this.swap, facts) {
-        // One step that went back only after failures does not use up the tries of the next.
-        if let Some(Attempt { action: done @ Action::Revert { .. }, result: Ok(_) }) = &facts.last
-            && decision != Decision::Do(done.clone())
-            && *this.tries != Tries::default()
-        {
-            return Decision::Remember(RollBack { tries: &Tries::default(), ..*this }.same());
-        }
-        return paused(decision, this.tries, facts);
+    if let Some((index, decision)) = steps::backward(this.job, this.swap, facts) {
+        return this.paused(Some(index), decision, facts);
     }
     let Some(old) = this.job.old.as_ref().filter(|old| old.has_containers()) else {
         return without_containers(this, facts);
     };
-    paused(bring_back(this, old, facts, policy), this.tries, facts)
+    let index = steps::of_containers(this.swap);
+    this.paused(index, bring_back(this, old, facts, policy), facts)
 }
 
 /// Nothing of the new release is in force, and there were no containers before it.
 fn without_containers(this: &RollBack, facts: &Facts) -> Decision {
     let Some(old) = &this.job.old else {
         // Nothing of ours was there: either there was nothing at all, or what was there is back as it was.
+        if let Some(again) = this.once_more(facts) {
+            return again;
+        }
         let stuck = this.stuck(facts);
         if !stuck.is_empty() {
             return end(this.job, Some(this.swap), this.stranded(&stuck));

@@ -6,7 +6,7 @@ use takt_common::report::Outcome;
 
 use super::{Decision, blockers, containers, end, hooks, pause_left, paused, steps};
 use crate::facts::{Baseline, Facts, Presence};
-use crate::phase::{Job, Phase, Swap, Tries, Workload};
+use crate::phase::{Bounds, Job, Phase, Swap, Tries, Workload};
 use crate::policy::Policy;
 use crate::waiting::{Blocker, WaitingOn};
 
@@ -77,6 +77,7 @@ pub(super) fn staged(job: &Job, swap: &Swap, tries: &Tries, facts: &Facts, polic
         return hook;
     }
     next.began = Some(facts.boot.clone());
+    next.bounds = Bounds::begin(facts);
     begin(job, next, facts)
 }
 

@@ -3,7 +3,7 @@
 use takt_common::order::Action as OrderAction;
 use takt_common::release::{Kind, Step};
 
-use super::{Decision, containers, turn_back};
+use super::{Decision, bounds, containers, turn_back};
 use crate::action::{Action, Restarted};
 use crate::facts::{Facts, Routed};
 use crate::phase::{Job, Swap, Tries};
@@ -100,13 +100,25 @@ pub(super) fn no_longer_in_force(job: &Job, swap: &Swap, facts: &Facts) -> Optio
     })
 }
 
-/// The next thing on the way back; `None` when nothing of the new release is in force any more.
-pub(super) fn backward(job: &Job, swap: &Swap, facts: &Facts) -> Option<Decision> {
-    of(job, swap).into_iter().rev().find_map(|(key, step)| match step {
-        Step::Container(_) => containers::backward(job, swap, facts),
-        _ if swap.stuck.contains_key(&key.index) => None,
-        _ => backward_one(key, step, facts),
-    })
+/// The next thing on the way back, with the place of its step; `None` when nothing of the new release is in force any more.
+pub(super) fn backward(job: &Job, swap: &Swap, facts: &Facts) -> Option<(usize, Decision)> {
+    let mut engine = None;
+    for (key, step) in of(job, swap).into_iter().rev() {
+        let index = key.index;
+        let decision = match step {
+            Step::Container(_) => containers::backward(job, swap, facts),
+            _ if swap.stuck.contains_key(&index) => None,
+            _ => backward_one(key, step, facts),
+        };
+        match decision {
+            None => {}
+            Some(Decision::Wait(WaitingOn::Engine)) if bounds::goes_on_without_engine(swap, facts) => {
+                engine = Some((index, Decision::Wait(WaitingOn::Engine)));
+            }
+            Some(decision) => return Some((index, decision)),
+        }
+    }
+    engine
 }
 
 fn backward_one(key: StepKey, step: &Step, facts: &Facts) -> Option<Decision> {
@@ -139,6 +151,11 @@ pub(super) fn is_back(job: &Job, swap: &Swap, index: usize, facts: &Facts) -> bo
     }
     let state = facts.step(&swap.new.key(index));
     matches!(state, StepState::Untouched | StepState::Prepared | StepState::FellBack(_))
+}
+
+/// Whether a step that was passed over may still go back by what was not to be had before: the ports, or a restart.
+pub(super) fn may_go_back_later(swap: &Swap, index: usize, facts: &Facts) -> bool {
+    of_containers(swap) == Some(index) || facts.step(&swap.new.key(index)) == StepState::OldAfterReboot
 }
 
 /// The step that a restart on the way back is for.

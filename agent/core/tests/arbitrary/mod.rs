@@ -1,6 +1,6 @@
 //! Arbitrary phases and facts, likely and impossible ones.
 
-#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, dead_code)]
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, missing_docs, unreachable_pub, dead_code)]
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -11,7 +11,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use takt_agent_core::facts::{Baseline, ClockState, LinkCost, Power, Routed, StandbyState};
-use takt_agent_core::phase::Way;
+use takt_agent_core::phase::{Bounds, Unseen, Way};
 use takt_agent_core::{
     Accepted, BootTime, ContainerFacts, ContainerState, Facts, Job, Nature, Phase, Policy, Presence, StandIn,
     StepState, Swap, Tries, Vitals, Wellness, Workload,
@@ -161,12 +161,21 @@ pub fn swap() -> BoxedStrategy<Box<Swap>> {
     let instants = (option::of(instant()), option::of(instant()), option::of(instant()));
     let stuck = btree_map(0..6_usize, word(), 0..3);
     let hooks = subsequence(POINTS.to_vec(), 0..=POINTS.len());
+    let bounds =
+        (0..14_u32, any::<u64>(), instant(), btree_map(0..6_usize, tries(), 0..3)).prop_map(bounds_of);
     let chosen =
         option::of(select(vec![SwapStrategy::Handover, SwapStrategy::Preserve, SwapStrategy::Replace]));
     let first = (template(), chosen, checkpoint(), checkpoint(), reboots);
-    (first, instants, stuck, hooks, option::of(vitals()))
+    (first, instants, stuck, hooks, option::of(vitals()), bounds)
         .prop_map(
-            |((template, strategy, checkpoint, left_over, reboots), instants, stuck, hooks, baseline)| {
+            |(
+                (template, strategy, checkpoint, left_over, reboots),
+                instants,
+                stuck,
+                hooks,
+                baseline,
+                bounds,
+            )| {
                 let (began, up, moved) = instants;
                 Box::new(Swap {
                     new: TEMPLATES[template].new.clone(),
@@ -182,10 +191,25 @@ pub fn swap() -> BoxedStrategy<Box<Swap>> {
                     hooks: hooks.into_iter().map(|point| (point, "said".to_owned())).collect(),
                     baseline,
                     timing: Timing::default(),
+                    bounds,
                 })
             },
         )
         .boxed()
+}
+
+/// Mostly of the run that looks.
+fn bounds_of((starts, dice, since, back): (u32, u64, BootTime, BTreeMap<usize, Tries>)) -> Bounds {
+    let run = [None, Some(since.clone()), Some(TEMPLATES[0].facts.started.clone())];
+    let unseen = [Unseen::Engine, Unseen::Ports, Unseen::Step((dice >> 8 & 7) as usize)];
+    let place = |shift: u64, count: u64| (dice >> shift) as usize % count as usize;
+    Bounds {
+        starts,
+        run: run[place(0, 12).min(2)].clone(),
+        unseen: unseen.get(place(16, 6)).map(|what| (*what, since)),
+        back,
+        again: (0..6).filter(|index| dice >> (30 + index) & 7 == 0).collect(),
+    }
 }
 
 fn vitals() -> impl Strategy<Value = Vitals> {

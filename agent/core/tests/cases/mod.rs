@@ -8,8 +8,8 @@ use std::time::Duration;
 use takt_agent_core::facts::{Baseline, ClockState, LinkCost, Power, Routed, StandbyState};
 use takt_agent_core::{
     Accepted, Action, ActionFailure, Attempt, BootTime, ContainerFacts, ContainerName, ContainerState,
-    Decision, Facts, Job, Nature, Phase, Policy, Presence, StandIn, StepKey, StepState, Tries, WaitingOn,
-    Wellness, Workload, WorkloadName, decide,
+    Decision, Facts, Helpless, Job, Nature, Phase, Policy, Presence, StandIn, StepKey, StepState, Tries,
+    WaitingOn, Wellness, Workload, WorkloadName, decide,
 };
 use takt_common::order::{
     Action as OrderAction, Member, Mode, ORDER_FORMAT, Order, Policy as OrderPolicy, SnapshotRef,
@@ -318,6 +318,7 @@ impl Case {
         let facts = Facts {
             now: NOW,
             boot: boot(1, 60_000),
+            started: boot(1, 10_000),
             next: None,
             installed: vec![old.clone()],
             stand_in: None,
@@ -347,6 +348,8 @@ impl Case {
             heard: false,
             locks: vec![],
             last: None,
+            done: vec![],
+            helpless: Helpless::default(),
         };
         let name = WorkloadName(format!("takt-{}-counter-g1-7", &device().to_string()[..12]));
         let new = Workload { name, ..workload(new, 7) };
@@ -375,6 +378,19 @@ impl Case {
 
     pub fn decide(&self, phase: &Phase) -> Decision {
         decide(phase, &self.facts, &self.policy)
+    }
+
+    /// The same once what is counted of the order has been noted: another run of the agent, or what cannot be looked at.
+    pub fn decide_noted(&self, phase: &Phase) -> Decision {
+        match self.decide(phase) {
+            Decision::Remember(next)
+                if next.name() == phase.name()
+                    && next.swap().map(|swap| &swap.bounds) != phase.swap().map(|swap| &swap.bounds) =>
+            {
+                self.decide(&next)
+            }
+            decision => decision,
+        }
     }
 
     pub fn job(&self) -> Box<Job> {
@@ -438,6 +454,7 @@ impl Case {
     pub fn reboot(&mut self) {
         let count: u64 = self.facts.boot.boot_id.trim_start_matches("boot-").parse().unwrap();
         self.facts.boot = boot(count + 1, 20_000);
+        self.facts.started = boot(count + 1, 15_000);
         self.forget();
     }
 
@@ -463,20 +480,25 @@ impl Case {
     pub fn failed(&mut self, action: Action, nature: Nature) {
         let failure = ActionFailure { nature, text: "the engine said no".into() };
         self.facts.last = Some(Attempt { action, result: Err(failure) });
+        let (last, boot) = (self.facts.last.clone().unwrap(), self.facts.boot.clone());
+        self.facts.helpless.note(&last, &boot, &self.policy);
     }
 
     pub fn succeeded(&mut self, action: Action) {
+        self.facts.done.push(action.clone());
         self.facts.last = Some(Attempt { action, result: Ok(String::new()) });
     }
 
     /// A commit or a rest: what was done before is forgotten.
     pub fn forget(&mut self) {
         self.facts.last = None;
+        self.facts.done.clear();
     }
 
     /// The agent is killed and starts anew.
     pub fn kill(&mut self) {
         self.pass(1_000);
+        self.facts.started = self.facts.boot.clone();
         self.forget();
     }
 
@@ -531,6 +553,7 @@ impl Case {
         well.set_old(ContainerState::Exited(137));
         well.set_new(ContainerState::Running);
         well.set_steps(&StepState::Applied);
+        well.facts.routes.insert(self.new.name.clone(), Routed::Yes);
         let phase = remembered(well.decide(&self.switching()));
         assert!(matches!(phase, Phase::Probation { .. }), "{phase:?}");
         phase

@@ -63,6 +63,7 @@ impl World {
         Facts {
             now: UnixTime::from_secs(self.secs),
             boot: self.boot(),
+            started: self.started.clone(),
             next: record.next.clone(),
             installed: record.installed.values().cloned().collect(),
             stand_in: record.stand_in.clone(),
@@ -92,6 +93,8 @@ impl World {
             heard: self.nature != Nature::NeverHeard && self.millis - self.started.millis >= HEARD_MILLIS,
             locks: if self.locked() { vec!["calibration".into()] } else { vec![] },
             last: self.last.clone(),
+            done: self.done.clone(),
+            helpless: takt_agent_core::Helpless::default(),
         }
     }
 

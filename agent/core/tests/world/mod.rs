@@ -76,6 +76,7 @@ pub struct World {
     ports: Ports,
     slots: Slots,
     last: Option<Attempt>,
+    done: Vec<Action>,
     rounds: Rounds,
     measuring_since: Option<u64>,
     policy: Policy,
@@ -136,6 +137,7 @@ impl World {
             ports: Ports::default(),
             slots: Slots::default(),
             last: None,
+            done: vec![],
             rounds: Rounds::default(),
             measuring_since: None,
             policy: Policy::default(),
@@ -228,6 +230,9 @@ impl World {
         let result = self.perform(&action);
         // Of an action that ends the agent is never heard.
         if self.started == run {
+            if result.is_ok() {
+                self.done.push(action.clone());
+            }
             self.last = Some(Attempt { action, result });
         }
     }
@@ -281,6 +286,7 @@ impl World {
 
     fn forget(&mut self) {
         self.last = None;
+        self.done.clear();
     }
 
     fn agent_restarted(&mut self) {

@@ -26,7 +26,8 @@
 //! | `os-image.install` | RAUC installs; `:after` its end |
 //! | `os-image.activate` | an installed slot that does not boot next is made to |
 //! | `os-image.confirm` | the slot that runs is marked good |
-//! | `os-image.confirmed` | that is noted |
+//! | `os-image.remembered` | which bundle is in the slot that runs is noted |
+//! | `os-image.confirmed` | that the slot was marked is noted |
 //! | `os-image.mark-bad` | the new slot is marked bad |
 //! | `os-image.mark-active` | the old slot is made to boot next |
 //! | `os-image.reverted` | that is noted |
@@ -36,13 +37,14 @@ mod error;
 pub mod identity;
 mod install;
 mod kept;
+mod memory;
 mod others;
 mod rauc;
 mod seen;
 mod stand;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use takt_agent_core::failure::{failure, sentence};
@@ -55,6 +57,7 @@ use crate::way_back::StepFolder;
 pub use error::OsImageError;
 use identity::IdentitySettings;
 use kept::{Kept, TwoSlots};
+use memory::Memory;
 pub use rauc::RaucError;
 use rauc::{Mark, Rauc};
 use seen::{Seen, Slot, Slots};
@@ -106,19 +109,23 @@ impl Default for OsImageSettings {
 
 /// The kind.
 #[derive(Debug)]
-pub struct OsImages(OsImageSettings);
+pub struct OsImages {
+    settings: OsImageSettings,
+    /// Where it is noted which bundle is in which slot.
+    memory: StepFolder,
+}
 
 impl OsImages {
-    /// Nothing is touched.
-    pub const fn new(settings: OsImageSettings) -> Self {
-        Self(settings)
+    /// `way_back` is the folder of all ways back. Nothing is touched.
+    pub fn new(settings: OsImageSettings, way_back: &Path) -> Self {
+        Self { settings, memory: StepFolder::of_no_step(way_back, "os-images") }
     }
 
     pub(crate) async fn look(&self, folder: &StepFolder, image: &OsImage) -> StepState {
         let looked = async {
             let kept = Kept::read(folder)?;
             let seen = self.rauc().await?.look().await?;
-            Ok(stand(image, kept.as_ref(), &seen, &self.boot()?))
+            Ok(stand(image, kept.as_ref(), &Memory::read(&self.memory)?, &seen, &self.boot()?))
         };
         looked.await.unwrap_or_else(|error: OsImageError| StepState::Unknown(sentence(&error)))
     }
@@ -152,7 +159,7 @@ impl OsImages {
     /// Where an image that is installed stands on a device at rest.
     pub(crate) async fn look_at_rest(&self, image: &OsImage) -> StepState {
         let looked = async { Ok(stand_at_rest(image, &self.rauc().await?.look().await?)) };
-        within(self.0.at_rest_max, "tell of its slots", looked)
+        within(self.settings.at_rest_max, "tell of its slots", looked)
             .await
             .unwrap_or_else(|error| StepState::Unknown(sentence(&error)))
     }
@@ -160,18 +167,18 @@ impl OsImages {
     /// Marks the slot that runs good, where it is not: what a unit does at each boot on devices without Takt. Boot loaders
     /// that count boots would otherwise count a device at rest out of its slot. `kept` are the ways back that are kept.
     pub(crate) async fn at_rest(&self, kept: &[StepFolder]) -> Result<(), ActionFailure> {
-        within(self.0.at_rest_max, "mark the slot that runs good", self.keep_booting(kept))
+        within(self.settings.at_rest_max, "mark the slot that runs good", self.keep_booting(kept))
             .await
             .map_err(|error| failure(&error))
     }
 
     async fn rauc(&self) -> Result<Rauc, OsImageError> {
-        Ok(Rauc::connect(self.0.bus.as_deref()).await?)
+        Ok(Rauc::connect(self.settings.bus.as_deref()).await?)
     }
 
     /// The boot that is in progress.
     fn boot(&self) -> Result<String, OsImageError> {
-        let path = &self.0.boot_id;
+        let path = &self.settings.boot_id;
         fs::read_to_string(path)
             .map(|id| id.trim().to_owned())
             .map_err(|source| OsImageError::Boot { path: path.clone(), source })
@@ -185,10 +192,10 @@ impl OsImages {
     ) -> Result<(), OsImageError> {
         let rauc = self.rauc().await?;
         let mut slots = idle(&rauc).await?;
-        if let Some(root) = &self.0.slot_root {
-            others::both_outlive_the_slot(folder, &self.0.identity.path, root)?;
+        if let Some(root) = &self.settings.slot_root {
+            others::both_outlive_the_slot(folder, &self.settings.identity.path, root)?;
         }
-        others::nothing_marks_good(&self.0.systemctl, &self.0.mark_good_units).await?;
+        others::nothing_marks_good(&self.settings.systemctl, &self.settings.mark_good_units).await?;
         let runs = two_slots(&slots)?.0.clone();
         check_bundle(&rauc, image, artifacts).await?;
         if Kept::read(folder)?.is_some_and(|kept| kept.begun.is_some()) {
@@ -231,7 +238,7 @@ impl OsImages {
         let rauc = self.rauc().await?;
         if kept.begun.is_some() {
             // An agent that was started anew finds its installation under way.
-            install::watch(&rauc, self.0.stall_max).await?;
+            install::watch(&rauc, self.settings.stall_max).await?;
         }
         let slots = idle(&rauc).await?;
         let runs = slots.booted().ok_or(OsImageError::NoSlotRuns)?;
@@ -239,14 +246,14 @@ impl OsImages {
             // RAUC writes the slot that does not run, and that would be the way back.
             return Err(OsImageError::OtherSlotRuns { runs: runs.name.clone(), expected: two.old });
         }
-        let boot = self.boot()?;
-        match stand(image, Some(&kept), &Seen::Slots(slots.clone()), &boot) {
+        let (boot, memory) = (self.boot()?, Memory::read(&self.memory)?);
+        match stand(image, Some(&kept), &memory, &Seen::Slots(slots.clone()), &boot) {
             StepState::NewAfterReboot => return Ok(()),
             StepState::Prepared | StepState::Half(_) => {}
             // A system that fell back is not tried again by the same order.
             stands => return Err(OsImageError::NotPrepared { stands: in_words(&stands) }),
         }
-        identity::keep(&self.0.identity, &name(folder))?;
+        identity::keep(&self.settings.identity, &name(folder))?;
         let went_before = kept.begun.is_some() && !kept.reverted;
         // What was chosen before now says nothing of what is chosen after the new slot.
         two.old_activated.clone_from(&runs.activated);
@@ -258,7 +265,7 @@ impl OsImages {
         let whole = |new: &Slot| went_before && written(image, &two, new) && activated(&two, new);
         if !slots.named(&two.new).is_some_and(whole) {
             let bundle = artifacts.file(&image.bundle);
-            install::install(&rauc, image, &bundle, self.0.stall_max).await?;
+            install::install(&rauc, image, &bundle, self.settings.stall_max).await?;
         }
         let mut slots = idle(&rauc).await?;
         if slots.named(&two.new).is_some_and(|new| written(image, &two, new)) && !slots.boots_next(&two.new) {
@@ -268,7 +275,7 @@ impl OsImages {
             at("os-image.activate:after");
             slots = idle(&rauc).await?;
         }
-        match stand(image, Some(&kept), &Seen::Slots(slots), &boot) {
+        match stand(image, Some(&kept), &memory, &Seen::Slots(slots), &boot) {
             StepState::NewAfterReboot => Ok(()),
             stands => Err(OsImageError::NotThere { slot: two.new, stands: in_words(&stands) }),
         }
@@ -278,7 +285,7 @@ impl OsImages {
         let mut kept = Kept::read(folder)?.unwrap_or_else(|| Kept::new(None));
         if let (Some(two), true) = (&kept.slots, kept.begun.is_some()) {
             let rauc = self.rauc().await?;
-            install::watch(&rauc, self.0.stall_max).await?;
+            install::watch(&rauc, self.settings.stall_max).await?;
             at("os-image.mark-bad:before");
             came_back_to_rescue(&kept, two, &idle(&rauc).await?, &self.boot()?)?;
             rauc.mark(Mark::Bad, &two.new).await?;
@@ -305,28 +312,34 @@ impl OsImages {
         let rauc = self.rauc().await?;
         let slots = idle(&rauc).await?;
         let kept = Kept::read(folder)?;
-        let runs = slots.booted().map(|slot| slot.name.clone()).ok_or(OsImageError::NoSlotRuns)?;
-        match stand(image, kept.as_ref(), &Seen::Slots(slots), &self.boot()?) {
+        let memory = Memory::read(&self.memory)?;
+        let runs = slots.booted().cloned().ok_or(OsImageError::NoSlotRuns)?;
+        match stand(image, kept.as_ref(), &memory, &Seen::Slots(slots), &self.boot()?) {
             StepState::Confirmed => return Ok(()),
             StepState::Applied => {}
             stands => return Err(OsImageError::NotInForce { stands: in_words(&stands) }),
         }
         let kept = kept.unwrap_or_else(|| Kept::new(None));
         if kept.begun.is_some() {
-            identity::check(&self.0.identity, &name(folder))?;
+            identity::check(&self.settings.identity, &name(folder))?;
         }
         at("os-image.confirm:before");
-        mark_good(&rauc, &runs).await?;
+        mark_good(&rauc, &runs.name).await?;
         at("os-image.confirm:after");
+        if kept.begun.is_some() {
+            at("os-image.remembered:before");
+            memory.remember(image, &runs, &self.memory)?;
+            at("os-image.remembered:after");
+        }
         at("os-image.confirmed:before");
         Kept { confirmed: true, ..kept }.write(folder)?;
         at("os-image.confirmed:after");
-        tracing::info!(slot = runs, version = image.version, "marked a verified system good");
+        tracing::info!(slot = runs.name, version = image.version, "marked a verified system good");
         Ok(())
     }
 
     async fn keep_booting(&self, kept: &[StepFolder]) -> Result<(), OsImageError> {
-        if !self.0.rauc_settings.iter().any(|path| path.exists()) {
+        if !self.settings.rauc_settings.iter().any(|path| path.exists()) {
             return Ok(());
         }
         let rauc = self.rauc().await?;

@@ -7,10 +7,18 @@ use takt_agent_core::StepState;
 use takt_common::release::OsImage;
 
 use super::kept::{Kept, TwoSlots};
+use super::memory::Memory;
 use super::seen::{Seen, Slot, Slots};
 
 /// Where a step stands. `boot` is the boot that is in progress.
-pub(super) fn stand(image: &OsImage, kept: Option<&Kept>, seen: &Seen, boot: &str) -> StepState {
+pub(super) fn stand(
+    image: &OsImage,
+    kept: Option<&Kept>,
+    memory: &Memory,
+    seen: &Seen,
+    boot: &str,
+) -> StepState {
+    let already = |booted, confirmed| already(memory.holds(image, booted), booted, confirmed);
     let begun = kept.and_then(|kept| kept.begun.as_deref());
     let slots = match (seen, begun) {
         (Seen::Slots(slots), _) => slots,
@@ -21,10 +29,10 @@ pub(super) fn stand(image: &OsImage, kept: Option<&Kept>, seen: &Seen, boot: &st
         return StepState::Unknown("RAUC does not know which slot runs".to_owned());
     };
     let Some(kept) = kept else {
-        return already(image, booted, false);
+        return already(booted, false);
     };
     let Some(two) = &kept.slots else {
-        return if kept.reverted { StepState::Untouched } else { already(image, booted, kept.confirmed) };
+        return if kept.reverted { StepState::Untouched } else { already(booted, kept.confirmed) };
     };
     let Some(begun) = begun else {
         // Whoever has changed slots in the meantime has changed what the way back is, too.
@@ -68,9 +76,10 @@ pub(super) fn stand_at_rest(image: &OsImage, seen: &Seen) -> StepState {
     StepState::FellBack(format!("{rescue}{runs}, and not version {}", image.version))
 }
 
-/// The step has changed nothing: the image may be in force all the same.
-fn already(image: &OsImage, booted: &Slot, confirmed: bool) -> StepState {
-    match (booted.holds(image), confirmed && booted.good == Some(true)) {
+/// The step has changed nothing: the image may be in force all the same, if it is this very one that Takt has put there. A
+/// version alone is what a bundle says of itself.
+fn already(holds: bool, booted: &Slot, confirmed: bool) -> StepState {
+    match (holds, confirmed && booted.good == Some(true)) {
         (false, _) => StepState::Untouched,
         (true, true) => StepState::Confirmed,
         (true, false) => StepState::Applied,

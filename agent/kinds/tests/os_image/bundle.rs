@@ -33,13 +33,20 @@ impl Keys {
 pub(crate) struct Spec {
     pub(crate) compatible: &'static str,
     pub(crate) version: &'static str,
+    /// What the system is made of: see [`system`].
+    pub(crate) content: &'static str,
     /// The installation waits twice, before and after the slot is written, as long as the device says so.
     pub(crate) holds: bool,
 }
 
 impl Spec {
     pub(crate) const fn version(version: &'static str) -> Self {
-        Self { compatible: "takt-test", version, holds: false }
+        Self { compatible: "takt-test", version, content: version, holds: false }
+    }
+
+    /// Another system that claims the same version.
+    pub(crate) const fn made_of(self, content: &'static str) -> Self {
+        Self { content, ..self }
     }
 
     pub(crate) const fn holds(self) -> Self {
@@ -47,9 +54,9 @@ impl Spec {
     }
 }
 
-/// The system of a version.
-pub(crate) fn system(version: &str) -> Vec<u8> {
-    version.bytes().chain([b'\n']).cycle().take(SYSTEM_BYTES).collect()
+/// A system made of this text, which is its version unless a test says otherwise.
+pub(crate) fn system(content: &str) -> Vec<u8> {
+    content.bytes().chain([b'\n']).cycle().take(SYSTEM_BYTES).collect()
 }
 
 /// A hook that says where the installation is and waits while `hold-<where>` is there: for a minute at the most.
@@ -66,7 +73,7 @@ exit 1
 pub(crate) fn make(folder: &Path, keys: &Keys, spec: &Spec, file: &Path) {
     let content = folder.join(format!("bundle-{}-{}", spec.compatible, spec.version));
     fs::create_dir_all(&content).unwrap();
-    fs::write(content.join("rootfs.img"), system(spec.version)).unwrap();
+    fs::write(content.join("rootfs.img"), system(spec.content)).unwrap();
     let Spec { compatible, version, .. } = spec;
     let mut manifest = format!(
         "[update]\ncompatible={compatible}\nversion={version}\n[bundle]\nformat=plain\n[image.rootfs]\nfilename=rootfs.img\n"

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use takt_agent_core::{Nature, StepState};
+use takt_common::release::Step;
 use takt_kinds::Kinds;
 
 use super::agent::Call;
@@ -41,6 +42,43 @@ async fn upgrades(loader: BootLoader) {
     }
     // Whoever orders the same again has nothing to do.
     assert_eq!(device.look(&step).await, StepState::Applied);
+}
+
+/// The way of a step to its confirmed end, and then the end of its order.
+async fn verified(device: &mut Device, step: &Step) {
+    assert_eq!(device.forward(step).await.unwrap(), StepState::Applied);
+    device.act(Call::Confirm, step).await.unwrap();
+    device.kinds().settle(&key()).unwrap();
+}
+
+#[tokio::test]
+async fn a_bundle_of_the_version_that_runs_is_installed_unless_it_is_this_very_one() {
+    let mut device = Device::start(Grub).await;
+    // What runs claims version 2.0, but Takt has not put it there.
+    let factory = device.step(&Spec::version("2.0").made_of("factory"));
+    verified(&mut device, &factory).await;
+    std::fs::remove_dir_all(device.path().join("way-back")).unwrap();
+    let step = device.step(&Spec::version("2.0"));
+    assert_eq!(device.look(&step).await, StepState::Untouched);
+    verified(&mut device, &step).await;
+    assert_eq!(device.runs, "A");
+    assert!(device.holds("A", "2.0"));
+    assert_eq!(device.look(&step).await, StepState::Applied, "this very bundle runs");
+    // The same version with other content: Takt's own note says which runs.
+    let other = device.step(&Spec::version("2.0").made_of("2.0 built anew"));
+    assert_eq!(device.look(&other).await, StepState::Untouched);
+    verified(&mut device, &other).await;
+    assert_eq!(device.runs, "B");
+    assert!(device.holds("B", "2.0 built anew"));
+    assert_eq!(device.look(&step).await, StepState::Untouched);
+    // And the way back from it leads to the other one.
+    device.act(Call::Prepare, &step).await.unwrap();
+    device.broken.insert("A");
+    assert!(matches!(device.forward(&step).await.unwrap(), StepState::FellBack(_)));
+    device.backward(&step).await.unwrap();
+    device.kinds().settle(&key()).unwrap();
+    assert_eq!(device.look(&other).await, StepState::Applied);
+    assert_eq!(device.look(&step).await, StepState::Untouched);
 }
 
 #[tokio::test]

@@ -80,9 +80,14 @@ fn begun() -> Kept {
     Kept { begun: Some("boot-1".to_owned()), ..prepared() }
 }
 
+/// Version 2.0 in slot B is what Takt has put there.
+fn memory() -> Memory {
+    Memory::of(&image(), B, stamp(2))
+}
+
 fn assert_stands(kept: Option<&Kept>, slots: Slots, boot: &str, expected: &str) {
     let told = format!("{slots:?}");
-    let stands = format!("{:?}", stand(&image(), kept, &Seen::Slots(slots), boot));
+    let stands = format!("{:?}", stand(&image(), kept, &memory(), &Seen::Slots(slots), boot));
     assert!(stands.starts_with(expected), "{stands} is not {expected}: {kept:?}, {told}, {boot}");
 }
 
@@ -94,15 +99,10 @@ const R: &str = "rescue.0";
 fn a_step_without_a_note_has_changed_nothing() {
     assert_stands(None, slots(A, Some(A)), "boot-1", "Untouched");
     assert_stands(None, slots(B, Some(B)).with(B, activated), "boot-1", "Applied");
-    assert_stands(
-        None,
-        slots(B, None).with(B, |slot| slot.version = Some("2.0".to_owned())),
-        "boot-1",
-        "Applied",
-    );
+    assert_stands(None, slots(B, None).with(B, installed), "boot-1", "Applied");
     // Half of another version: RAUC's record of it is not whole.
     let half = |slot: &mut Slot| {
-        slot.version = Some("2.0".to_owned());
+        installed(slot);
         slot.whole = false;
     };
     assert_stands(None, slots(B, Some(B)).with(B, half), "boot-1", "Untouched");
@@ -110,6 +110,27 @@ fn a_step_without_a_note_has_changed_nothing() {
     assert_stands(Some(&confirmed), slots(B, Some(B)).with(B, activated), "boot-1", "Confirmed");
     let reverted = Kept { reverted: true, ..Kept::new(None) };
     assert_stands(Some(&reverted), slots(B, Some(B)).with(B, activated), "boot-1", "Untouched");
+}
+
+#[test]
+fn a_version_that_runs_is_this_image_only_if_takt_has_put_this_very_bundle_there() {
+    let runs = || Seen::Slots(slots(B, Some(B)).with(B, activated));
+    let told = |memory: &Memory, seen: Seen| format!("{:?}", stand(&image(), None, memory, &seen, "boot-1"));
+    assert_eq!(told(&memory(), runs()), "Applied");
+    assert_eq!(
+        told(&Memory::default(), runs()),
+        "Untouched",
+        "it came from the factory, or from somebody else"
+    );
+    let other = OsImage { bundle: Sha256Digest::of(b"other"), ..image() };
+    assert_eq!(told(&Memory::of(&other, B, stamp(2)), runs()), "Untouched");
+    assert_eq!(told(&Memory::of(&image(), A, stamp(2)), runs()), "Untouched");
+    // Somebody has written the slot since.
+    let since = |slot: &mut Slot| slot.installed = Some(stamp(3));
+    assert_eq!(
+        told(&memory(), Seen::Slots(slots(B, Some(B)).with(B, activated).with(B, since))),
+        "Untouched"
+    );
 }
 
 #[test]
@@ -216,7 +237,7 @@ fn what_cannot_be_told_is_not_guessed() {
     without.all.retain(|slot| slot.name != B);
     assert_stands(Some(&begun()), without, "boot-1", "Unknown");
     let busy = Seen::Busy("Updating slots, 40 %".to_owned());
-    let told = |kept: Option<&Kept>| format!("{:?}", stand(&image(), kept, &busy, "boot-1"));
+    let told = |kept: Option<&Kept>| format!("{:?}", stand(&image(), kept, &memory(), &busy, "boot-1"));
     assert_eq!(told(Some(&begun())), "Half(\"RAUC is at work: Updating slots, 40 %\")");
     assert_eq!(told(Some(&prepared())), "Unknown(\"RAUC is at work for others: Updating slots, 40 %\")");
     assert_eq!(told(None), "Unknown(\"RAUC is at work for others: Updating slots, 40 %\")");
