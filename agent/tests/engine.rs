@@ -282,7 +282,7 @@ const ENGINE_KILLS: u32 = 12;
 
 #[tokio::test]
 async fn an_engine_that_is_killed_right_after_a_container_has_stopped_starts_it_again() {
-    let mut engine = takt_tests::engine::Engine::start().unwrap();
+    let engine = takt_tests::engine::Engine::start().unwrap();
     let device = Device::on(&engine);
     let name = device.running("a", "1.0.0").await;
     for kill in 0..ENGINE_KILLS {

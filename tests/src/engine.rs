@@ -5,11 +5,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::fleet::pause;
+
 /// The variable that names the socket of an engine that is already there.
 pub const SOCKET_VARIABLE: &str = "TAKT_TEST_DOCKER_SOCK";
+
+/// How often a killed engine is looked at until it is gone.
+const LOOKS_MAX: usize = 1_000;
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A running engine.
 #[derive(Debug)]
@@ -69,26 +76,28 @@ impl Engine {
 
     /// Kills an engine of its own as a machine would that has no memory left: nothing is stopped, and its containers and
     /// their shims stay.
-    pub fn kill(&mut self) -> io::Result<()> {
+    pub fn kill(&self) -> io::Result<()> {
         let Some(folder) = &self.folder else { return Err(io::Error::other("the engine is shared")) };
         let pid = std::fs::read_to_string(folder.path().join("dockerd.pid"))?;
         let killed = Command::new("kill").args(["-KILL", pid.trim()]).status()?;
         if !killed.success() {
             return Err(io::Error::other(format!("process {} cannot be killed", pid.trim())));
         }
-        let gone = || !Path::new("/proc").join(pid.trim()).join("exe").exists();
-        while !gone() {
-            std::thread::sleep(std::time::Duration::from_millis(1));
+        // One that nobody waits for stays as a zombie, which has no program.
+        let program = Path::new("/proc").join(pid.trim()).join("exe");
+        for _ in 0..LOOKS_MAX {
+            if !program.exists() {
+                return Ok(());
+            }
+            pause(LOOK_AGAIN);
         }
-        Ok(())
+        Err(io::Error::other(format!("process {} does not end", pid.trim())))
     }
 
     /// Starts it again over the same data.
-    pub fn start_again(&mut self) -> Result<(), EngineError> {
-        if let Some(folder) = &self.folder {
-            self.socket = start_in(folder.path())?;
-        }
-        Ok(())
+    pub fn start_again(&self) -> Result<(), EngineError> {
+        // Its socket stays where it was.
+        self.folder.as_ref().map_or(Ok(()), |folder| start_in(folder.path()).map(|_| ()))
     }
 
     /// Its API's Unix socket.

@@ -9,6 +9,7 @@
 mod clocks;
 mod cycles;
 mod disks;
+mod engine;
 mod evidence;
 mod kills;
 mod lane;

@@ -1,0 +1,52 @@
+//! Docker itself is killed and comes back.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use takt_tests::engine::Engine;
+use takt_tests::fleet::{Device, pause};
+use takt_tests::matrix::Row;
+use takt_workload::Nature;
+
+use super::kills::lanes;
+use super::lane::{Body, Inject};
+use super::releases;
+use super::stage::{Check, Make, Stage, at_each_point, either, rolled_back};
+
+/// How long the device is without an engine: long enough for the agent to ask it in vain.
+const GONE: Duration = Duration::from_millis(500);
+
+/// At each point the engine is killed, and started again as a service manager would. With it die the containers' hopes of
+/// being looked after; they themselves and their shims go on until it is back.
+fn engine_killed(release: &str, make: Make, nature: Nature, check: Check<'_>) {
+    let engine = Arc::new(Engine::start().unwrap());
+    let stage = Stage::on(Arc::clone(&engine), make, nature);
+    at_each_point(
+        Row::new(release, "dockerd killed"),
+        lanes(&stage, 1, false, Body::Containers),
+        // After the end of an order nothing of it is left to go wrong; that what runs is kept running is tested elsewhere.
+        |point| point.ends_with(":before"),
+        |point| Inject::Fault {
+            point,
+            strike: Box::new(|_: &mut Device| engine.kill().unwrap()),
+            mend: Box::new(|_: &mut Device, _: &Path| {
+                pause(GONE);
+                engine.start_again().unwrap();
+                Ok(())
+            }),
+        },
+        check,
+    );
+}
+
+#[test]
+fn a_container_that_is_replaced_when_docker_is_killed() {
+    let release = "container, `replace`: verified or rolled back";
+    engine_killed(release, releases::replace, Nature::Good, either());
+}
+
+#[test]
+fn a_container_that_comes_back_when_docker_is_killed() {
+    engine_killed("container, `preserve`: rolled back", releases::preserve, Nature::Sick, rolled_back());
+}
