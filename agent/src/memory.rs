@@ -6,6 +6,11 @@
 
 use std::fs;
 
+/// Above this, free memory at the heap's end is given back at once, in bytes. A fixed limit, or the C library would raise it to
+/// twice the largest block it has ever seen freed.
+#[cfg(target_env = "gnu")]
+const KEPT_FREE_MAX: i32 = 64 * 1024;
+
 /// A part of the address space that shows a file and was never written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Unchanged {
@@ -13,8 +18,20 @@ struct Unchanged {
     length: usize,
 }
 
+/// One heap for all threads, which hardly ever allocate at the same time, instead of one for each; and little kept free in
+/// it. To be called before there are threads.
+#[allow(unsafe_code)] // One call for which there is no safe wrapper.
+pub fn one_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes no pointer; these are settings of the C library's own heap, made before anybody else uses it.
+    unsafe {
+        nix::libc::mallopt(nix::libc::M_ARENA_MAX, 1);
+        nix::libc::mallopt(nix::libc::M_TRIM_THRESHOLD, KEPT_FREE_MAX);
+    }
+}
+
 /// Gives back what is not in use now. It costs about a millisecond; what cannot be given back stays.
-#[allow(unsafe_code)] // Two calls for which there is no safe wrapper; each says why it is sound.
+#[allow(unsafe_code)] // Two calls for which there is no safe wrapper.
 pub(crate) fn give_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it takes no pointer, locks the heap itself, and returns only pages that hold no block in use.

@@ -1,6 +1,5 @@
 //! From a release's container to what the engine is asked to create. Pure.
 
-
 use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigLogConfig, RestartPolicy, RestartPolicyNameEnum,
 };

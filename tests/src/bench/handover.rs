@@ -95,10 +95,13 @@ impl HandoverGroup {
                 ));
             }
             let quiet = report.largest_gap(start, start + QUIET);
-            let gap = report.largest_gap(start + QUIET, now());
+            let gaps = report.gaps.iter().filter(|gap| gap.to >= start + QUIET);
+            let longest = gaps.max_by_key(|gap| gap.length());
+            let gap = longest.map(takt_load::Gap::length).unwrap_or_default();
+            let gap_at = longest.map_or(0.0, |gap| millis(gap.from - start) - millis(switched - start));
             say(&format!(
                 "swap {swap:3} of {}: {} answered, {} failed, {:.0} a second, longest time without an answer {:.1} ms \
-                 ({:.1} ms without a swap)",
+                 at {gap_at:+.0} ms from the first answer of the new release ({:.1} ms without a swap)",
                 self.swaps,
                 report.answered,
                 report.failed,
