@@ -18,8 +18,8 @@ DENY_VERSION := 0.20.2
 TRIED_POINTS := target/crash-matrix
 POINTS_MIN := 500
 
-.PHONY: help demo test crash-matrix check bench bench-swap bench-agent soak docs packages packages-test install install-demo \
-	install-packages build device
+.PHONY: help demo test crash-matrix check bench bench-swap bench-handover bench-preserve bench-journal bench-agent soak \
+	docs packages packages-test install install-demo install-packages build device
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -74,11 +74,25 @@ packages-test: install device ## Packages installed, started, upgraded, removed 
 	$(PACK_TRIED)
 	cargo nextest run --locked -j $(JOBS) -p takt-package-tests --no-fail-fast
 
-bench: bench-swap bench-agent ## All benchmarks; tables on the screen, results in bench/results.
+bench: bench-swap bench-handover bench-preserve bench-journal bench-agent ## All benchmarks; tables on the screen, results in bench/results.
 
 bench-swap: install device ## Downtime of container swaps beside `docker rm -f && docker run`.
 	cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-bench
 	tests/env/with-engine.sh target/release/takt-bench swap
+
+# An engine that publishes ports changes the firewall: it has a network namespace of its own.
+bench-handover: install device ## Connections that fail while releases take over under load (SWAPS=100).
+	cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-bench
+	unshare --net sh -c 'ip link set lo up && TAKT_ENGINE_NETWORK=bridge exec tests/env/with-engine.sh \
+		target/release/takt-bench handover $(if $(SWAPS),--swaps $(SWAPS))'
+
+bench-preserve: install device ## Downtime of rollbacks that keep the memory, beside checkpoints by hand.
+	cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-bench
+	tests/env/with-engine.sh target/release/takt-bench preserve
+
+bench-journal: install device ## Durable commits of the agent's journal, beside appends with fsync.
+	cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-bench
+	tests/env/with-engine.sh target/release/takt-bench journal
 
 bench-agent: install device ## Size and idle memory of the agent.
 	cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-bench

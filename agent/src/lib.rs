@@ -17,6 +17,7 @@ pub mod identity;
 pub mod journal;
 pub mod link;
 pub mod locks;
+pub mod memory;
 pub mod perform;
 mod pin;
 pub mod ports;

@@ -17,6 +17,7 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
+    takt_agent::memory::one_heap();
     let cli = Cli::parse();
     start_log();
     match run(cli.command) {

@@ -59,6 +59,8 @@ const REST_MIN: Duration = Duration::from_millis(20);
 const EXPORT_LOOK: Duration = Duration::from_mins(1);
 /// When the launcher could not be told that the agent is well, it is told again after this.
 const ALIVE_AGAIN: Duration = Duration::from_mins(1);
+/// After a start and after an upgrade the agent is at rest by now, and gives back the memory that they have used.
+const AT_REST_AFTER: Duration = Duration::from_secs(5);
 /// How many refused envelopes are remembered, so that each is reported once.
 const REFUSED_MAX: usize = 32;
 
@@ -120,6 +122,8 @@ pub struct Agent {
     boot: boot::Boot,
     /// When the launcher hears that this agent is in good health; `None` once it has.
     alive_at: Option<Duration>,
+    /// When memory is given back; `None` once it is.
+    give_back_at: Option<Duration>,
 }
 
 impl Agent {
@@ -181,6 +185,7 @@ impl Agent {
             heard: false,
             boot: boot::Boot::default(),
             alive_at: Some(up_since + ALIVE_AFTER),
+            give_back_at: Some(up_since + AT_REST_AFTER),
         })
     }
 
@@ -226,6 +231,7 @@ impl Agent {
         }
         if matches!(record.phase, Phase::Idle) {
             self.boot.ask_again();
+            self.give_back_at = Some(self.uptime() + AT_REST_AFTER);
         }
         let strategy = swap.map(|swap| swap.strategy);
         if let Some(outcome) = &outcome {
@@ -356,6 +362,10 @@ impl Agent {
                     Some(uptime + ALIVE_AGAIN)
                 }
             };
+        }
+        let resting = matches!(self.journal.record().phase, Phase::Idle);
+        if resting && self.give_back_at.take_if(|at| uptime >= *at).is_some() {
+            crate::memory::give_back();
         }
         self.keep_flowing()?;
         self.health_in = self.health_in.saturating_sub(TICK);

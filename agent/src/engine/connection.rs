@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error;
+use http::StatusCode;
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::error::EngineError;
+use super::look::LOOK_LIMIT;
+use super::raw::{self, RawError};
 
 /// The library's own time-out in seconds: longer than any of ours, so that ours, which have names, come first.
 const LIBRARY_LIMIT_SECS: u64 = 3_600;
@@ -39,7 +43,7 @@ impl Connection {
         if let Some(docker) = known {
             return Ok(docker);
         }
-        let unreachable = |source| EngineError::Unreachable { socket: self.socket.clone(), source };
+        let unreachable = |source: Error| self.unreachable(source.into());
         let path = self.socket.to_string_lossy();
         let docker = Docker::connect_with_unix(&path, LIBRARY_LIMIT_SECS, bollard::API_DEFAULT_VERSION)
             .map_err(unreachable)?;
@@ -49,6 +53,48 @@ impl Connection {
         };
         *self.docker.lock().unwrap_or_else(PoisonError::into_inner) = Some(docker.clone());
         Ok(docker)
+    }
+
+    fn unreachable(&self, source: Box<dyn std::error::Error + Send + Sync>) -> EngineError {
+        EngineError::Unreachable { socket: self.socket.clone(), source }
+    }
+
+    /// Asks the engine for what it shows at `path`, of which only what `T` names is read; what it does not know is
+    /// `None`.
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        call: impl Into<String>,
+        path: &str,
+    ) -> Result<Option<T>, EngineError> {
+        let call = call.into();
+        let (status, body) = match timeout(LOOK_LIMIT, raw::get(&self.socket, path)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(RawError::Connect(source))) => return Err(self.unreachable(source.into())),
+            Ok(Err(source)) => return Err(EngineError::BrokenRaw { call, source }),
+            Err(_elapsed) => return Err(EngineError::Silent { call, limit: LOOK_LIMIT }),
+        };
+        match status {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => serde_json::from_slice(&body)
+                .map(Some)
+                .map_err(|error| EngineError::BrokenRaw { call, source: RawError::Understand(error) }),
+            status => Err(EngineError::Refused { call, status: status.as_u16(), message: raw::words(&body) }),
+        }
+    }
+
+    /// As [`Self::get`], of lists: there is always one. `filter` is a key and its value.
+    pub(super) async fn list<T: DeserializeOwned>(
+        &self,
+        call: impl Into<String>,
+        what: &str,
+        filter: Option<(&str, &str)>,
+    ) -> Result<Vec<T>, EngineError> {
+        let mut path = format!("/{what}/json?all=true");
+        if let Some((key, value)) = filter {
+            let filters = serde_json::json!({ key: [value] }).to_string();
+            path = format!("{path}&filters={}", raw::encoded(&filters));
+        }
+        Ok(self.get(call, &path).await?.unwrap_or_default())
     }
 
     /// Asks the engine something. `call` names it, after "failed to".

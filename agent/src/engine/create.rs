@@ -59,8 +59,10 @@ impl Engine {
                 _ => self.remove(name).await?,
             }
         }
-        let image =
-            self.inspect_image(&spec.image).await?.ok_or(EngineError::NoImage { image: spec.image })?;
+        let image = self
+            .inspect_image(&format!("sha256:{}", spec.image))
+            .await?
+            .ok_or(EngineError::NoImage { image: spec.image })?;
         let bind = match (&latch, &self.settings.latch) {
             (Some(latch), Some(settings)) => {
                 latch

@@ -29,7 +29,7 @@ pub enum EngineError {
         socket: PathBuf,
         /// Why.
         #[source]
-        source: bollard::errors::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// No answer in time; what became of the call is not known.
     #[error("{call}: the container engine did not answer within {} s", limit.as_secs())]

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use bollard::query_parameters::{ImportImageOptions, ListImagesOptions, RemoveImageOptions, TagImageOptions};
+use bollard::query_parameters::{ImportImageOptions, RemoveImageOptions, TagImageOptions};
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 use takt_common::Sha256Digest;
@@ -15,9 +15,9 @@ use tokio::io::AsyncReadExt;
 use tracing::{info, warn};
 
 use super::Engine;
+use super::answers::ListedImage;
 use super::error::EngineError;
 use super::look::LOOK_LIMIT;
-use super::spec::filter;
 
 /// How long loading may take: a large image on slow storage.
 const LOAD_LIMIT: Duration = Duration::from_mins(30);
@@ -46,10 +46,11 @@ impl Engine {
         image: &Sha256Digest,
     ) -> Result<(), EngineError> {
         let mut brought = Vec::new();
-        if self.inspect_image(image).await?.is_none() {
+        let id = format!("sha256:{image}");
+        if self.inspect_image(&id).await?.is_none() {
             let before = self.known_images().await?;
             let loaded = self.load(path, archive).await?;
-            if self.inspect_image(image).await?.is_none() {
+            if self.inspect_image(&id).await?.is_none() {
                 let found = self.name_loaded(&loaded).await;
                 self.discard(found.iter().filter(|id| id.starts_with("sha256:")), &before).await;
                 return Err(EngineError::OtherImage {
@@ -63,7 +64,6 @@ impl Engine {
             brought.retain(|name| !before.contains(name));
         }
         let tag = TagImageOptions { repo: Some(self.image_repository()), tag: Some(image.to_string()) };
-        let id = format!("sha256:{image}");
         self.connection
             .call(format!("tag image {id}"), LOOK_LIMIT, |docker| async move {
                 docker.tag_image(&id, Some(tag)).await
@@ -94,11 +94,7 @@ impl Engine {
         let mut found = Vec::new();
         for line in said {
             let Some(name) = LOADED.iter().find_map(|intro| line.strip_prefix(intro)) else { continue };
-            let ask = |docker: bollard::Docker| async move { docker.inspect_image(name).await };
-            let id = match self.connection.find("inspect a loaded image", LOOK_LIMIT, ask).await {
-                Ok(Some(image)) => image.id,
-                _ => None,
-            };
+            let id = self.inspect_image(name).await.ok().flatten().and_then(|image| image.id);
             found.push(id.unwrap_or_else(|| name.to_owned()));
         }
         if found.is_empty() {
@@ -109,12 +105,9 @@ impl Engine {
 
     /// Ids and names of all images.
     async fn known_images(&self) -> Result<Vec<String>, EngineError> {
-        let options = ListImagesOptions { all: true, ..ListImagesOptions::default() };
-        let list = self
-            .connection
-            .call("list images", LOOK_LIMIT, |docker| async move { docker.list_images(Some(options)).await })
-            .await?;
-        Ok(list.into_iter().flat_map(|image| image.repo_tags.into_iter().chain([image.id])).collect())
+        let list: Vec<ListedImage> = self.connection.list("list images", "images", None).await?;
+        let names = |image: ListedImage| image.repo_tags.unwrap_or_default().into_iter().chain([image.id]);
+        Ok(list.into_iter().flat_map(names).collect())
     }
 
     /// Removes what an archive brought, unless it was there before. A name alone goes without its image.
@@ -143,19 +136,12 @@ impl Engine {
     /// Removes this device's images but `keep`. One that a container still uses stays until the next time.
     pub async fn prune_images(&self, keep: &[Sha256Digest]) -> Result<(), EngineError> {
         let repository = self.image_repository();
-        let options = ListImagesOptions {
-            filters: Some(filter("reference", repository.clone())),
-            ..ListImagesOptions::default()
-        };
-        let list = self
-            .connection
-            .call("list the images of this device", LOOK_LIMIT, |docker| async move {
-                docker.list_images(Some(options)).await
-            })
-            .await?;
+        let filter = Some(("reference", repository.as_str()));
+        let list: Vec<ListedImage> =
+            self.connection.list("list the images of this device", "images", filter).await?;
         let kept: Vec<String> = keep.iter().map(|image| self.image_tag(image)).collect();
         let prefix = format!("{repository}:");
-        let tags = list.into_iter().flat_map(|image| image.repo_tags);
+        let tags = list.into_iter().filter_map(|image| image.repo_tags).flatten();
         for tag in tags.filter(|tag| tag.starts_with(&prefix) && !kept.contains(tag)) {
             match self.remove_image(&tag, false).await {
                 Ok(()) => info!(image = tag, "removed an image"),

@@ -1,17 +1,16 @@
 //! Looking: what the engine says of itself and of containers.
 
-use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, RestartPolicyNameEnum};
-use bollard::query_parameters::{InspectContainerOptions, ListContainersOptions, LogsOptions};
+use bollard::query_parameters::LogsOptions;
 use futures_util::StreamExt;
 use takt_agent_core::phase::Role;
 use takt_agent_core::{ContainerFacts, ContainerName, ContainerState, Presence};
 use takt_common::Sha256Digest;
 use tracing::debug;
 
+use super::answers::{Container, Image, Info, Listed};
 use super::error::EngineError;
 use super::ports::{DirectPorts, from_label};
 use super::spec::{LABEL_DEVICE, LABEL_PORTS, LABEL_ROLE, LABEL_SPEC, role_label};
@@ -40,7 +39,8 @@ pub struct EngineFacts {
 pub(super) struct Seen {
     pub(super) id: String,
     pub(super) image: String,
-    pub(super) status: ContainerStateStatusEnum,
+    /// In the engine's words.
+    status: String,
     pub(super) pid: i64,
     pub(super) exit_code: i64,
     /// Why the engine could not start it.
@@ -59,26 +59,23 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    fn new(found: ContainerInspectResponse) -> Self {
+    fn new(found: Container) -> Self {
         let state = found.state.unwrap_or_default();
         let config = found.config.unwrap_or_default();
         let mut labels = config.labels.unwrap_or_default();
         let bridge = found.network_settings.and_then(|network| network.networks?.remove("bridge"));
-        let address = bridge.and_then(|bridge| bridge.ip_address?.parse().ok());
-        let health = state.health.and_then(|health| health.status).map(|status| status.to_string());
+        let address = bridge.and_then(|bridge| bridge.address?.parse().ok());
+        let health = state.health.and_then(|health| health.status);
         let policy = found.host_config.and_then(|host| host.restart_policy).and_then(|policy| policy.name);
         Self {
             id: found.id.unwrap_or_default(),
             image: found.image.unwrap_or_default(),
-            status: state.status.unwrap_or(ContainerStateStatusEnum::EMPTY),
+            status: state.status.unwrap_or_default(),
             pid: state.pid.unwrap_or_default(),
             exit_code: state.exit_code.unwrap_or_default(),
             error: state.error.unwrap_or_default(),
-            kept_running: matches!(
-                policy,
-                Some(RestartPolicyNameEnum::ALWAYS | RestartPolicyNameEnum::UNLESS_STOPPED)
-            ),
-            restarts: u64::try_from(found.restart_count.unwrap_or_default()).unwrap_or_default(),
+            kept_running: matches!(policy.as_deref(), Some("always" | "unless-stopped")),
+            restarts: found.restart_count.unwrap_or_default(),
             health: health.filter(|health| !health.is_empty() && health != "none"),
             stop_signal: config.stop_signal.filter(|signal| !signal.is_empty()),
             device: labels.remove(LABEL_DEVICE),
@@ -93,13 +90,8 @@ impl Seen {
     }
 
     /// Whether it has a process. A paused one has; one that the engine will restart has not.
-    pub(super) const fn runs(&self) -> bool {
-        matches!(
-            self.status,
-            ContainerStateStatusEnum::RUNNING
-                | ContainerStateStatusEnum::PAUSED
-                | ContainerStateStatusEnum::STOPPING
-        )
+    pub(super) fn runs(&self) -> bool {
+        matches!(self.status.as_str(), "running" | "paused" | "stopping")
     }
 
     pub(super) fn process(&self) -> Option<Process> {
@@ -118,8 +110,8 @@ impl Engine {
 
     /// What the engine says of itself.
     pub async fn info(&self) -> Result<EngineFacts, EngineError> {
-        let ask = |docker: bollard::Docker| async move { docker.info().await };
-        let info = self.connection.call("ask the engine about itself", LOOK_LIMIT, ask).await?;
+        let info: Info =
+            self.connection.get("ask the engine about itself", "/info").await?.unwrap_or_default();
         Ok(EngineFacts {
             version: info.server_version.unwrap_or_default(),
             experimental: info.experimental_build.unwrap_or_default(),
@@ -130,17 +122,9 @@ impl Engine {
     /// The names of this device's containers, whatever their state.
     pub async fn containers(&self) -> Result<Vec<ContainerName>, EngineError> {
         let label = format!("{LABEL_DEVICE}={}", self.settings.device);
-        let options = ListContainersOptions {
-            all: true,
-            filters: Some(HashMap::from([("label".to_owned(), vec![label])])),
-            ..ListContainersOptions::default()
-        };
-        let list = self
-            .connection
-            .call("list the containers of this device", LOOK_LIMIT, |docker| async move {
-                docker.list_containers(Some(options)).await
-            })
-            .await?;
+        let filter = Some(("label", label.as_str()));
+        let list: Vec<Listed> =
+            self.connection.list("list the containers of this device", "containers", filter).await?;
         let names = list.into_iter().filter_map(|found| found.names?.into_iter().next());
         Ok(names.map(|name| ContainerName(name.trim_start_matches('/').to_owned())).collect())
     }
@@ -183,8 +167,8 @@ impl Engine {
         if self.latch(name).is_some_and(|latch| latch.is_closed()) {
             return ContainerState::Created;
         }
-        match seen.status {
-            ContainerStateStatusEnum::CREATED | ContainerStateStatusEnum::EMPTY => ContainerState::Created,
+        match seen.status.as_str() {
+            "created" | "" => ContainerState::Created,
             _ if seen.runs() => ContainerState::Running,
             _ => ContainerState::Exited(seen.exit_code),
         }
@@ -192,13 +176,8 @@ impl Engine {
 
     /// A container, whoever made it.
     pub(super) async fn inspect(&self, name: &ContainerName) -> Result<Option<Seen>, EngineError> {
-        let found = self
-            .connection
-            .find(format!("inspect container {name}"), LOOK_LIMIT, |docker| async move {
-                docker.inspect_container(&name.0, None::<InspectContainerOptions>).await
-            })
-            .await?;
-        Ok(found.map(Seen::new))
+        let path = format!("/containers/{name}/json");
+        Ok(self.connection.get(format!("inspect container {name}"), &path).await?.map(Seen::new))
     }
 
     /// A container of this device; an error if it is somebody else's.
@@ -218,7 +197,7 @@ impl Engine {
 
     /// Whether the engine has an image.
     pub async fn image_presence(&self, image: &Sha256Digest) -> Presence {
-        match self.inspect_image(image).await {
+        match self.inspect_image(&format!("sha256:{image}")).await {
             Ok(Some(_)) => Presence::Present,
             Ok(None) => Presence::Absent,
             Err(error) => {
@@ -228,16 +207,9 @@ impl Engine {
         }
     }
 
-    pub(super) async fn inspect_image(
-        &self,
-        image: &Sha256Digest,
-    ) -> Result<Option<bollard::models::ImageInspect>, EngineError> {
-        let id = format!("sha256:{image}");
-        self.connection
-            .find(format!("inspect image {id}"), LOOK_LIMIT, |docker| async move {
-                docker.inspect_image(&id).await
-            })
-            .await
+    /// An image by its id or its name.
+    pub(super) async fn inspect_image(&self, image: &str) -> Result<Option<Image>, EngineError> {
+        self.connection.get(format!("inspect image {image}"), &format!("/images/{image}/json")).await
     }
 
     /// The last lines a container wrote, in one line; never an error, for they only explain another one.

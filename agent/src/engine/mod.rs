@@ -8,6 +8,7 @@
 //! A container is created ahead of its turn, started, and held at its latch (`takt_latch`) before its command:
 //! [`Engine::state`] calls it created until [`Engine::start`] opens the latch.
 
+mod answers;
 mod checkpoint;
 mod connection;
 mod create;

@@ -1,17 +1,16 @@
 //! Direct ports: each container whose ports the agent publishes has ports of its own, which it keeps for its life.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use bollard::query_parameters::ListContainersOptions;
 use takt_agent_core::ContainerName;
 use takt_agent_core::phase::Role;
 use takt_common::release::Container;
 use takt_common::{Name, Sha256Digest};
 
 use super::Engine;
+use super::answers::Listed;
 use super::error::EngineError;
-use super::look::LOOK_LIMIT;
 use super::spec::{LABEL_DEVICE, LABEL_PORTS};
 
 /// Direct ports by the device variable that names the published one.
@@ -69,17 +68,9 @@ impl Engine {
         let variables = [&self.settings.variables.own, &self.settings.variables.stand_in];
         let mut taken: BTreeSet<u16> =
             variables.iter().flat_map(|all| all.0.values()).filter_map(|value| value.parse().ok()).collect();
-        let options = ListContainersOptions {
-            all: true,
-            filters: Some(HashMap::from([("label".to_owned(), vec![LABEL_DEVICE.to_owned()])])),
-            ..ListContainersOptions::default()
-        };
-        let list = self
-            .connection
-            .call("list the ports of containers", LOOK_LIMIT, |docker| async move {
-                docker.list_containers(Some(options)).await
-            })
-            .await?;
+        let filter = Some(("label", LABEL_DEVICE));
+        let list: Vec<Listed> =
+            self.connection.list("list the ports of containers", "containers", filter).await?;
         let labels = list.into_iter().filter_map(|found| found.labels?.remove(LABEL_PORTS));
         taken.extend(labels.flat_map(|label| from_label(&label).into_values()));
         Ok(taken)

@@ -1,7 +1,5 @@
 //! From a release's container to what the engine is asked to create. Pure.
 
-use std::collections::HashMap;
-
 use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigLogConfig, RestartPolicy, RestartPolicyNameEnum,
 };
@@ -167,17 +165,12 @@ fn bind(volume: &str, device: &Name) -> Result<String, EngineError> {
 }
 
 /// The command of an inspected image.
-pub(super) fn image_command(config: Option<bollard::models::ImageConfig>) -> ImageCommand {
+pub(super) fn image_command(config: Option<super::answers::Config>) -> ImageCommand {
     let config = config.unwrap_or_default();
     ImageCommand {
         entrypoint: config.entrypoint.unwrap_or_default(),
         command: config.cmd.unwrap_or_default(),
     }
-}
-
-/// Filters of a list by one key and value.
-pub(super) fn filter(key: &str, value: String) -> HashMap<String, Vec<String>> {
-    HashMap::from([(key.to_owned(), vec![value])])
 }
 
 #[cfg(test)]

@@ -3,17 +3,14 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use bollard::models::ContainerMemoryStats;
-use bollard::query_parameters::StatsOptions;
-use futures_util::StreamExt;
 use takt_agent_core::{ContainerName, ContainerState};
 use takt_common::Name;
 use takt_common::health::WorkloadFacts;
 use tracing::debug;
 
 use super::Engine;
+use super::answers::{MemoryStats, Stats};
 use super::error::EngineError;
-use super::look::LOOK_LIMIT;
 use crate::host::uptime;
 
 /// Processor time of a container, and when it was so.
@@ -62,14 +59,9 @@ impl Engine {
     /// What a running container uses.
     pub async fn usage(&self, name: &ContainerName) -> Result<Usage, EngineError> {
         // One-shot: otherwise the engine itself waits a second for a second sample.
-        let options = StatsOptions { stream: false, one_shot: true };
-        let stats = self
-            .connection
-            .call(format!("ask what container {name} uses"), LOOK_LIMIT, |docker| async move {
-                docker.stats(&name.0, Some(options)).next().await.transpose()
-            })
-            .await?
-            .unwrap_or_default();
+        let path = format!("/containers/{name}/stats?stream=false&one-shot=true");
+        let call = format!("ask what container {name} uses");
+        let stats: Stats = self.connection.get(call, &path).await?.unwrap_or_default();
         let cpu_nanos = stats.cpu_stats.and_then(|cpu| cpu.cpu_usage).and_then(|usage| usage.total_usage);
         let cpu = cpu_nanos.and_then(|cpu_nanos| {
             let now = Used { cpu_nanos, at: uptime().unwrap_or_default() };
@@ -87,7 +79,7 @@ fn share(before: Used, now: Used) -> Option<f64> {
 }
 
 /// As `docker stats` counts it: cgroup v2 says `inactive_file`, v1 `total_inactive_file`.
-fn memory_bytes(memory: &ContainerMemoryStats) -> Option<u64> {
+fn memory_bytes(memory: &MemoryStats) -> Option<u64> {
     let stats = memory.stats.as_ref();
     let inactive = ["total_inactive_file", "inactive_file"].iter().find_map(|key| stats?.get(*key)).copied();
     Some(memory.usage?.saturating_sub(inactive.unwrap_or_default()))
@@ -115,12 +107,11 @@ mod tests {
 
     #[test]
     fn file_pages_that_can_be_taken_back_do_not_count() {
-        let memory = |usage, stats: &[(&str, u64)]| ContainerMemoryStats {
+        let memory = |usage, stats: &[(&str, u64)]| MemoryStats {
             usage,
             stats: Some(
                 stats.iter().map(|(key, value)| ((*key).to_owned(), *value)).collect::<HashMap<_, _>>(),
             ),
-            ..ContainerMemoryStats::default()
         };
         assert_eq!(memory_bytes(&memory(Some(100), &[("inactive_file", 30)])), Some(70));
         assert_eq!(

@@ -31,6 +31,8 @@ pub(super) struct Spell {
     /// The counter in the first answer and in the last one.
     pub(super) counter_first: u64,
     pub(super) counter_last: u64,
+    /// The longest time between two answers.
+    pub(super) longest_wait: Duration,
 }
 
 /// The time between two releases.
@@ -86,6 +88,19 @@ impl Client {
         })?)
     }
 
+    /// Waits until there is an answer that came after this time of the stopwatch.
+    pub(super) fn wait_for_answer_after(&self, after: Duration, limit: Duration) -> Result<(), BenchError> {
+        Ok(wait_until(&format!("an answer on port {}", self.port), limit, || {
+            let answered = self.last().is_some_and(|spell| spell.to > after);
+            Ok(if answered { Ok(()) } else { Err("nobody answers".to_owned()) })
+        })?)
+    }
+
+    /// What it has seen last.
+    pub(super) fn last(&self) -> Option<Spell> {
+        lock(&self.spells).last().cloned()
+    }
+
     /// The gap between these two versions, once both have been seen.
     pub(super) fn gap(&self, before: &str, after: &str) -> Option<Gap> {
         let spells = lock(&self.spells);
@@ -109,9 +124,12 @@ fn note(spells: &mut Vec<Spell>, answer: Answer, at: Duration) {
     let Answer { version, counter, device: _ } = answer;
     let going = spells.last_mut().filter(|spell| spell.version == version && spell.counter_last <= counter);
     if let Some(spell) = going {
+        spell.longest_wait = spell.longest_wait.max(at.saturating_sub(spell.to));
         (spell.to, spell.counter_last) = (at, counter);
     } else {
-        spells.push(Spell { version, from: at, to: at, counter_first: counter, counter_last: counter });
+        let (counter_first, counter_last) = (counter, counter);
+        let longest_wait = Duration::ZERO;
+        spells.push(Spell { version, from: at, to: at, counter_first, counter_last, longest_wait });
     }
 }
 
@@ -153,5 +171,6 @@ mod tests {
         assert_eq!(told, [("1", 7), ("2", 3), ("1", 7), ("1", 0)]);
         let gap = Gap { before: spells[0].clone(), after: spells[1].clone() };
         assert!((gap.millis() - 90.0).abs() < 1e-9);
+        assert_eq!(spells[0].longest_wait, Duration::from_millis(40));
     }
 }

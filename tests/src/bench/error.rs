@@ -3,6 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use takt_agent::journal::JournalError;
+use takt_load::LoadError;
+
 use crate::fleet::{Fleet, FleetError};
 use crate::image::ImageError;
 
@@ -15,6 +18,12 @@ pub enum BenchError {
     /// An image of the peer.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// The agent's journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Clients that make load.
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// A file.
     #[error("{deed} {}", path.display())]
     File {

@@ -20,6 +20,12 @@ pub enum Unit {
     /// Hundredths of one processor.
     #[serde(rename = "% of one CPU")]
     CpuPercent,
+    /// How many.
+    #[serde(rename = "")]
+    Count,
+    /// How many in a second.
+    #[serde(rename = "/s")]
+    PerSecond,
 }
 
 impl fmt::Display for Unit {
@@ -28,6 +34,8 @@ impl fmt::Display for Unit {
             Self::Millis => "ms",
             Self::Mebibytes => "MiB",
             Self::CpuPercent => "% CPU",
+            Self::Count => "",
+            Self::PerSecond => "/s",
         })
     }
 }
@@ -37,6 +45,8 @@ impl fmt::Display for Unit {
 pub enum Goal {
     /// A value of at most this.
     Value(f64),
+    /// A value of at least this.
+    AtLeast(f64),
     /// At most this part of the peer's value.
     Ratio(f64),
 }
@@ -46,7 +56,7 @@ pub enum Goal {
 pub struct Figure {
     /// What was measured.
     pub figure: String,
-    /// The median of all runs.
+    /// The median of all runs, unless the figure says otherwise.
     pub value: f64,
     /// What it counts.
     pub unit: Unit,
@@ -87,6 +97,13 @@ impl Figure {
         }
     }
 
+    /// With this value instead of the median: the largest, or the sum.
+    #[must_use]
+    pub(super) fn instead(mut self, value: f64) -> Self {
+        self.value = rounded(value);
+        self
+    }
+
     /// Beside a peer that was measured in the same run.
     #[must_use]
     pub(super) fn beside(mut self, peer: &str, spread: &Spread) -> Self {
@@ -102,7 +119,10 @@ impl Figure {
     pub fn with(mut self, goal: Goal) -> Self {
         let (text, met) = match goal {
             Goal::Value(most) => (format!("value <= {most}"), self.value <= most),
-            Goal::Ratio(most) => (format!("ratio <= {most}"), self.ratio.is_some_and(|ratio| ratio <= most)),
+            Goal::AtLeast(least) => (format!("value >= {least}"), self.value >= least),
+            Goal::Ratio(most) => {
+                (format!("ratio <= {}", rounded(most)), self.ratio.is_some_and(|ratio| ratio <= most))
+            }
         };
         // What was never measured meets nothing.
         self.met = Some(met && self.runs > 0);
@@ -148,7 +168,7 @@ fn cells(figure: &Figure) -> [String; 10] {
     let (least, most) = figure.range;
     [
         figure.figure.clone(),
-        format!("{} {}", figure.value, figure.unit),
+        format!("{} {}", figure.value, figure.unit).trim_end().to_owned(),
         least.to_string(),
         most.to_string(),
         figure.runs.to_string(),
@@ -189,6 +209,10 @@ mod tests {
         assert_eq!(figure(&[12.001]).with(Goal::Value(12.0)).met, Some(false));
         assert_eq!(figure(&[]).with(Goal::Value(12.0)).met, Some(false), "never measured");
         assert_eq!(figure(&[1.0]).with(Goal::Ratio(0.6)).met, Some(false), "no peer");
+        assert_eq!(figure(&[5.0]).with(Goal::AtLeast(5.0)).met, Some(true));
+        assert_eq!(figure(&[4.9]).with(Goal::AtLeast(5.0)).met, Some(false));
+        let largest = figure(&[1.0, 1.0, 9.0]).instead(9.0).beside("peer", &spread(&[90.0]));
+        assert_eq!((largest.ratio, largest.with(Goal::Value(1.0)).met), (Some(0.1), Some(false)));
         let lines = table(&[figure(&[13.0]).with(Goal::Value(12.0))]);
         assert!(lines[1].contains("13 MiB") && lines[1].ends_with("value <= 12  NO"), "{lines:?}");
     }

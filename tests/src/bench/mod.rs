@@ -1,11 +1,15 @@
 //! Benchmarks of the real binaries. Each group prints a table and keeps its figures in `bench/results`.
 
 mod agent;
+mod campaign;
 mod client;
 mod docker;
 mod error;
 mod figure;
+mod handover;
+mod journal;
 mod machine;
+mod preserve;
 mod process;
 mod spread;
 mod swap;
@@ -13,5 +17,8 @@ mod swap;
 pub use agent::AgentGroup;
 pub use error::BenchError;
 pub use figure::{Figure, Goal, Unit, keep, table};
+pub use handover::HandoverGroup;
+pub use journal::JournalGroup;
 pub use machine::machine;
+pub use preserve::PreserveGroup;
 pub use swap::SwapGroup;

@@ -26,6 +26,11 @@ impl Spread {
         }
     }
 
+    /// All together.
+    pub(super) fn sum(&self) -> f64 {
+        self.0.iter().sum()
+    }
+
     /// The smallest one; 0 where there are none.
     pub(super) fn least(&self) -> f64 {
         self.0.first().copied().unwrap_or_default()
@@ -50,6 +55,6 @@ mod tests {
         }
         assert_eq!((spread.least(), spread.median(), spread.most()), (10.0, 30.0, 9_000.0));
         spread.push(20.0);
-        assert_eq!((spread.median(), spread.runs()), (25.0, 4));
+        assert_eq!((spread.median(), spread.runs(), spread.sum()), (25.0, 4, 9_060.0));
     }
 }

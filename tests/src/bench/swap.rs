@@ -4,28 +4,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use takt_common::api::{CampaignView, DeviceStep};
+use takt_common::api::CampaignView;
 use takt_common::release::Strategy;
 use takt_common::report::{Memory, Outcome};
 use takt_workload::Nature;
 
+use super::campaign::{bring, install, outcome, went_other};
 use super::client::{Client, ask};
-use super::docker::{self, Peer};
+use super::docker::{self, Peer, PeerSpec};
 use super::error::{BenchError, with_last_words};
 use super::figure::{Figure, Goal, Unit};
 use super::machine::machine;
 use super::spread::Spread;
 use crate::engine::Engine;
-use crate::fleet::{CampaignSpec, Device, Fleet, FleetError, ReleaseSpec, wait_until};
+use crate::fleet::{Device, Fleet, FleetError, ReleaseSpec, wait_until};
 
 /// The device that is upgraded.
 const DEVICE: &str = "bench";
 /// The release that it begins with.
 const FIRST: &str = "1.0.0";
 /// What `replace` may take of the peer's downtime.
-const REPLACE_RATIO_MAX: f64 = 0.6;
-/// How long a campaign over one device may take.
-const CAMPAIGN_LIMIT: Duration = Duration::from_mins(1);
+const REPLACE_RATIO_MAX: f64 = 0.5;
 /// How long the client may take to see what the coordinator knows.
 const SEEN_LIMIT: Duration = Duration::from_secs(5);
 /// How long the agent may take to find out whether it can checkpoint.
@@ -105,14 +104,10 @@ impl<'a> Stage<'a> {
             let health = fleet.view(DEVICE)?.health;
             Ok(health.map_or(Err("no health sample yet".to_owned()), |health| health.checkpoint))
         })?;
-        let peer = Peer::start(engine, fleet.folder(), fleet.stopwatch)?;
+        let peer = Peer::start(engine, fleet, PeerSpec::default())?;
         let client = Client::start(device.port(), fleet.stopwatch);
         let stage = Self { client, peer, device, fleet };
-        let installed = stage.campaign(FIRST, Nature::Good, Strategy::Replace)?;
-        match outcome(&installed) {
-            Some(Outcome::Verified { .. }) => {}
-            other => return Err(went_other(&format!("the installation of {FIRST}"), other, &installed)),
-        }
+        install(fleet, &release(FIRST, Nature::Good, Strategy::Replace))?;
         stage.client.wait_for(FIRST, SEEN_LIMIT)?;
         Ok(stage)
     }
@@ -156,23 +151,9 @@ impl<'a> Stage<'a> {
         nature: Nature,
         strategy: Strategy,
     ) -> Result<CampaignView, BenchError> {
-        let strategies = match strategy {
-            Strategy::Preserve => "preserve,replace".to_owned(),
-            Strategy::Handover => "handover,replace".to_owned(),
-            Strategy::Replace => strategy.to_string(),
-        };
-        let release = ReleaseSpec {
-            strategies,
-            // A sick one is given up after this, a good one is verified after its probation: not measured, so short.
-            start_secs: 2,
-            probation_secs: 1,
-            ..ReleaseSpec::new(version, nature)
-        };
+        let release = release(version, nature, strategy);
         self.fleet.publish(&release)?;
-        let name = format!("to-{version}");
-        let spec = CampaignSpec { name: &name, release: &release.name(), element_size: 1, deadline: "50s" };
-        self.fleet.start_campaign(spec)?;
-        Ok(self.fleet.wait_campaign(&name, CAMPAIGN_LIMIT)?)
+        bring(self.fleet, &release)
     }
 
     /// The downtime between two versions in milliseconds, with the last counter before and the first one after.
@@ -184,16 +165,18 @@ impl<'a> Stage<'a> {
     }
 }
 
-fn outcome(end: &CampaignView) -> Option<&Outcome> {
-    match &end.devices.first()?.step {
-        DeviceStep::Done { outcome, .. } => Some(outcome),
-        _ => None,
+fn release(version: &str, nature: Nature, strategy: Strategy) -> ReleaseSpec {
+    let strategies = match strategy {
+        Strategy::Preserve => "preserve,replace".to_owned(),
+        Strategy::Replace | Strategy::Handover => strategy.to_string(),
+    };
+    ReleaseSpec {
+        strategies,
+        // A sick one is given up after this, a good one is verified after its probation: not measured, so short.
+        start_secs: 2,
+        probation_secs: 1,
+        ..ReleaseSpec::new(version, nature)
     }
-}
-
-fn went_other(what: &str, outcome: Option<&Outcome>, end: &CampaignView) -> BenchError {
-    let went = outcome.map_or_else(|| end.reason.clone(), Outcome::to_string);
-    BenchError::OtherWay { what: what.to_owned(), went }
 }
 
 fn figures(measured: &Measured, machine: &str) -> Vec<Figure> {

@@ -5,13 +5,18 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use takt_tests::bench::{AgentGroup, BenchError, SwapGroup, keep, table};
+use takt_tests::bench::{
+    AgentGroup, BenchError, HandoverGroup, JournalGroup, PreserveGroup, SwapGroup, keep, table,
+};
 use takt_tests::fleet::{FleetError, heed_signals};
 
 const EXIT_INTERRUPTED: u8 = 130;
 /// Rounds that are measured when nothing else is said.
 const SWAP_ROUNDS: u32 = 10;
 const AGENT_ROUNDS: u32 = 3;
+const HANDOVER_SWAPS: u32 = 100;
+const PRESERVE_ROUNDS: u32 = 5;
+const JOURNAL_COMMITS: u32 = 500;
 
 /// Measures the programs that lie beside it, prints the figures and keeps them in bench/results.
 #[derive(Debug, Parser)]
@@ -27,6 +32,24 @@ enum Group {
         /// How many times each swap is measured.
         #[arg(long, default_value_t = SWAP_ROUNDS, value_parser = clap::value_parser!(u32).range(1..=1_000))]
         rounds: u32,
+    },
+    /// Connections that fail while releases take over under load, beside the same with a port that the engine publishes.
+    Handover {
+        /// How many releases take over.
+        #[arg(long, default_value_t = HANDOVER_SWAPS, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        swaps: u32,
+    },
+    /// Downtime of rollbacks that keep the memory, beside a checkpoint and the start from it.
+    Preserve {
+        /// How many times each size of memory is measured.
+        #[arg(long, default_value_t = PRESERVE_ROUNDS, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        rounds: u32,
+    },
+    /// Durable commits of the agent's journal, beside appends with fsync.
+    Journal {
+        /// How many are measured.
+        #[arg(long, default_value_t = JOURNAL_COMMITS, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        commits: u32,
     },
     /// Memory, processor time and size of the agent.
     Agent {
@@ -52,6 +75,9 @@ fn run(group: Group) -> Result<(), BenchError> {
     let mut say = |text: &str| println!("{text}");
     let (name, figures) = match group {
         Group::Swap { rounds } => ("swap", SwapGroup { rounds }.run(&mut say)?),
+        Group::Handover { swaps } => ("handover", HandoverGroup { swaps }.run(&mut say)?),
+        Group::Preserve { rounds } => ("preserve", PreserveGroup { rounds }.run(&mut say)?),
+        Group::Journal { commits } => ("journal", JournalGroup { commits }.run(&mut say)?),
         Group::Agent { rounds } => ("agent", AgentGroup { rounds }.run(&mut say)?),
     };
     println!();

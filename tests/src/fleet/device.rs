@@ -208,6 +208,11 @@ impl Device {
         self.folder.join("locks")
     }
 
+    /// The folder of all that its agent keeps.
+    pub fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
     /// Its settings.
     pub fn settings(&self) -> PathBuf {
         self.folder.join("agent.toml")

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use takt_common::Sha256Digest;
 use takt_common::release::{Artifact, Manifest};
-use takt_workload::Nature;
+use takt_workload::{HOLD_VARIABLE, Nature};
 
 use super::command::Takt;
 use super::error::FleetError;
@@ -31,6 +31,8 @@ pub struct ReleaseSpec {
     pub interval_millis: u32,
     /// Bytes that make its image larger.
     pub ballast_bytes: usize,
+    /// Memory that the workload holds.
+    pub hold_mib: u32,
     /// What it has beside its container.
     pub more: Option<More>,
 }
@@ -73,6 +75,7 @@ impl ReleaseSpec {
             probation_secs: 3,
             interval_millis: 200,
             ballast_bytes: 0,
+            hold_mib: 0,
             more: None,
         }
     }
@@ -96,6 +99,9 @@ impl ReleaseSpec {
         let mut recipe = Recipe::counter(&self.version, self.nature, workload_binary()?);
         recipe.name = None;
         recipe.env.push(("FLEET".into(), mark.into()));
+        if self.hold_mib > 0 {
+            recipe.env.push((HOLD_VARIABLE.into(), self.hold_mib.to_string()));
+        }
         recipe.ballast_bytes = self.ballast_bytes;
         recipe.build(&archive)?;
         let (archive, out) =

@@ -10,4 +10,4 @@ mod settings;
 pub use http::{Request, RequestError, Response};
 pub use nature::{Nature, NatureError};
 pub use server::{Counter, serve};
-pub use settings::{Settings, SettingsError};
+pub use settings::{HOLD_VARIABLE, Settings, SettingsError};

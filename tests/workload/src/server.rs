@@ -21,6 +21,8 @@ pub struct Counter {
     settings: Settings,
     count: AtomicU64,
     connections: AtomicUsize,
+    /// Never read: it is only there to be kept.
+    _held: Vec<u64>,
 }
 
 /// What is done about a request.
@@ -33,7 +35,8 @@ enum Deed {
 impl Counter {
     /// A counter at zero.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, count: AtomicU64::new(0), connections: AtomicUsize::new(0) }
+        let held = noise(settings.hold_mib);
+        Self { settings, count: AtomicU64::new(0), connections: AtomicUsize::new(0), _held: held }
     }
 
     fn handle(&self, request: &Request) -> Deed {
@@ -102,6 +105,19 @@ impl Counter {
     }
 }
 
+/// So much memory in which no two pages are alike and none is empty (xorshift64, Marsaglia 2003): nothing that keeps it
+/// can make it smaller.
+fn noise(mib: usize) -> Vec<u64> {
+    let mut state: u64 = 0x9E37_79B9_7F4A_7C15;
+    let next = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    (0..(mib << 20) / size_of::<u64>()).map(next).collect()
+}
+
 /// Serves for ever. Ends only when the listener breaks.
 pub fn serve(counter: &Arc<Counter>, listener: &TcpListener) -> io::Result<()> {
     loop {
@@ -166,6 +182,7 @@ mod tests {
             version: "2.0.0".into(),
             nature,
             device: "ca\"m\n".into(),
+            hold_mib: 0,
         })
     }
 
@@ -179,6 +196,14 @@ mod tests {
         assert!(ask(&counter, "/").unwrap().json.contains(r#""counter":1,"#));
         ask(&counter, "/health");
         assert!(ask(&counter, "/counter").unwrap().json.contains(r#""counter":1,"#));
+    }
+
+    #[test]
+    fn what_is_held_has_its_size_and_no_two_equal_pages() {
+        let held = noise(1);
+        assert_eq!(size_of_val(held.as_slice()), 1 << 20);
+        let pages: std::collections::BTreeSet<&[u64]> = held.chunks(512).collect();
+        assert_eq!(pages.len(), 256);
     }
 
     #[test]

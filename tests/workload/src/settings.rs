@@ -4,6 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::nature::{Nature, NatureError};
 
+/// The variable that says how much memory the workload holds beside its counter, in MiB.
+pub const HOLD_VARIABLE: &str = "HOLD_MIB";
+/// More than any device of the tests has to spare.
+const HOLD_MIB_MAX: usize = 1 << 12;
+
 /// Everything the workload is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -15,6 +20,8 @@ pub struct Settings {
     pub nature: Nature,
     /// `DEVICE` (default empty), as its answers show it.
     pub device: String,
+    /// `HOLD_MIB` (default 0): memory that it fills at its start and keeps.
+    pub hold_mib: usize,
 }
 
 /// A variable that is missing or cannot be understood.
@@ -35,6 +42,12 @@ pub enum SettingsError {
     /// `BIND` is no address.
     #[error("read BIND='{text}' as an IP address")]
     Bind {
+        /// Its value.
+        text: String,
+    },
+    /// `HOLD_MIB` is no such number.
+    #[error("read HOLD_MIB='{text}' as a number up to {HOLD_MIB_MAX}")]
+    Hold {
         /// Its value.
         text: String,
     },
@@ -59,11 +72,17 @@ impl Settings {
             Some(text) => text.parse().map_err(SettingsError::Nature)?,
             None => Nature::Good,
         };
+        let hold = variable(HOLD_VARIABLE).unwrap_or_else(|| "0".to_owned());
+        let hold_mib = match hold.parse() {
+            Ok(mib) if mib <= HOLD_MIB_MAX => mib,
+            _ => return Err(SettingsError::Hold { text: hold }),
+        };
         Ok(Self {
             address: SocketAddr::new(bind, port),
             version: variable("VERSION").ok_or(SettingsError::Missing { name: "VERSION" })?,
             nature,
             device: variable("DEVICE").unwrap_or_default(),
+            hold_mib,
         })
     }
 }
@@ -88,12 +107,13 @@ mod tests {
 
     #[test]
     fn names_the_variable_that_is_wrong() {
-        let cases: [(&[(&str, &str)], &str); 5] = [
+        let cases: [(&[(&str, &str)], &str); 6] = [
             (&[("VERSION", "1")], "PORT"),
             (&[("PORT", "8080")], "VERSION"),
             (&[("PORT", "0"), ("VERSION", "1")], "PORT='0'"),
             (&[("PORT", "1"), ("VERSION", "1"), ("BIND", "here")], "BIND='here'"),
             (&[("PORT", "1"), ("VERSION", "1"), ("NATURE", "moody")], "NATURE"),
+            (&[("PORT", "1"), ("VERSION", "1"), ("HOLD_MIB", "4097")], "HOLD_MIB='4097'"),
         ];
         for (variables, expected) in cases {
             let error = read(variables).unwrap_err().to_string();
