@@ -71,16 +71,8 @@ impl Engine {
     /// their shims stay.
     pub fn kill(&mut self) -> io::Result<()> {
         let Some(folder) = &self.folder else { return Err(io::Error::other("the engine is shared")) };
-        let pid = std::fs::read_to_string(folder.path().join("dockerd.pid"))?;
-        let killed = Command::new("kill").args(["-KILL", pid.trim()]).status()?;
-        if !killed.success() {
-            return Err(io::Error::other(format!("process {} cannot be killed", pid.trim())));
-        }
-        let gone = || !Path::new("/proc").join(pid.trim()).join("exe").exists();
-        while !gone() {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        Ok(())
+        let killed = Command::new(script()).arg("crash").arg(folder.path()).stdin(Stdio::null()).status()?;
+        if killed.success() { Ok(()) } else { Err(io::Error::other("the engine cannot be killed")) }
     }
 
     /// Starts it again over the same data.
