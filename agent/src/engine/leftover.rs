@@ -146,13 +146,15 @@ mod tests {
         // A shell that waits for its own input has no child; one that waits for `sleep` has.
         let mut busy = start("sleep 600 & wait");
         let pid = i32::try_from(busy.id()).unwrap();
-        assert!(Process::until(GONE_LIMIT, || has_children(pid)).await);
+        // A child that has not become `sleep` yet looks like another shim.
+        assert!(Process::until(GONE_LIMIT, || has_children(pid) && shims(&id) == [pid]).await);
         assert!(!clear(&id).await && busy.try_wait().unwrap().is_none());
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
         let child = children.trim().parse().unwrap();
         nix::sys::signal::kill(Pid::from_raw(child), Signal::SIGKILL).unwrap();
         busy.wait().unwrap();
         let mut idle = start("read line");
+        assert!(Process::until(GONE_LIMIT, || !shims(&id).is_empty()).await);
         assert!(clear(&id).await);
         idle.wait().unwrap();
     }
