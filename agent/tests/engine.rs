@@ -288,7 +288,7 @@ async fn an_engine_that_is_killed_right_after_a_container_has_stopped_starts_it_
     for kill in 0..ENGINE_KILLS {
         device.engine.stop(&name, GRACE).await.unwrap();
         // The engine hears of the end some 40 ms later: it dies before, while and after it does what that takes.
-        tokio::time::sleep(Duration::from_millis(u64::from(kill % 6) * 10)).await;
+        takt_agent::clock::sleep(Duration::from_millis(u64::from(kill % 6) * 10)).await;
         engine.kill().unwrap();
         engine.start_again().unwrap();
         device.engine.start(&name).await.unwrap_or_else(|error| {

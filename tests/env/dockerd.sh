@@ -6,6 +6,7 @@
 #   dockerd.sh start DIR [OWNER]   starts one in DIR and prints its socket; with OWNER (a process id)
 #                                  the engine is removed when that process is gone, however it ended
 #   dockerd.sh stop DIR            stops it, its containers too; its data stays
+#   dockerd.sh crash DIR           kills it (SIGKILL): nothing is stopped, its shims stay; `start` starts it again
 #   dockerd.sh remove DIR          stops it and deletes what it kept in DIR
 #   dockerd.sh ensure DIR [OWNER]  prints the socket of this machine's engine if that can checkpoint, else starts one
 set -euo pipefail
@@ -141,6 +142,14 @@ stop() { # stop DIR
     rm -f "$dir/dockerd.pid" "$(socket_of "$dir")"
 }
 
+crash() { # crash DIR
+    local pid
+    pid=$(pid_in "$1/dockerd.pid" "$1")
+    [ -n "$pid" ] || die "no engine runs in $1"
+    kill -KILL "$pid"
+    wait_gone "$pid" $STOP_SECS_MAX
+}
+
 remove() { # remove DIR
     stop "$1"
     rm -rf "$1/data" "$1/exec" "$1/dockerd.log"
@@ -166,11 +175,11 @@ ensure() { # ensure DIR [OWNER]
     fi
 }
 
-[ $# -ge 2 ] || die 'usage: dockerd.sh start|stop|remove|ensure DIR [OWNER]'
+[ $# -ge 2 ] || die 'usage: dockerd.sh start|stop|crash|remove|ensure DIR [OWNER]'
 verb=$1
 dir=$(readlink -m "$2")
 shift 2
 case "$verb" in
-    start | stop | remove | ensure | guard) "$verb" "$dir" "$@" ;;
-    *) die "unknown verb '$verb': start, stop, remove or ensure" ;;
+    start | stop | crash | remove | ensure | guard) "$verb" "$dir" "$@" ;;
+    *) die "unknown verb '$verb': start, stop, crash, remove or ensure" ;;
 esac

@@ -5,18 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::fleet::pause;
-
 /// The variable that names the socket of an engine that is already there.
 pub const SOCKET_VARIABLE: &str = "TAKT_TEST_DOCKER_SOCK";
-
-/// How often a killed engine is looked at until it is gone.
-const LOOKS_MAX: usize = 1_000;
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A running engine.
 #[derive(Debug)]
@@ -78,20 +71,8 @@ impl Engine {
     /// their shims stay.
     pub fn kill(&self) -> io::Result<()> {
         let Some(folder) = &self.folder else { return Err(io::Error::other("the engine is shared")) };
-        let pid = std::fs::read_to_string(folder.path().join("dockerd.pid"))?;
-        let killed = Command::new("kill").args(["-KILL", pid.trim()]).status()?;
-        if !killed.success() {
-            return Err(io::Error::other(format!("process {} cannot be killed", pid.trim())));
-        }
-        // One that nobody waits for stays as a zombie, which has no program.
-        let program = Path::new("/proc").join(pid.trim()).join("exe");
-        for _ in 0..LOOKS_MAX {
-            if !program.exists() {
-                return Ok(());
-            }
-            pause(LOOK_AGAIN);
-        }
-        Err(io::Error::other(format!("process {} does not end", pid.trim())))
+        let killed = Command::new(script()).arg("crash").arg(folder.path()).stdin(Stdio::null()).status()?;
+        if killed.success() { Ok(()) } else { Err(io::Error::other("the engine cannot be killed")) }
     }
 
     /// Starts it again over the same data.

@@ -164,7 +164,7 @@ impl Engine {
             if self.ours_present(name).await?.runs() {
                 return Ok(());
             }
-            self.clear_leftover(&seen.id, &said).await;
+            self.clear_leftover(&seen.id, &said, false).await;
             let refusal = if status.is_success() { "it exited at once".to_owned() } else { said };
             if !refusals.contains(&refusal) {
                 refusals.push(refusal);

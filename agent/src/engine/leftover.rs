@@ -5,6 +5,7 @@
 //! too, but what it wrote outside its volumes would be lost.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -12,8 +13,11 @@ use nix::unistd::Pid;
 
 use super::process::Process;
 
-/// How the engine says it.
-const WORDS: [&str; 2] = ["task ", "already exists"];
+/// How the engine says it: of the shim, and of the folder that goes with it a moment later.
+const WORDS: [[&str; 2]; 2] = [["task ", "already exists"], ["failed to start shim", "file exists"]];
+
+/// containerd's folder of shims: below it lies one for each namespace, and in that one for each container.
+const TASKS: &str = "io.containerd.runtime.v2.task";
 
 /// The shim's program, and its argument before the container's id.
 const PROGRAM: &str = "containerd-shim";
@@ -24,7 +28,7 @@ const GONE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Whether the engine's answer to a start says that something is left over.
 pub(super) fn is_meant(said: &str) -> bool {
-    WORDS.iter().all(|word| said.contains(word))
+    WORDS.iter().any(|words| words.iter().all(|word| said.contains(word)))
 }
 
 /// Ends the shims of a container that does not run by what the engine says. One that still has a process in it is left:
@@ -39,6 +43,26 @@ pub(super) async fn clear(container_id: &str) -> bool {
         gone |= Process::until(GONE_LIMIT, || shim.has_ended()).await;
     }
     gone
+}
+
+/// Sets the folder aside that a shim has left, when no shim of the container is there any more: the engine's answer names
+/// it. It is hidden as containerd itself hides what it removes, and goes at the engine's next start.
+pub(super) fn set_aside(said: &str, container_id: &str) -> bool {
+    let Some(folder) = folder_of(said, container_id) else { return false };
+    let now = crate::host::uptime().unwrap_or_default().as_millis();
+    let aside = folder.with_file_name(format!(".{container_id}.{now}"));
+    shims(container_id).is_empty() && fs::rename(folder, aside).is_ok()
+}
+
+/// The folder of this very container in the engine's answer.
+fn folder_of(said: &str, container_id: &str) -> Option<PathBuf> {
+    let (_, rest) = said.split_once("mkdir ")?;
+    let (path, _) = rest.split_once(": file exists")?;
+    let path = Path::new(path);
+    let is_tasks = |folder: &Path| folder.file_name().is_some_and(|name| name == TASKS);
+    let within = path.parent().and_then(Path::parent).is_some_and(is_tasks);
+    let own = !container_id.is_empty() && path.file_name().is_some_and(|name| name == container_id);
+    (path.is_absolute() && within && own).then(|| path.to_owned())
 }
 
 /// Processes whose command line is that of a shim of exactly this container.
@@ -90,7 +114,22 @@ mod tests {
     #[test]
     fn the_engines_words_are_known() {
         assert!(is_meant("task 02d34939cfa6: already exists"));
+        assert!(is_meant("failed to start shim: mkdir /run/containerd/02d34939cfa6: file exists: unknown"));
         assert!(!is_meant("content sha256:02d3: already exists"), "moby#42900 is another one");
+    }
+
+    #[test]
+    fn only_the_folder_of_this_very_container_is_set_aside() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("io.containerd.runtime.v2.task/moby/02d3");
+        fs::create_dir_all(&folder).unwrap();
+        let said =
+            |path: &Path| format!("failed to start shim: mkdir {}: file exists: unknown", path.display());
+        assert!(!set_aside(&said(&folder), "02d") && !set_aside(&said(&folder), ""));
+        let other = root.path().join("moby/02d3");
+        fs::create_dir_all(&other).unwrap();
+        assert!(!set_aside(&said(&other), "02d3") && other.exists(), "it lies elsewhere");
+        assert!(set_aside(&said(&folder), "02d3") && !folder.exists());
     }
 
     #[tokio::test]
@@ -107,13 +146,15 @@ mod tests {
         // A shell that waits for its own input has no child; one that waits for `sleep` has.
         let mut busy = start("sleep 600 & wait");
         let pid = i32::try_from(busy.id()).unwrap();
-        assert!(Process::until(GONE_LIMIT, || has_children(pid)).await);
+        // A child that has not become `sleep` yet looks like another shim.
+        assert!(Process::until(GONE_LIMIT, || has_children(pid) && shims(&id) == [pid]).await);
         assert!(!clear(&id).await && busy.try_wait().unwrap().is_none());
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
         let child = children.trim().parse().unwrap();
         nix::sys::signal::kill(Pid::from_raw(child), Signal::SIGKILL).unwrap();
         busy.wait().unwrap();
         let mut idle = start("read line");
+        assert!(Process::until(GONE_LIMIT, || !shims(&id).is_empty()).await);
         assert!(clear(&id).await);
         idle.wait().unwrap();
     }

@@ -20,6 +20,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(15);
 /// How long our own eyes are trusted before the engine is asked whether a container has ended: it takes about 50 ms
 /// to notice, longer under load.
 const ENDED_FRESH: Duration = Duration::from_secs(2);
+/// How often a container is started of which a killed engine has left something, and how long between two tries.
+const LEFTOVER_TRIES_MAX: u32 = 10;
+const LEFTOVER_PAUSE: Duration = Duration::from_millis(300);
 /// How long the kernel may take to make the latch's program the workload.
 const EXEC_LIMIT: Duration = Duration::from_secs(2);
 /// The exit code of what ended on our signal, as shells have it; the engine's own comes later.
@@ -87,7 +90,11 @@ impl Engine {
         self.renew(name).await;
         let Err(mut error) = self.start_engine_side(name).await else { return Ok(()) };
         let mut seen = self.ours_present(name).await?;
-        if !seen.runs() && self.clear_leftover(&seen.id, &error.to_string()).await {
+        for tried in 0..LEFTOVER_TRIES_MAX {
+            let last = tried >= LEFTOVER_TRIES_MAX / 2;
+            if seen.runs() || !self.clear_leftover(&seen.id, &error.to_string(), last).await {
+                break;
+            }
             let Err(again) = self.start_engine_side(name).await else { return Ok(()) };
             error = again;
             seen = self.ours_present(name).await?;
@@ -103,12 +110,20 @@ impl Engine {
 
     /// Clears away what a killed engine has left of a container that does not run, if it is that by which the engine
     /// refuses to start it. True when it is worth trying again.
-    pub(super) async fn clear_leftover(&self, container_id: &str, said: &str) -> bool {
-        let cleared = leftover::is_meant(said) && leftover::clear(container_id).await;
-        if cleared {
+    /// In the `last` tries also that goes which the engine would have cleared away by itself.
+    pub(super) async fn clear_leftover(&self, container_id: &str, said: &str, last: bool) -> bool {
+        if !leftover::is_meant(said) {
+            return false;
+        }
+        if leftover::clear(container_id).await {
             tracing::warn!(container_id, "ended the shim that a killed engine has left of a container");
         }
-        cleared
+        // The engine clears away the rest by itself once it has seen the shim gone, but not what it has never seen.
+        crate::clock::sleep(LEFTOVER_PAUSE).await;
+        if last && leftover::set_aside(said, container_id) {
+            tracing::warn!(container_id, "set the folder aside that a killed engine has left of a container");
+        }
+        true
     }
 
     /// Stops a container and lets the engine not restart it; kills it after `grace`. Returns as soon as all its

@@ -208,7 +208,7 @@ fn bounds_of((starts, dice, since, back): (u32, u64, BootTime, BTreeMap<usize, T
         run: run[place(0, 12).min(2)].clone(),
         unseen: unseen.get(place(16, 6)).map(|what| (*what, since)),
         back,
-        again: (0..6).filter(|index| dice >> (30 + index) & 7 == 0).collect(),
+        again: (0..6).filter(|index| (dice >> (30 + index)).trailing_zeros() >= 3).collect(),
     }
 }
 
