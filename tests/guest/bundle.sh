@@ -13,11 +13,11 @@ source "$HERE/parts.sh"
 
 # The systems are small: each megabyte is fetched, decrypted and written by an emulated processor. So they have no package
 # manager, and most commands are busybox's.
-readonly FOLDERS=(bin sbin lib lib64 usr/lib64 boot data dev proc run sys tmp root etc var/lib/takt-agent var/log var/tmp)
+readonly FOLDERS=(bin sbin lib lib64 boot data dev proc run sys tmp root etc var/{lib/takt-agent,log,run,tmp})
 readonly FILES=(
     usr/bin/{sh,dash,bash,busybox,dbus-daemon,grub-editenv,journalctl,kmod,rauc,systemctl,systemd-tmpfiles}
     usr/sbin/{init,modprobe,qemu-ga} usr/lib/modules usr/lib/systemd/systemd{,-journald,-shutdown} usr/lib/systemd/system
-    usr/lib/os-release usr/share/dbus-1
+    usr/lib/os-release usr/share/dbus-1 usr/lib64/ld-linux-x86-64.so.2
 )
 readonly COMMANDS=(awk cat cp date dd echo grep head ls mkdir mount rm sed sleep sync tail test timeout touch true umount)
 

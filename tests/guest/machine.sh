@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Switches the guest's machine on, and becomes it: the process of this script is QEMU's.
+# The guest's machine, switched on until this process is killed: QEMU ends with it, in that moment.
 #
 #   tests/guest/machine.sh FOLDER [--forward PORT=HOST:PORT]... [-- MORE...]
 #
@@ -30,7 +30,7 @@ while [ $# -gt 0 ]; do
 done
 
 arguments=(
-    -name takt-guest -nodefaults -no-user-config -display none
+    -name takt-guest -nodefaults -no-user-config -display none -action reboot=shutdown
     # Emulated: /dev/kvm opens on machines like CI's, but guests hang. One processor: a second one costs more than it
     # brings. Westmere: AES for TLS, but no AVX, which costs more to emulate than it saves.
     -accel tcg,tb-size=256 -machine pc,usb=off,vmport=off -cpu Westmere -smp 1 -m 640
@@ -49,4 +49,9 @@ arguments=(
     -netdev "$network" -device virtio-net-pci,netdev=net,romfile=
     -device virtio-rng-pci
 )
-exec qemu-system-x86_64 "${arguments[@]}" ${more[@]+"${more[@]}"}
+# Until the QEMU of an earlier switching on has gone, which holds it too.
+exec 9>"$FOLDER/lock"
+flock 9
+# A reboot is a new QEMU: an old one stumbles over all that it had translated of memory that is written anew, and takes
+# more than twice as long for a boot.
+while setpriv --pdeathsig KILL qemu-system-x86_64 "${arguments[@]}" ${more[@]+"${more[@]}"}; do :; done

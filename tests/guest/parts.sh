@@ -36,16 +36,16 @@ roomy_folder() {
 # The disk, in sectors of 512 bytes. 1: GRUB. 2: its environment, two sectors. 3 and 4: the slots. 5: the data.
 readonly SECTOR_GRUB=2048 SECTORS_GRUB=2040
 readonly SECTOR_ENV=4088 SECTORS_ENV=3
-readonly SECTOR_A=8192 SECTORS_SLOT=$((128 * 2048))
+readonly SECTOR_A=8192 SECTORS_SLOT=$((192 * 2048))
 readonly SECTOR_B=$((SECTOR_A + SECTORS_SLOT))
 readonly SECTOR_DATA=$((SECTOR_B + SECTORS_SLOT)) SECTORS_DATA=$((512 * 2048))
 readonly SECTORS_DISK=$((SECTOR_DATA + SECTORS_DATA + 2048))
 # Without what GRUB 2.06 cannot read, whatever this machine's mke2fs does by itself.
 readonly EXT4_FEATURES=^metadata_csum_seed,^orphan_file
 
-slot_image() { # slot_image FOLDER FILE KIB: an ext4 file system of this size
+slot_image() { # slot_image FOLDER FILE KIB: an ext4 file system of this size, in blocks that GRUB reads fast
     rm -f "$2"
-    mke2fs -q -t ext4 -O "$EXT4_FEATURES" -m 0 -N 8192 -E root_owner=0:0 -d "$1" "$2" "$3k"
+    mke2fs -q -t ext4 -b 4096 -O "$EXT4_FEATURES" -m 0 -N 8192 -E root_owner=0:0 -d "$1" "$2" "$3k"
 }
 
 partition() { # partition DISK

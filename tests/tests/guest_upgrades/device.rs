@@ -1,10 +1,12 @@
 //! A guest with the agent's package, as a member of a fleet of its own.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use takt_common::DeviceId;
 use takt_common::api::{CampaignState, CampaignView, DeviceView, TokenResponse};
+use takt_common::order::Position;
 use takt_common::release::{Health, Manifest, Probe, Step};
 use takt_common::report::Outcome;
 use takt_package_tests::{Format, Machine, package};
@@ -28,6 +30,8 @@ pub(crate) struct Device {
     pub(crate) guest: Guest,
     pub(crate) fleet: Fleet,
     id: DeviceId,
+    /// The reports that ended an order, by their number.
+    ends: BTreeMap<u64, (Position, Outcome)>,
 }
 
 impl Device {
@@ -51,7 +55,7 @@ impl Device {
         let said = guest.text(&format!("takt-agent enrol --token {}", token.token), LIMIT).unwrap();
         let id = said.split_whitespace().find_map(|word| word.parse::<DeviceId>().ok());
         guest.text("systemctl start takt-agent", LIMIT).unwrap();
-        let mut device = Self { guest, fleet, id: id.unwrap() };
+        let mut device = Self { guest, fleet, id: id.unwrap(), ends: BTreeMap::new() };
         device.wait_told("online", |view| view.online && view.phase.is_some() && view.health.is_some());
         device
     }
@@ -103,15 +107,22 @@ impl Device {
         assert_eq!(outcome, Outcome::Verified { strategy: None });
     }
 
-    /// How its orders ended, by the reports that the coordinator keeps: each order by exactly one.
-    pub(crate) fn outcomes(&self) -> Vec<Outcome> {
+    /// How its orders ended, in their order, by its signed reports: each order by exactly one.
+    pub(crate) fn outcomes(&mut self) -> Vec<Outcome> {
         let store = self.fleet.coordinator.profile().with_file_name("store");
-        let orders = evidence::outcomes(&store, self.id, self.fleet.folder()).into_iter();
-        let one = orders.map(|(position, mut told)| {
-            assert_eq!(told.len(), 1, "order {position} was told {told:?}");
-            told.remove(0)
-        });
-        one.collect()
+        let kept =
+            evidence::look(&store, self.fleet.folder(), |registry| evidence::reports(registry, self.id));
+        let ends = kept
+            .into_iter()
+            .filter_map(|(number, report)| Some((number, (report.order?.position, report.outcome?))));
+        // The coordinator forgets old ones.
+        self.ends.extend(ends);
+        let mut orders = BTreeMap::new();
+        for (position, outcome) in self.ends.values() {
+            let other = orders.insert(*position, outcome.clone());
+            assert!(other.is_none(), "order {position} was told {other:?} and {outcome:?}");
+        }
+        orders.into_values().collect()
     }
 
     /// The releases that the device says it runs, as [`ReleaseSpec::name`] gives them.

@@ -8,6 +8,7 @@
 
 mod cuts;
 mod device;
+#[allow(dead_code, reason = "the crash matrix asks for more")]
 #[path = "../crash_matrix/evidence.rs"]
 mod evidence;
 mod live_patch;
