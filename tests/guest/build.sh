@@ -21,7 +21,7 @@ digest_of_inputs() {
 
 need_tools() {
     local tool
-    for tool in qemu-system-x86_64 qemu-img socat mmdebstrap rauc mksquashfs grub-mkimage sfdisk mke2fs openssl cpio make gcc; do
+    for tool in qemu-system-x86_64 qemu-img socat mmdebstrap rauc mksquashfs grub-mkimage sfdisk mke2fs depmod openssl cpio make gcc; do
         command -v "$tool" >/dev/null || die "'$tool' is missing: run tests/env/install.sh"
     done
 }
