@@ -46,9 +46,12 @@ demo: install-demo build ## The whole path once: three devices, a good release, 
 	cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-demo
 	tests/env/with-engine.sh target/release/takt-demo
 
-test: install build ## Every test, the Docker, CRIU, broker and package ones included.
-	cargo build --locked -j $(JOBS) --workspace --all-targets
-	$(PACK_TRIED)
+# The guest is built beside the programs: half of the time it waits for Debian's packages.
+BUILD_TRIED = tests/guest/build.sh >/dev/null & guest=$$!; \
+	cargo build --locked -j $(JOBS) --workspace --all-targets && wait $$guest && $(PACK_TRIED)
+
+test: install build ## Every test, the Docker, CRIU, broker, package and guest ones included.
+	$(BUILD_TRIED)
 	rm -rf $(TRIED_POINTS)
 	tests/env/with-engine.sh cargo nextest run --locked -j $(JOBS) --test-threads $(THREADS) --workspace --no-fail-fast
 	target/debug/takt-crash-matrix docs/crash-matrix.md $(POINTS_MIN)
@@ -98,8 +101,10 @@ bench-agent: install device ## Size and idle memory of the agent.
 	cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-bench
 	tests/env/with-engine.sh target/release/takt-bench agent
 
-soak: install ## The long versions of the store's proof: 2,000 power cuts and 2,000 kills.
+soak: install build ## The long versions: 2,000 power cuts and 2,000 kills of the store, 200 power cuts of the guest, 5,000 points of the crash matrix.
 	TAKT_SOAK=1 cargo nextest run --locked --profile soak -j $(JOBS) -p takt-store-proof
+	$(BUILD_TRIED)
+	TAKT_SOAK=1 tests/env/with-engine.sh cargo nextest run --locked --profile soak -j $(JOBS) -p takt-tests --test guest_upgrades --test crash_matrix
 
 docs: ## The documentation of all crates.
 	cargo doc --locked -j $(JOBS) --workspace --no-deps

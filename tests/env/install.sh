@@ -55,14 +55,31 @@ list_missing_for_tests() {
     want faketime 'gives one process another wall clock' test -e /usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1
     want rpm 'RPM packages are built, installed and taken back in a folder of their own' have_command rpmbuild
     want strace 'lets single calls to the system fail, as a broken or full disk does' have_command strace
-    want rauc 'writes system images into slots' have_command rauc
-    want squashfs-tools 'RAUC makes its bundles with it' have_command mksquashfs
-    want openssl 'the key that signs bundles' have_command openssl
-    want grub-common "GRUB's environment, which RAUC reads and writes" have_command grub-editenv
     want dbus-daemon 'a bus of its own for RAUC' have_command dbus-daemon
     want systemd 'tells which units are enabled' have_command systemctl
-    want gcc 'compiles the module files that live patches are read from' have_command cc
-    want binutils 'links them, with a build id' have_command ld
+    want binutils 'links the module files that live patches are read from, with a build id' have_command ld
+    list_missing_for_guest
+}
+
+have_qemu() { have_command qemu-system-x86_64 && have_command qemu-img; }
+
+list_missing_for_guest() {
+    want qemu-system-x86 'the machine of the guest' have_command qemu-system-x86_64
+    # In one go with the machine: an installed one of another origin would be removed by it.
+    want qemu-utils 'disks of guests' have_qemu
+    want socat 'leads ports of the guest to ports of this machine' have_command socat
+    want linux-headers-cloud-amd64 "builds live patches for the guest's kernel, and says which kernel that is" have_package linux-headers-cloud-amd64
+    want rauc 'makes and signs bundles, and writes system images into slots' have_command rauc
+    want squashfs-tools 'RAUC packs bundles with it' have_command mksquashfs
+    want grub-common "makes the guest's boot loader, and reads and writes GRUB's environment" have_command grub-mkimage
+    want grub-pc-bin "the guest's boot loader itself" have_package grub-pc-bin
+    want fdisk "partitions the guest's disk" have_command sfdisk
+    want e2fsprogs "makes the guest's file systems" have_command mke2fs
+    want kmod "says which drivers the guest's first process needs" have_command modprobe
+    want cpio "packs the guest's first process" have_command cpio
+    want openssl "makes the guest's keys" have_command openssl
+    local tool
+    for tool in gcc make; do want "$tool" 'builds live patches' have_command "$tool"; done
 }
 
 list_missing_for_packages() {
@@ -75,7 +92,7 @@ list_missing_for_packages() {
     want systemd 'rates how exposed the units are, and knows their words' have_command systemd-analyze
     want man-db 'reads the pages of the manual' have_command man
     want groff 'warns of mistakes in the pages of the manual' have_package groff
-    want mmdebstrap 'makes the machines that packages are tried on' have_command mmdebstrap
+    want mmdebstrap 'makes the machines that packages are tried on, and the guest' have_command mmdebstrap
     want iproute2 'network namespaces and addresses' have_command ip
 }
 

@@ -4,5 +4,6 @@ pub mod bench;
 pub mod demo;
 pub mod engine;
 pub mod fleet;
+pub mod guest;
 pub mod image;
 pub mod matrix;

@@ -10,6 +10,8 @@ use super::https;
 use super::ports::Port;
 use super::process::Process;
 
+/// This machine, as itself.
+pub(super) const THIS_MACHINE: &str = "127.0.0.1";
 /// How long a start may take: keys, store, and a loaded machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
@@ -24,14 +26,16 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// Starts a new one with its data in `folder`, and waits until it is ready.
-    pub fn start(program: &Path, folder: &Path) -> Result<Self, FleetError> {
+    /// Starts a new one with its data in `folder`, and waits until it is ready. It listens on this machine only; to its
+    /// devices it gives `host` as its address, and something must lead from there to its ports.
+    pub fn start(program: &Path, folder: &Path, host: &str) -> Result<Self, FleetError> {
         fs::create_dir_all(folder).map_err(FleetError::file("make the folder", folder))?;
         let (api, gate) = (Port::lease()?, Port::lease()?);
         let mut coordinator =
             Self { program: program.to_owned(), folder: folder.to_owned(), api, gate, process: None };
+        let own = if host == THIS_MACHINE { String::new() } else { format!(", \"{THIS_MACHINE}\"") };
         let settings = format!(
-            "public_hosts = [\"127.0.0.1\"]\n[api]\nlisten = \"127.0.0.1:{}\"\n[gate]\nlisten = \"127.0.0.1:{}\"\n\
+            "public_hosts = [\"{host}\"{own}]\n[api]\nlisten = \"127.0.0.1:{}\"\n[gate]\nlisten = \"127.0.0.1:{}\"\n\
              [orders]\nresend_secs = 2\n",
             coordinator.api.number(),
             coordinator.gate.number()
@@ -40,6 +44,7 @@ impl Coordinator {
         fs::write(&file, settings).map_err(FleetError::file("write", file))?;
         coordinator.begin()?;
         coordinator.wait_ready()?;
+        coordinator.point_operator_here(host)?;
         Ok(coordinator)
     }
 
@@ -62,7 +67,12 @@ impl Coordinator {
         self.wait_ready()
     }
 
-    /// Where its API is.
+    /// The ports of its API and of its gate.
+    pub const fn ports(&self) -> [u16; 2] {
+        [self.api.number(), self.gate.number()]
+    }
+
+    /// Where its API is, for who is on this machine.
     pub fn url(&self) -> String {
         format!("https://127.0.0.1:{}", self.api.number())
     }
@@ -79,6 +89,14 @@ impl Coordinator {
 
     fn settings(&self) -> PathBuf {
         self.folder.join("coordinator.toml")
+    }
+
+    /// The operator is on this machine, wherever the devices are.
+    fn point_operator_here(&self, host: &str) -> Result<(), FleetError> {
+        let file = self.profile();
+        let text = fs::read_to_string(&file).map_err(FleetError::file("read", &file))?;
+        let text = text.replace(&format!("https://{host}:"), &format!("https://{THIS_MACHINE}:"));
+        fs::write(&file, text).map_err(FleetError::file("write", &file))
     }
 
     fn begin(&mut self) -> Result<(), FleetError> {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::binaries::Binaries;
 use super::clock::{Stopwatch, wait_until};
 use super::command::Takt;
-use super::coordinator::Coordinator;
+use super::coordinator::{Coordinator, THIS_MACHINE};
 use super::device::{Device, DeviceSpec};
 use super::error::FleetError;
 use super::process::last_lines;
@@ -58,18 +58,28 @@ pub struct CampaignSpec<'a> {
 impl Fleet {
     /// Starts a coordinator in a folder of its own and holds the ceremony.
     pub fn start() -> Result<Self, FleetError> {
-        Self::start_on(Engine::shared()?)
+        Self::begin(Engine::shared()?, THIS_MACHINE)
     }
 
     /// The same, on this engine.
     pub fn start_on(engine: Arc<Engine>) -> Result<Self, FleetError> {
+        Self::begin(engine, THIS_MACHINE)
+    }
+
+    /// The same for devices that reach the coordinator's ports at the address `host` only.
+    pub fn start_reached_at(host: &str) -> Result<Self, FleetError> {
+        Self::begin(Engine::shared()?, host)
+    }
+
+    fn begin(engine: Arc<Engine>, host: &str) -> Result<Self, FleetError> {
         let stopwatch = Stopwatch::start();
         let binaries = Binaries::find()?;
         let folder = tempfile::Builder::new()
             .prefix("takt-fleet.")
             .tempdir()
             .map_err(FleetError::file("make a folder in", std::env::temp_dir()))?;
-        let coordinator = Coordinator::start(&binaries.coordinator, &folder.path().join("coordinator"))?;
+        let coordinator =
+            Coordinator::start(&binaries.coordinator, &folder.path().join("coordinator"), host)?;
         let takt = Takt::new(&binaries.takt, &coordinator.profile());
         let trust = Ceremony::hold(&takt, &folder.path().join("publisher"))?;
         Ok(Self { coordinator, takt, trust, stopwatch, binaries, engine, folder })

@@ -50,13 +50,21 @@ fn copy_into(from: &Path, folder: &Path) {
 
 fn read(registry: &Registry, device: DeviceId) -> Vec<(Position, Vec<Outcome>)> {
     let mut outcomes: BTreeMap<Position, Vec<Outcome>> = BTreeMap::new();
-    for number in registry.report_numbers(device).unwrap() {
-        let envelope = registry.report_envelope(device, number).unwrap().unwrap();
-        let payload = Envelope::from_bytes(&envelope).unwrap().unverified_payload().unwrap();
-        let report: Report = serde_json::from_slice(&payload).unwrap();
+    for (_, report) in reports(registry, device) {
         if let Some(order) = report.order {
             outcomes.entry(order.position).or_default().extend(report.outcome);
         }
     }
     outcomes.into_iter().collect()
+}
+
+/// The kept reports of a device, with their numbers.
+pub(crate) fn reports(registry: &Registry, device: DeviceId) -> Vec<(u64, Report)> {
+    let numbers = registry.report_numbers(device).unwrap().into_iter();
+    let read = numbers.map(|number| {
+        let envelope = registry.report_envelope(device, number).unwrap().unwrap();
+        let payload = Envelope::from_bytes(&envelope).unwrap().unverified_payload().unwrap();
+        (number, serde_json::from_slice(&payload).unwrap())
+    });
+    read.collect()
 }
