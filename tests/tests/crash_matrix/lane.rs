@@ -250,6 +250,15 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
+    /// Until the victim serves again: an engine that has come back starts what ran only a moment later.
+    pub(crate) fn wait_serving(&self) -> Result<(), Fault> {
+        wait_until("an answer", LIMIT, || {
+            Ok(HttpClient::new(self.victim().port()).counter().map_err(|error| error.to_string()))
+        })
+        .map(|_| ())
+        .map_err(stuck)
+    }
+
     /// What the coordinator shows of the victim.
     pub(crate) fn told(&self) -> DeviceView {
         self.stage.fleet.view(self.victim().name()).unwrap()
