@@ -152,6 +152,9 @@ async fn run(command: &[String]) -> Result<(), ProbeError> {
     let Some((program, arguments)) = command.split_first() else { return Err(ProbeError::NoCommand) };
     let mut child = tokio::process::Command::new(program);
     child.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    for variable in crate::service::VARIABLES {
+        child.env_remove(variable);
+    }
     let output =
         child.output().await.map_err(|source| ProbeError::Run { program: program.clone(), source })?;
     if output.status.success() {

@@ -139,6 +139,7 @@ than once.
 
 | fault | what happens at a point |
 |---|---|
+| power cut | of a whole machine, emulated (`docs/guest.md`), at random moments; what it takes to recover there says nothing |
 | agent killed | `SIGKILL`; it is started again |
 | agent killed for memory | the kernel's out-of-memory killer takes it, in a group of processes that has no memory left; it is started again |
 | disk full, broken, read-only | the disk with the agent's state, a FUSE disk of our own, gives ENOSPC, EIO or EROFS for 1.5 s; an agent that ends of it is started again |
@@ -161,9 +162,11 @@ pub fn page(rows: &[Row]) -> String {
     );
     for row in rows {
         let (median, p99) = quantiles(&row.recovery_millis);
+        let recovery =
+            if row.recovery_millis.is_empty() { "–".to_owned() } else { format!("{median} / {p99}") };
         let cells = [row.tried, row.stuck, row.bricked, row.twice, row.wrong];
         let cells: Vec<_> = cells.iter().map(ToString::to_string).collect();
-        writeln!(page, "| {} | {} | {} | {median} / {p99} |", row.release, row.fault, cells.join(" | "))
+        writeln!(page, "| {} | {} | {} | {recovery} |", row.release, row.fault, cells.join(" | "))
             .expect("a text takes all that is written");
     }
     page

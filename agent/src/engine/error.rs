@@ -7,6 +7,7 @@ use std::time::Duration;
 use takt_agent_core::{ContainerName, Nature};
 use takt_common::Sha256Digest;
 
+use super::archive::ArchiveFault;
 use super::latch::LatchFileError;
 use crate::failure::Natured;
 use crate::variables::VariableError;
@@ -110,6 +111,15 @@ pub enum EngineError {
         #[source]
         source: io::Error,
     },
+    /// It must not be unpacked.
+    #[error("load the image from archive {archive}")]
+    BadArchive {
+        /// The archive.
+        archive: Sha256Digest,
+        /// Why.
+        #[source]
+        why: ArchiveFault,
+    },
     /// A text of the release names what the device does not have.
     #[error(transparent)]
     Variable(#[from] VariableError),
@@ -201,9 +211,11 @@ impl Natured for EngineError {
             | Self::Latch { .. }
             | Self::DirectPorts { .. }
             | Self::Archive { .. }
+            | Self::BadArchive { why: ArchiveFault::Swells { .. }, .. }
             | Self::NotInTime { .. } => Nature::Transient,
             Self::OtherImage { .. } => Nature::Corrupt,
-            Self::Foreign { .. }
+            Self::BadArchive { .. }
+            | Self::Foreign { .. }
             | Self::OtherSettings { .. }
             | Self::Variable(_)
             | Self::Volume { .. }

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use super::Engine;
 use super::answers::ListedImage;
+use super::archive::ArchiveFault;
 use super::error::EngineError;
 use super::look::LOOK_LIMIT;
 
@@ -48,6 +49,7 @@ impl Engine {
         let mut brought = Vec::new();
         let id = format!("sha256:{image}");
         if self.inspect_image(&id).await?.is_none() {
+            self.check_archive(path, archive).await?;
             let before = self.known_images().await?;
             let loaded = self.load(path, archive).await?;
             if self.inspect_image(&id).await?.is_none() {
@@ -72,6 +74,22 @@ impl Engine {
         // With the archive's own names on it the image would outlive its pruning.
         self.discard(brought.iter(), &[]).await;
         Ok(())
+    }
+
+    /// Refuses an archive that the engine must not unpack.
+    async fn check_archive(&self, path: &Path, archive: &Sha256Digest) -> Result<(), EngineError> {
+        // Where its disk cannot be seen, it stops by itself when that is full.
+        let room = crate::host::space(Path::new(&self.info().await?.root)).map_or(u64::MAX, |(_, free)| free);
+        let (path, archive) = (path.to_owned(), *archive);
+        let checked = tokio::task::spawn_blocking(move || super::archive::check(&path, room)).await;
+        checked.unwrap_or_else(|error| Err(ArchiveFault::Read(std::io::Error::other(error)))).map_err(|why| {
+            match why {
+                ArchiveFault::Read(source) if source.raw_os_error().is_some() => {
+                    EngineError::Archive { archive, source }
+                }
+                why => EngineError::BadArchive { archive, why },
+            }
+        })
     }
 
     /// Streams the archive and returns what the engine says it has loaded.

@@ -86,13 +86,15 @@ fn is_shim_of(command_line: &[u8], container_id: &str) -> bool {
         && arguments.windows(2).any(names)
 }
 
+/// Where the kernel does not tell, there may be one.
 fn has_children(pid: i32) -> bool {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
-    threads.flatten().any(|thread| {
-        let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-        children
+    threads.flatten().any(|thread| match fs::read_to_string(thread.path().join("children")) {
+        Ok(children) => children
             .split_ascii_whitespace()
-            .any(|child| child.parse().is_ok_and(|pid| Process::find(pid).is_some()))
+            .any(|child| child.parse().is_ok_and(|pid| Process::find(pid).is_some())),
+        // A thread that has ended meanwhile has none.
+        Err(_) => thread.path().exists(),
     })
 }
 

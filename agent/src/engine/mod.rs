@@ -9,6 +9,7 @@
 //! [`Engine::state`] calls it created until [`Engine::start`] opens the latch.
 
 mod answers;
+mod archive;
 mod checkpoint;
 mod connection;
 mod create;
@@ -32,6 +33,7 @@ use std::sync::Mutex;
 use takt_agent_core::ContainerName;
 use takt_common::{DeviceId, Name};
 
+pub use self::archive::ArchiveFault;
 use self::connection::Connection;
 pub use self::error::EngineError;
 pub use self::exec::ExecError;

@@ -7,8 +7,13 @@ use takt_common::UnixTime;
 use super::error::FleetError;
 use super::interrupt::interrupted;
 
-/// From one look at a condition to the next.
+/// From one look at a condition to the next, at least.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// A look that takes long, because it runs a command, is taken again only after so many times as long: those who wait
+/// must not keep the machine from what they wait for.
+const REST_PER_LOOK: u32 = 4;
+/// From one look at a condition to the next, at most.
+const LOOK_EVERY_MAX: Duration = Duration::from_millis(400);
 
 /// The wall clock.
 #[allow(clippy::disallowed_methods)] // This is the clock adapter.
@@ -49,6 +54,7 @@ pub fn wait_until<T>(
 ) -> Result<T, FleetError> {
     let begun = Stopwatch::start();
     loop {
+        let looked = Stopwatch::start();
         let state = match look()? {
             Ok(found) => return Ok(found),
             Err(state) => state,
@@ -60,6 +66,6 @@ pub fn wait_until<T>(
             let state = if state.is_empty() { state } else { format!(": {state}") };
             return Err(FleetError::NotInTime { what: what.to_owned(), limit, state });
         }
-        pause(LOOK_EVERY);
+        pause((looked.elapsed() * REST_PER_LOOK).clamp(LOOK_EVERY, LOOK_EVERY_MAX));
     }
 }

@@ -7,19 +7,24 @@ use takt_common::api::CampaignState;
 use takt_common::report::{Outcome, PhaseName};
 use takt_tests::fleet::{pause, wait_until};
 use takt_tests::guest::{Bundles, Slot};
+use takt_tests::matrix::Row;
 
 use super::device::{Device, ORDER_LIMIT};
 use super::os_image::{system, system_release};
 use super::package::{app_release, assert_installed};
 
-/// Cuts of each kind; with `TAKT_SOAK=1`, which takes hours, so many that both kinds have 200.
-const CUTS: usize = 4;
-const CUTS_SOAK: usize = 100;
+/// What the crash matrix calls it.
+const FAULT: &str = "power cut";
+
+/// Cuts of packages and of systems, which take three times as long; with `TAKT_SOAK=1`, which takes hours, of each kind.
+const PACKAGE_CUTS: usize = 6;
+const SYSTEM_CUTS: usize = 2;
+const SOAK_CUTS: usize = 100;
 /// What is surely written of a system (tests/guest/bundle.sh): the moment of a cut must come.
 const SYSTEM_SECTORS: u64 = 64 * 2048;
 
-fn cuts() -> usize {
-    if std::env::var_os("TAKT_SOAK").is_some_and(|soak| soak == "1") { CUTS_SOAK } else { CUTS }
+fn cuts(usual: usize) -> usize {
+    if std::env::var_os("TAKT_SOAK").is_some_and(|soak| soak == "1") { SOAK_CUTS } else { usual }
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): enough to draw moments, and the same ones again from the same seed.
@@ -136,9 +141,12 @@ fn other(slot: Slot) -> Slot {
 pub(crate) fn of_system_upgrades(device: &mut Device, bundles: &Bundles) {
     let mut random = Random::new();
     let told = device.outcomes().len();
+    let mut row = Row::new("os-image: verified or rolled back", FAULT);
     let (mut slot, mut runs, mut release_runs) = (Slot::B, "2.0.0", device.installed());
-    for number in 0..cuts() {
-        let moment = Moment::of_system(number, &mut random, other(slot));
+    // The sorts of moments go in turns from run to run too.
+    let first = usize::try_from(random.below(4)).unwrap();
+    for number in 0..cuts(SYSTEM_CUTS) {
+        let moment = Moment::of_system(first + number, &mut random, other(slot));
         let release = system_release(bundles, &format!("{}.0.0", number + 3));
         let console = device.guest.console_bytes();
         device.begin(&release);
@@ -160,15 +168,18 @@ pub(crate) fn of_system_upgrades(device: &mut Device, bundles: &Bundles) {
         assert!(ok && tries == 0 && loader.order[0] == slot, "slot {slot} is not good: {loader:?}");
         assert_eq!(device.installed(), release_runs);
         assert_eq!(device.outcomes().len(), told + number + 1, "one report for each order");
+        row.tried += 1;
     }
+    row.write().unwrap();
 }
 
 /// The device has the application in version 2.0.0.
 pub(crate) fn of_package_upgrades(device: &mut Device) {
     let mut random = Random::new();
     let told = device.outcomes().len();
+    let mut row = Row::new("package: verified or rolled back", FAULT);
     let (mut runs, mut release_runs) = ("2.0.0".to_owned(), device.installed());
-    for number in 0..cuts() {
+    for number in 0..cuts(PACKAGE_CUTS) {
         let moment = Moment::of_package(number, &mut random);
         let release = app_release(&format!("{}.0.0", number + 3), "well");
         let console = device.guest.console_bytes();
@@ -185,6 +196,8 @@ pub(crate) fn of_package_upgrades(device: &mut Device) {
         assert_installed(device, &runs);
         assert_eq!(device.installed(), release_runs);
         assert_eq!(device.outcomes().len(), told + number + 1, "one report for each order");
+        row.tried += 1;
     }
+    row.write().unwrap();
     assert_eq!(device.text("systemctl --failed --no-legend"), "");
 }

@@ -25,6 +25,14 @@ pub(crate) enum PackageError {
         /// In the file.
         said: String,
     },
+    /// Its control data, unpacked, would fill the disk.
+    #[error("use package '{name}': its control data unpacks to more than {limit_mib} MiB")]
+    Swells {
+        /// Which.
+        name: String,
+        /// The limit.
+        limit_mib: u64,
+    },
     /// A configuration file that lies outside of everything.
     #[error("use package '{name}': its list of configuration files names '{path}', with '..' in it")]
     LeadsOut {
@@ -168,6 +176,7 @@ impl Natured for PackageError {
     fn nature(&self) -> Nature {
         match self {
             Self::Lies { .. }
+            | Self::Swells { .. }
             | Self::LeadsOut { .. }
             | Self::Unmet { .. }
             | Self::Broken { .. }

@@ -212,13 +212,32 @@ impl Tool {
             let mut child = command.spawn().map_err(|error| self.failed_to_start(error))?;
             match timeout(QUESTION_MAX, answer(&mut child)).await {
                 Ok(said) => said.map_err(|source| ToolError::Run { program: self.name(), source }),
-                Err(_elapsed) => Err(ToolError::Slow {
-                    program: self.name(),
-                    limit_secs: QUESTION_MAX.as_secs(),
-                    said: "nothing".to_owned(),
-                }),
+                Err(_elapsed) => Err(self.unanswered()),
             }
         })
+    }
+
+    /// Whether its answer has at most `limit` bytes; a longer one is not heard out. Not to be called on the runtime's own
+    /// thread.
+    pub(crate) fn answers_within(&self, limit: u64) -> Result<bool, ToolError> {
+        Handle::current().block_on(async {
+            let mut command = self.command();
+            command.stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+            let mut child = command.spawn().map_err(|error| self.failed_to_start(error))?;
+            let Some(out) = child.stdout.take() else { return Ok(true) };
+            let heard = async { tokio::io::copy(&mut out.take(limit + 1), &mut tokio::io::sink()).await };
+            match timeout(QUESTION_MAX, heard).await {
+                Ok(heard) => heard
+                    .map(|bytes| bytes <= limit)
+                    .map_err(|source| ToolError::Run { program: self.name(), source }),
+                Err(_elapsed) => Err(self.unanswered()),
+            }
+        })
+    }
+
+    fn unanswered(&self) -> ToolError {
+        let (program, limit_secs) = (self.name(), QUESTION_MAX.as_secs());
+        ToolError::Slow { program, limit_secs, said: "nothing".to_owned() }
     }
 
     /// Asks a question that must be answered.

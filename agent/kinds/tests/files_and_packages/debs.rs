@@ -192,6 +192,10 @@ fn a_file_whose_control_data_lies_is_refused_before_anything_changes() {
     let step = set(&world, &[&astray], "take");
     world.step(step);
     world.must_fail("stage", "use package 'astray': its list of configuration files names '/../outside'");
+    let swollen = Deb::new("swollen", "1").control("md5sums", &"0".repeat(40 << 20));
+    let step = set(&world, &[&swollen], "take");
+    world.step(step);
+    world.must_fail("stage", "use package 'swollen': its control data unpacks to more than 32 MiB");
     // What is missing by its own word, although the manifest is right.
     let needy = Deb::new("needy", "1").field("Depends: nothing-has-this");
     let step = set(&world, &[&needy], "keep");

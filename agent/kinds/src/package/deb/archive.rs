@@ -12,6 +12,9 @@ const NAME: &str = "Package";
 const VERSION: &str = "Version";
 const ARCHITECTURE: &str = "Architecture";
 
+/// Scripts, lists and checksums of a package; the largest of Debian have some 2 MiB.
+const CONTROL_MIB_MAX: u64 = 32;
+
 /// The control fields of a .deb.
 pub(super) fn control(file: &Path) -> Result<String, PackageError> {
     Ok(Tool::new("dpkg-deb").arg("--field").arg(file).answer()?.text())
@@ -32,6 +35,10 @@ pub(super) fn conffiles(file: &Path) -> Result<Vec<String>, PackageError> {
 pub(super) fn check(package: &Package, file: &Path) -> Result<(), PackageError> {
     if !file.is_file() {
         return Err(PackageError::NoFile { name: package.name.clone(), path: file.to_owned() });
+    }
+    // Whoever reads its fields unpacks all of it first.
+    if !Tool::new("dpkg-deb").arg("--ctrl-tarfile").arg(file).answers_within(CONTROL_MIB_MAX << 20)? {
+        return Err(PackageError::Swells { name: package.name.clone(), limit_mib: CONTROL_MIB_MAX });
     }
     let control = control(file)?;
     let stated = [(NAME, &package.name), (VERSION, &package.version), (ARCHITECTURE, &package.architecture)];
