@@ -90,7 +90,11 @@ impl Machine {
             self.init =
                 children.split_whitespace().next().and_then(|pid| pid.parse().ok()).ok_or_else(said)?;
             let state = self.try_run(&["systemctl", "is-system-running"]).stdout;
-            if state.trim() == "running" { Ok(()) } else { Err(format!("{} {}", state.trim(), said())) }
+            if state.trim() == "running" {
+                return Ok(());
+            }
+            let failed = self.try_run(&["systemctl", "--failed", "--plain", "--no-legend"]).stdout;
+            Err(format!("{} {failed} {}", state.trim(), said()))
         });
     }
 
