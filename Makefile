@@ -16,7 +16,7 @@ DENY_VERSION := 0.20.2
 
 # Of the crash matrix: what was tried in this run, and how many cut points that must be.
 TRIED_POINTS := target/crash-matrix
-POINTS_MIN := 500
+POINTS_MIN := 800
 
 .PHONY: help demo test crash-matrix check bench bench-swap bench-handover bench-preserve bench-journal bench-agent soak \
 	docs packages packages-test install install-demo install-packages build device
