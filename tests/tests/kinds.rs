@@ -14,13 +14,14 @@ use std::time::Duration;
 use takt_common::Sha256Digest;
 use takt_common::api::{CampaignState, CampaignView, DeviceView, TokenResponse};
 use takt_common::release::{
-    AGENT_PACKAGE, Conffiles, Container, ContainerSet, Hook, HookPoint, Manifest, NOT_NOW, Package,
-    PackageFormat, PackageSet, Port, Probe, Step, Strategy,
+    AGENT_PACKAGE, Conffiles, Container, Hook, HookPoint, Manifest, NOT_NOW, Package, PackageFormat,
+    PackageSet, Probe, Step, Strategy,
 };
 use takt_common::report::{Memory, Outcome};
 use takt_load::{Clients, Spec};
 use takt_tests::fleet::{
-    Binaries, CampaignSpec, DOMAIN, Device, DeviceSpec, Fleet, HttpClient, More, ReleaseSpec, wait_until,
+    self, Binaries, CampaignSpec, DOMAIN, Device, DeviceSpec, Fleet, HttpClient, More, ReleaseSpec,
+    wait_until,
 };
 use takt_workload::Nature;
 use tempfile::TempDir;
@@ -71,20 +72,9 @@ fn outcome(fleet: &Fleet) -> Outcome {
     view.last_outcome.unwrap()
 }
 
-fn containers(manifest: &mut Manifest) -> &mut ContainerSet {
-    let set = manifest.steps.iter_mut().find_map(|step| match step {
-        Step::Container(set) => Some(set),
-        _ => None,
-    });
-    set.unwrap()
-}
-
 /// The agent publishes the port; two strategies are allowed.
 fn publish_port(manifest: &mut Manifest) {
-    let set = containers(manifest);
-    set.strategies = vec![Strategy::Handover, Strategy::Replace];
-    set.drain_secs = 3;
-    set.containers[0].ports = vec![Port { variable: "port".parse().unwrap(), container_port: None }];
+    fleet::publish_port(manifest, &[Strategy::Handover, Strategy::Replace], 3);
 }
 
 fn handed_over(version: &str, nature: Nature) -> ReleaseSpec {
@@ -157,7 +147,7 @@ fn a_handover_waits_for_clients_that_are_served_but_not_for_ever() {
 
 /// A second container, whose port is the one for stand-ins, so that it is free.
 fn two_containers(manifest: &mut Manifest) {
-    let set = containers(manifest);
+    let set = fleet::containers(manifest);
     let first = &mut set.containers[0];
     first.name = Some("first".parse().unwrap());
     let mut second = Container { name: Some("second".parse().unwrap()), ..first.clone() };

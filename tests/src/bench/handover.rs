@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use takt_common::release::{Manifest, Port, Step, Strategy};
+use takt_common::release::{ContainerSet, Manifest, Strategy};
 use takt_common::report::Outcome;
 use takt_load::{Clients, Report, Spec, now};
 use takt_workload::Nature;
@@ -17,7 +17,7 @@ use super::figure::{Figure, Goal, Unit};
 use super::machine::machine;
 use super::spread::Spread;
 use crate::engine::Engine;
-use crate::fleet::{Device, Fleet, FleetError, More, ReleaseSpec, pause, wait_until};
+use crate::fleet::{self, Device, Fleet, FleetError, More, ReleaseSpec, pause, wait_until};
 
 /// The device that is upgraded.
 const DEVICE: &str = "bench";
@@ -211,13 +211,7 @@ fn release(swap: u32) -> ReleaseSpec {
 
 /// The agent publishes the port; no other way is allowed.
 fn publish_port(manifest: &mut Manifest) {
-    for step in &mut manifest.steps {
-        if let Step::Container(set) = step {
-            set.strategies = vec![Strategy::Handover];
-            let variable = "port".parse().expect("it is a name");
-            set.containers[0].ports = vec![Port { variable, container_port: None }];
-        }
-    }
+    fleet::publish_port(manifest, &[Strategy::Handover], ContainerSet::DRAIN_SECS_DEFAULT);
 }
 
 fn millis(span: Duration) -> f64 {

@@ -32,7 +32,7 @@ pub use interrupt::{heed_signals, interrupted};
 pub use ports::Port;
 pub use process::Process;
 pub use proxy::Proxy;
-pub use release::{COMPONENT, More, ReleaseSpec};
+pub use release::{COMPONENT, More, ReleaseSpec, containers, publish_port};
 pub use trust::Ceremony;
 pub use watcher::{Gap, HttpWatcher, Spell};
 pub use whole::{CampaignSpec, DOMAIN, Fleet};

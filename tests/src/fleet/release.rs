@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use takt_common::Sha256Digest;
-use takt_common::release::{Artifact, Manifest};
+use takt_common::release::{Artifact, ContainerSet, Manifest, Port, Step, Strategy};
 use takt_workload::{HOLD_VARIABLE, Nature};
 
 use super::command::Takt;
@@ -62,6 +62,30 @@ impl More {
         (self.edit)(&mut manifest);
         std::fs::write(&path, manifest.to_bytes()).map_err(FleetError::file("write", &path))
     }
+}
+
+/// The containers of a release.
+///
+/// # Panics
+/// When it brings none.
+pub fn containers(manifest: &mut Manifest) -> &mut ContainerSet {
+    let set = manifest.steps.iter_mut().find_map(|step| match step {
+        Step::Container(set) => Some(set),
+        _ => None,
+    });
+    set.expect("the release brings containers")
+}
+
+/// The agent publishes the port of the first container, and these strategies are allowed.
+///
+/// # Panics
+/// When the release brings no container.
+pub fn publish_port(manifest: &mut Manifest, strategies: &[Strategy], drain_secs: u32) {
+    let set = containers(manifest);
+    set.strategies = strategies.to_vec();
+    set.drain_secs = drain_secs;
+    let variable = "port".parse().expect("it is a name");
+    set.containers[0].ports = vec![Port { variable, container_port: None }];
 }
 
 impl ReleaseSpec {

@@ -6,10 +6,9 @@ use std::process::Command;
 
 use takt_common::Sha256Digest;
 use takt_common::release::{
-    Conffiles, ContainerSet, FileSet, FileSpec, Manifest, Package, PackageFormat, PackageSet, Port, Probe,
-    Step, Strategy,
+    Conffiles, FileSet, FileSpec, Manifest, Package, PackageFormat, PackageSet, Probe, Step, Strategy,
 };
-use takt_tests::fleet::{More, ReleaseSpec};
+use takt_tests::fleet::{self, More, ReleaseSpec};
 use takt_workload::Nature;
 
 fn of_one_container(version: &str, nature: Nature, strategies: &str) -> ReleaseSpec {
@@ -35,20 +34,9 @@ pub(crate) fn handover(version: &str, nature: Nature) -> ReleaseSpec {
     ReleaseSpec { more: Some(more), ..of_one_container(version, nature, "replace") }
 }
 
-fn containers(manifest: &mut Manifest) -> &mut ContainerSet {
-    let set = manifest.steps.iter_mut().find_map(|step| match step {
-        Step::Container(set) => Some(set),
-        _ => None,
-    });
-    set.unwrap()
-}
-
 /// The agent publishes the port.
 fn publish_port(manifest: &mut Manifest) {
-    let set = containers(manifest);
-    set.strategies = vec![Strategy::Handover, Strategy::Replace];
-    set.drain_secs = 1;
-    set.containers[0].ports = vec![Port { variable: "port".parse().unwrap(), container_port: None }];
+    fleet::publish_port(manifest, &[Strategy::Handover, Strategy::Replace], 1);
 }
 
 /// Where files of this process's releases may lie.
