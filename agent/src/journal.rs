@@ -63,7 +63,6 @@ pub enum JournalError {
 
 /// Where the chain of reports stands.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Chain {
     next_sequence: u64,
     previous: Option<Sha256Digest>,

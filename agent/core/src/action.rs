@@ -195,6 +195,13 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// What keeps in force what runs already: as long as no switch has begun, these are never for the order in hand.
+    pub const fn is_upkeep(&self) -> bool {
+        matches!(self, Self::Route { .. } | Self::Apply { .. })
+    }
+}
+
 impl fmt::Display for Action {
     /// Fits after "failed to".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

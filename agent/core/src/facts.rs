@@ -14,7 +14,6 @@ use crate::step::{StepKey, StepState};
 
 /// An instant by the monotonic clock of one boot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct BootTime {
     /// The kernel's random id of the boot.
     pub boot_id: String,
@@ -90,7 +89,6 @@ pub enum Routed {
 
 /// How a workload fares, for the comparison of a release with the one before it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Vitals {
     /// Thousandths of one processor.
     pub cpu_permille: Option<u32>,
@@ -228,7 +226,7 @@ pub struct Facts {
     pub routes: BTreeMap<WorkloadName, Routed>,
     /// Established connections of clients to published ports, by the workload that serves them.
     pub connections: BTreeMap<WorkloadName, u32>,
-    /// Steps of the order in hand that are no containers; at rest, live patches of what is installed.
+    /// Steps of the order in hand that are no containers; up to the switch, live patches of what is installed.
     pub steps: BTreeMap<StepKey, StepState>,
     /// Steps of which a way back is kept.
     pub kept: BTreeSet<StepKey>,

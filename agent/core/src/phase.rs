@@ -34,7 +34,6 @@ pub enum Role {
 
 /// An order that passed every device rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Accepted {
     /// The order.
     pub order: Order,
@@ -46,7 +45,6 @@ pub struct Accepted {
 
 /// A release as it runs, or ran, on this device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Workload {
     /// Its manifest.
     pub manifest: Manifest,
@@ -81,7 +79,6 @@ impl Workload {
 
 /// A takeover in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct StandIn {
     /// For whom.
     pub device: DeviceId,
@@ -93,7 +90,6 @@ pub struct StandIn {
 
 /// The order in hand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Job {
     /// The order.
     pub accepted: Accepted,
@@ -113,7 +109,6 @@ impl Job {
 
 /// How often the action of a phase has failed, and why last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Tries {
     /// How often.
     pub count: u32,
@@ -128,7 +123,6 @@ pub struct Tries {
 
 /// The switch in hand, known once the manifest is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Swap {
     /// What comes.
     pub new: Workload,
@@ -153,7 +147,7 @@ pub struct Swap {
     #[serde(default)]
     pub moved: Option<BootTime>,
     /// Steps that could not be taken back, by their place, with what failed.
-    #[serde(default)]
+    #[serde(default, with = "by_place")]
     pub stuck: BTreeMap<usize, String>,
     /// Hooks that have run to their end, with what they wrote.
     #[serde(default)]
@@ -170,7 +164,7 @@ pub struct Swap {
 
 /// What is counted of a switch, and anew of its way back, so that both have an end.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Bounds {
     /// How often the agent was started since.
     pub starts: u32,
@@ -179,9 +173,32 @@ pub struct Bounds {
     /// What cannot be looked at, and since when it is waited for.
     pub unseen: Option<(Unseen, BootTime)>,
     /// Failed tries of taking a step back, by its place.
+    #[serde(with = "by_place")]
     pub back: BTreeMap<usize, Tries>,
     /// Steps that were passed over on the way back and get no further chance, by their place.
     pub again: BTreeSet<usize>,
+}
+
+/// Maps by the place of a step: JSON has texts for keys, and of those within a tagged enum serde makes no numbers again.
+mod by_place {
+    use std::collections::BTreeMap;
+
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<V: Serialize, S: Serializer>(
+        map: &BTreeMap<usize, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(map.iter().map(|(place, value)| (place.to_string(), value)))
+    }
+
+    pub(super) fn deserialize<'de, V: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<usize, V>, D::Error> {
+        let map = BTreeMap::<String, V>::deserialize(deserializer)?;
+        map.into_iter().map(|(place, value)| Ok((place.parse().map_err(D::Error::custom)?, value))).collect()
+    }
 }
 
 impl Bounds {
@@ -219,7 +236,7 @@ pub enum Way {
 
 /// Where the agent is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "phase", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", tag = "phase")]
 pub enum Phase {
     /// No order in hand.
     #[default]

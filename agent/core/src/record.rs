@@ -1,4 +1,8 @@
 //! What the journal keeps: the phase and everything that follows from phases passed.
+//!
+//! Fields that are not known are passed over in all of it: an agent that comes back because its successor did not start reads
+//! the journal that the successor wrote. What a later version adds has a default, and what it must not do without raises
+//! [`RECORD_FORMAT`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,7 +28,6 @@ const RETAINED_MAX: u32 = 16;
 
 /// The durable state of an agent. It changes as a whole, in one commit with the report that tells of the change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Record {
     /// [`RECORD_FORMAT`].
     pub format: u32,

@@ -9,7 +9,6 @@ use crate::action::WorkloadName;
 /// One step of one order's release: the workload's name holds the order's position, so that the way back of one order
 /// is never taken for that of another. As text, `<workload>.<index>`, it is a safe file name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct StepKey {
     /// Of which workload.
     pub workload: WorkloadName,

@@ -5,11 +5,12 @@
 mod cases;
 
 use cases::{
-    Case, accepted, at_rest, done, image, manifest, name, only, order, outcome, remembered, stand_in,
-    take_over,
+    Case, accepted, at_rest, done, image, manifest, name, only, order, outcome, patch_step, remembered,
+    stand_in, take_over, waited, with_steps, workload,
 };
 use takt_agent_core::{
-    Action, ContainerFacts, ContainerState, Decision, Nature, Phase, Presence, Record, WaitingOn, decide,
+    Action, ContainerFacts, ContainerState, Decision, Nature, Phase, Presence, Record, StepKey, StepState,
+    WaitingOn, decide,
 };
 use takt_common::order::Action as OrderAction;
 use takt_common::report::Outcome;
@@ -92,4 +93,47 @@ fn one_order_from_the_year_9999_does_not_make_every_later_one_look_expired() {
     let at = late.at;
     record.accept(late);
     assert_eq!(record.time_floor, at + std::time::Duration::from_hours(24));
+}
+
+/// A device on which another component is a live patch that a reboot has taken away, and an order that waits for its lock.
+fn waits_without_its_patch() -> (Case, Action, StepKey) {
+    let mut case = Case::upgrade();
+    let mut patch = with_steps(manifest(4), vec![patch_step()]);
+    patch.release.name = name("kernel");
+    let patch = workload(&patch, 3);
+    let key = patch.key(0);
+    case.facts.installed.push(patch);
+    case.facts.steps.insert(key.clone(), StepState::Untouched);
+    case.facts.locks = vec!["operator".into()];
+    (case, Action::Apply { key: key.clone(), step: Box::new(patch_step()) }, key)
+}
+
+#[test]
+fn a_live_patch_that_a_reboot_took_away_is_applied_again_while_an_order_waits() {
+    let (mut case, apply, key) = waits_without_its_patch();
+    for phase in [case.fetching(), case.staged()] {
+        case.facts.steps.insert(key.clone(), StepState::Untouched);
+        assert_eq!(case.decide(&phase), Decision::Do(apply.clone()));
+        case.succeeded(apply.clone());
+        case.facts.steps.insert(key.clone(), StepState::Confirmed);
+        assert_ne!(case.decide(&phase), Decision::Do(apply.clone()));
+        case.forget();
+    }
+}
+
+#[test]
+fn a_live_patch_that_cannot_be_applied_now_neither_ends_an_order_nor_holds_it_up() {
+    let (mut case, apply, _) = waits_without_its_patch();
+    let staged = case.staged();
+    for nature in [Nature::Transient, Nature::Fatal] {
+        case.failed(apply.clone(), nature);
+        assert!(matches!(waited(case.decide(&staged)), WaitingOn::Retry { .. }));
+        case.forget();
+        assert!(matches!(waited(case.decide(&staged)), WaitingOn::Blockers(_)), "the order's own reason");
+    }
+    case.facts.locks.clear();
+    assert!(matches!(remembered(case.decide(&staged)), Phase::Checkpointing { .. }), "it goes on without it");
+    // After its rest it is tried again.
+    case.pass(60_000);
+    assert_eq!(case.decide(&staged), Decision::Do(apply));
 }

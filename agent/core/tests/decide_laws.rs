@@ -51,9 +51,12 @@ fn fits(phase: &Phase, action: &Action) -> bool {
     let hook = |points: &[HookPoint]| matches!(action, Action::Hook { point, .. } if points.contains(point));
     match phase {
         Phase::Idle => tends(action),
-        Phase::Fetching { .. } => matches!(action, Action::Fetch { .. }) || hook(&[HookPoint::PreFetch]),
+        Phase::Fetching { .. } => {
+            matches!(action, Action::Fetch { .. }) || keeps(action) || hook(&[HookPoint::PreFetch])
+        }
         Phase::Staged { .. } => {
             matches!(action, Action::LoadImage { .. } | Action::Create { .. } | Action::Prepare { .. })
+                || keeps(action)
                 || hook(&[HookPoint::PreSwitch, HookPoint::ExportState])
         }
         Phase::Checkpointing { .. } => matches!(action, Action::Checkpoint { .. }),
@@ -91,14 +94,20 @@ fn fits(phase: &Phase, action: &Action) -> bool {
     }
 }
 
+/// What a reboot undoes of the installed workloads, and what an order that waits does not make wait.
+fn keeps(action: &Action) -> bool {
+    match action {
+        Action::Route { .. } => true,
+        Action::Apply { step, .. } => step.kind() == Kind::LivePatch,
+        _ => false,
+    }
+}
+
 /// What looking after the installed workloads takes.
 fn tends(action: &Action) -> bool {
     match action {
-        Action::Create { .. } | Action::Start { .. } | Action::KeepRunning { .. } | Action::Route { .. } => {
-            true
-        }
-        Action::Apply { step, .. } => step.kind() == Kind::LivePatch,
-        _ => false,
+        Action::Create { .. } | Action::Start { .. } | Action::KeepRunning { .. } => true,
+        _ => keeps(action),
     }
 }
 
@@ -129,8 +138,12 @@ proptest! {
             Decision::Do(action) => prop_assert!(
                 matches!(
                     action,
-                    // The last one leads clients to what is installed and runs.
-                    Action::LoadImage { .. } | Action::Create { .. } | Action::Prepare { .. } | Action::Route { .. }
+                    // The last two keep in force what is installed and runs.
+                    Action::LoadImage { .. }
+                        | Action::Create { .. }
+                        | Action::Prepare { .. }
+                        | Action::Route { .. }
+                        | Action::Apply { .. }
                 ),
                 "{:?}", action
             ),

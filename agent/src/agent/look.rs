@@ -163,20 +163,20 @@ impl Agent {
         }
     }
 
-    /// Where the steps of the order in hand stand; at rest, the live patches of what is installed.
+    /// Where the steps of the order in hand stand; up to the switch, the live patches of what is installed.
     async fn steps(&self) -> BTreeMap<StepKey, StepState> {
         let record = self.journal.record();
         let kinds = &self.performer.kinds;
         let mut states = BTreeMap::new();
-        match &record.phase {
-            Phase::Idle => {
-                for workload in record.installed.values() {
-                    for (key, step) in workload.steps().filter(|(_, step)| step.kind() == Kind::LivePatch) {
-                        let state = kinds.look_at_rest(&key, step).await;
-                        states.insert(key, state);
-                    }
+        if matches!(record.phase, Phase::Idle | Phase::Fetching { .. } | Phase::Staged { .. }) {
+            for workload in record.installed.values() {
+                for (key, step) in workload.steps().filter(|(_, step)| step.kind() == Kind::LivePatch) {
+                    let state = kinds.look_at_rest(&key, step).await;
+                    states.insert(key, state);
                 }
             }
+        }
+        match &record.phase {
             Phase::Staged { swap, .. }
             | Phase::Switching { swap, .. }
             | Phase::Probation { swap, .. }

@@ -284,7 +284,10 @@ impl Agent {
             tracing::warn!(%action, nature = ?failure.nature, why = %failure.text, "action failed");
         }
         let attempt = Attempt { action, result };
-        if matches!(self.journal.record().phase, Phase::Idle) {
+        let at_rest = matches!(self.journal.record().phase, Phase::Idle);
+        let before_switch =
+            matches!(self.journal.record().phase, Phase::Fetching { .. } | Phase::Staged { .. });
+        if at_rest || (before_switch && attempt.action.is_upkeep()) {
             self.helpless.note(&attempt, &self.boot_time(), &self.settings.policy);
         }
         if attempt.result.is_ok() {

@@ -35,8 +35,8 @@ pub(super) fn after(
     let final_now = matches!(failure.nature, Nature::Fatal | Nature::NotNow);
     match phase.clone() {
         Phase::Idle => idle::after_failure(action, why, facts),
-        // The ports of what runs are nothing that the order in hand could fail by: they are tried again after a rest.
-        Phase::Fetching { .. } | Phase::Staged { .. } if matches!(action, Action::Route { .. }) => {
+        // Ports and live patches of what runs are nothing that the order in hand could fail by: after a rest.
+        Phase::Fetching { .. } | Phase::Staged { .. } if action.is_upkeep() => {
             Decision::Wait(WaitingOn::Retry { why, count: 1, in_millis: 0 })
         }
         Phase::Fetching { job, hook, tries } => {

@@ -180,6 +180,17 @@ fn supervise_patches(workload: &Workload, facts: &Facts) -> Option<Decision> {
     })
 }
 
+/// Before a switch: live patches that a reboot has undone are applied again. An order may wait for days, and what a patch mends
+/// must not wait with it. One that cannot be applied now does not hold the order up.
+pub(super) fn restore_patches(facts: &Facts) -> Option<Decision> {
+    let needs = facts.installed.iter().filter_map(|workload| supervise_patches(workload, facts));
+    let mut due = needs.filter(|need| match need {
+        Decision::Do(action) => rested(action, facts).is_none(),
+        _ => false,
+    });
+    due.next()
+}
+
 pub(super) fn handing_back(job: &Job, tries: &Tries, facts: &Facts) -> Decision {
     let Some(stand_in) = &facts.stand_in else {
         return end(job, None, Outcome::HandedBack);

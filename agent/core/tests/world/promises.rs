@@ -78,8 +78,8 @@ impl World {
                 Phase::Switching { .. } | Phase::RollingBack { .. } | Phase::HandingBack { .. }
             ),
             Action::Apply { step, .. } => {
-                let at_rest = matches!(**step, Step::LivePatch(_)) && matches!(phase, Phase::Idle);
-                at_rest || matches!(phase, Phase::Switching { .. })
+                let before = matches!(phase, Phase::Idle | Phase::Fetching { .. } | Phase::Staged { .. });
+                (matches!(**step, Step::LivePatch(_)) && before) || matches!(phase, Phase::Switching { .. })
             }
             Action::Prepare { .. } => matches!(phase, Phase::Staged { .. } | Phase::Switching { .. }),
             Action::Settle { .. } | Action::Prune { .. } => matches!(phase, Phase::Ended { .. }),
