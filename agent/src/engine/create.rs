@@ -102,13 +102,18 @@ impl Engine {
         let Some(process) = seen.process() else {
             return self.await_by_engine(name, &latch).await;
         };
-        let ended = || process.has_ended();
-        Process::until(LATCH_LIMIT, || latch.has_waiter() || ended()).await;
-        if latch.has_waiter() {
+        // Each look lets the waiter go once around: a second one, right after the first, may miss it.
+        let mut waits = false;
+        Process::until(LATCH_LIMIT, || {
+            waits = latch.has_waiter();
+            waits || process.has_ended()
+        })
+        .await;
+        if waits {
             self.note_held(name, process);
             return Ok(());
         }
-        if ended() {
+        if process.has_ended() {
             self.note_ended(name);
             return Err(self.exited(name).await);
         }
