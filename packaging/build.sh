@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Packs the programs in target/release as .deb and .rpm, into target/packages or another folder.
+# Packs programs as .deb and .rpm: those in target/shipped or another folder, into target/packages or another folder.
 #
-#   packaging/build.sh [--version VERSION] [--out FOLDER] [--fast]
+#   packaging/build.sh [--version VERSION] [--programs FOLDER] [--out FOLDER] [--fast]
 #
 # VERSION is the packages' version, the workspace's when it is left out. `~` sorts before everything (0.1.1~test1 is older
 # than 0.1.1), in both formats. --fast packs less tightly. The programs and takt-paperwork must have been built; `make packages` does all.
@@ -11,18 +11,18 @@ cd "$(dirname "$(readlink -f "$0")")/.."
 readonly CARGO_DEB_VERSION=3.8.0
 readonly CARGO_GENERATE_RPM_VERSION=0.21.1
 readonly CRATES=(agent coordinator ctl)
-readonly PROGRAMS=(target/release/{takt,takt-agent,takt-coordinator,takt-launcher})
 readonly PAPERWORK=target/debug/takt-paperwork
 readonly STAGE=target/packages/stage
 
 die() { printf 'packages: %s\n' "$*" >&2; exit 1; }
 
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
-out=target/packages
+out=target/packages programs=target/shipped
 deb_options=() rpm_options=()
 while [ $# -gt 0 ]; do
     case "$1" in
         --version) version=${2:?--version needs a VERSION}; shift 2 ;;
+        --programs) programs=${2:?--programs needs a FOLDER}; shift 2 ;;
         --out) out=${2:?--out needs a FOLDER}; shift 2 ;;
         --fast) deb_options+=(--fast) rpm_options+=(--payload-compress gzip); shift ;;
         *) die "unknown option '$1'" ;;
@@ -31,7 +31,8 @@ done
 # What both formats take as a version; a hyphen would begin a revision.
 [[ $version =~ ^[0-9][0-9A-Za-z.~+]*$ ]] || die "'$version' is no version: 0.1.1 or 0.1.1~test1 expected"
 
-for program in "${PROGRAMS[@]}" "$PAPERWORK"; do
+programs=("$programs"/{takt,takt-agent,takt-coordinator,takt-launcher})
+for program in "${programs[@]}" "$PAPERWORK"; do
     [ -x "$program" ] || die "$program is missing: 'make packages' builds it"
 done
 latch=$(agent/latch/build.sh)
@@ -47,9 +48,11 @@ rm -rf "$STAGE"
 mkdir -p "$STAGE" "$out"
 "$PAPERWORK" "$STAGE"
 mkdir "$STAGE/bin"
-for program in "${PROGRAMS[@]}" "$latch"; do
-    # Which compiler made it is of no use on a device.
+printf '%s\n' "$version" >"$STAGE/version"
+for program in "${programs[@]}" "$latch"; do
+    # Which compiler made it is of no use on a device; which version it was packed as makes every one another program.
     strip --remove-section=.comment -o "$STAGE/bin/${program##*/}" "$program"
+    objcopy --add-section ".takt.version=$STAGE/version" "$STAGE/bin/${program##*/}"
 done
 packaging/changelog.sh "$version" "$SOURCE_DATE_EPOCH" >"$STAGE/changelog"
 # cargo-deb compresses pages and changelog itself, cargo-generate-rpm does not.

@@ -13,9 +13,6 @@ use takt_kinds::package::PackageSettings;
 
 use super::SettingsError;
 
-/// The agent's version as its own package calls it: that of the program, first revision.
-const VERSION_OF_PACKAGE: &str = concat!(env!("CARGO_PKG_VERSION"), "-1");
-
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
@@ -102,7 +99,6 @@ fn package(
     Ok(PackageSettings {
         agent: section.root.as_deref().map_or_else(|| usual.agent.clone(), below),
         root: section.root,
-        running_version: VERSION_OF_PACKAGE.to_owned(),
         launcher: state_dir.join("launcher"),
         ..usual
     })

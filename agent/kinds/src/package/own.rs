@@ -1,13 +1,19 @@
 //! The agent's own package. Its maintainer scripts leave the service alone; the agent starts itself anew when the decision
 //! says so, and the launcher brings the previous one back when the new one does not start.
 //!
+//! Which agent runs is told by its program, not by a version that it would have to know of its package: a revision is given
+//! when packages are made. The new agent runs when the program that runs is the one that is installed now; the previous one,
+//! when it is the one that ran when the step was prepared.
+//!
 //! The launcher's trial begins after it is noted that the step has begun and before the first package changes, and ends with
 //! the confirmation or with the way back. A step whose trial is left over is not back: the launcher would count starts of
 //! an agent that is not there, and give up one that nobody tried.
 
+use std::fs::File;
 use std::path::Path;
 
 use takt_agent_core::StepState;
+use takt_common::Sha256Digest;
 use takt_common::release::Package;
 use takt_launcher::{Trial, TrialFolder, Version, Versions};
 
@@ -16,12 +22,10 @@ use super::error::PackageError;
 use super::record::{Before, Record};
 use super::work::Work;
 use crate::effect::effect;
+use crate::kept::Digests;
 
 /// The package that holds the agent itself.
 const OWN: &str = "takt-agent";
-
-/// The program that runs, whatever lies at its path by now.
-const RUNNING: &str = "/proc/self/exe";
 
 impl Work<'_> {
     /// The agent's own package, if it is in the set.
@@ -33,9 +37,18 @@ impl Work<'_> {
         TrialFolder::new(&self.settings.launcher)
     }
 
+    fn runs(&self) -> Option<Sha256Digest> {
+        digest(self.digests, &self.settings.running)
+    }
+
+    /// True when the program that runs is the installed one.
+    fn installed_runs(&self) -> bool {
+        self.runs().is_some_and(|runs| digest(self.digests, &self.settings.agent) == Some(runs))
+    }
+
     /// Where the step stands as long as the new agent is installed and does not run.
     pub(super) fn not_running_yet(&self, own: &Package) -> Option<StepState> {
-        if own.version == self.settings.running_version {
+        if self.installed_runs() {
             return None;
         }
         Some(match self.trial().look() {
@@ -48,45 +61,44 @@ impl Work<'_> {
 
     /// True as long as the new agent runs, of which the package has been taken back.
     pub(super) fn still_running(&self, record: &Record) -> bool {
-        let running = &self.settings.running_version;
-        let runs = |own: &Package| {
-            own.version == *running && version_before(record).is_some_and(|old| old != running)
-        };
-        self.own().is_some_and(runs)
+        self.own().is_some() && record.runs.is_some() && record.runs != self.runs() && !self.installed_runs()
     }
 
-    /// Refuses a set that would install the agent's package where there is none: taking it back would take the agent away.
-    pub(super) fn check_own(&self, record: &Record) -> Result<(), PackageError> {
-        match self.own() {
-            Some(_) if version_before(record).is_none() => Err(PackageError::NotFromPackage),
-            _ => Ok(()),
+    /// Notes which agent runs before its package changes. Refuses a set that would install the agent's package where there
+    /// is none: taking it back would take the agent away.
+    pub(super) fn note_own(&self, record: &mut Record) -> Result<(), PackageError> {
+        if self.own().is_some() {
+            version_before(record).ok_or(PackageError::NotFromPackage)?;
+            record.runs = self.runs();
         }
+        Ok(())
     }
 
     /// Before the agent's own package is replaced: the program that runs now is kept, and comes back if need be.
-    pub(super) fn begin_trial(&self) -> Result<(), PackageError> {
+    pub(super) fn begin_trial(&self, record: &Record) -> Result<(), PackageError> {
         let Some(own) = self.own() else { return Ok(()) };
-        if own.version == self.settings.running_version {
+        let previous = version_before(record).ok_or(PackageError::NotFromPackage)?;
+        if own.version == previous {
             return Ok(());
         }
         let trial = self.trial();
-        let versions =
-            Versions { new: version(&own.version)?, previous: version(&self.settings.running_version)? };
+        let versions = Versions { new: version(&own.version)?, previous: version(previous)? };
         match trial.look() {
             Trial::None => {}
             Trial::On(on) if on.versions == versions => {}
             // Of an order that could not be taken back, or cut off and fallen back on the way: this one tries anew.
             _ => effect!("package.trial", trial.withdraw(&self.settings.agent))?,
         }
-        Ok(effect!("package.trial", trial.begin(Path::new(RUNNING), &versions))?)
+        Ok(effect!("package.trial", trial.begin(&self.settings.running, &versions))?)
     }
 
     /// The agent that runs stays.
     pub(super) fn confirm_trial(&self) -> Result<(), PackageError> {
-        if self.own().is_none() {
-            return Ok(());
+        let Some(own) = self.own() else { return Ok(()) };
+        if !self.installed_runs() {
+            return Err(PackageError::OwnNotRunning { version: own.version.clone() });
         }
-        let running = version(&self.settings.running_version)?;
+        let running = version(&own.version)?;
         Ok(effect!("package.trial", self.trial().confirm(&self.settings.agent, &running))?)
     }
 
@@ -121,11 +133,21 @@ fn version(text: &str) -> Result<Version, PackageError> {
     text.parse().map_err(PackageError::OwnVersion)
 }
 
-/// The agent that runs has been in good health for [`super::ALIVE_AFTER`]: its starts so far are forgiven.
-pub(super) fn alive(settings: &PackageSettings) -> Result<(), PackageError> {
-    let running = version(&settings.running_version)?;
+/// The agent that runs has been in good health for [`super::ALIVE_AFTER`]: its starts so far are forgiven, if it is the
+/// one on trial.
+pub(super) fn alive(settings: &PackageSettings, digests: &Digests) -> Result<(), PackageError> {
     let trial = TrialFolder::new(&settings.launcher);
-    Ok(effect!("package.trial", trial.alive(&running)).map(drop)?)
+    let Trial::On(on) = trial.look() else { return Ok(()) };
+    let (runs, previous) = (digest(digests, &settings.running), digest(digests, &trial.previous_agent()));
+    if runs.is_none() || previous.is_none() || runs == previous {
+        return Ok(());
+    }
+    Ok(effect!("package.trial", trial.alive(&on.versions.new)).map(drop)?)
+}
+
+/// `None` of what cannot be read.
+fn digest(digests: &Digests, program: &Path) -> Option<Sha256Digest> {
+    digests.of(&mut File::open(program).ok()?).ok()
 }
 
 fn is_of(trial: &Trial, version: &str) -> bool {

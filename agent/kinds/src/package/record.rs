@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use takt_common::Sha256Digest;
 use takt_common::release::PackageSet;
 
 use super::error::PackageError;
@@ -35,6 +36,9 @@ pub(super) struct Record {
     /// Packages, of the set or not, that were not well before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) unwell: Vec<String>,
+    /// The program of the agent that ran, when its own package is in the set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) runs: Option<Sha256Digest>,
 }
 
 /// One package.
@@ -82,7 +86,7 @@ pub(super) struct FileRecord {
 
 impl Record {
     pub(super) const fn new(packages: Vec<PackageRecord>, files: Vec<FileRecord>) -> Self {
-        Self { format: FORMAT, packages, files, changed: Vec::new(), unwell: Vec::new() }
+        Self { format: FORMAT, packages, files, changed: Vec::new(), unwell: Vec::new(), runs: None }
     }
 
     /// The record in `folder` of the way back of `set`; `None` when there is none, or that of another set.

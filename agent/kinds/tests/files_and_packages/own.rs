@@ -14,6 +14,11 @@ fn agent(version: &str) -> Deb {
         .script("postinst", seen)
 }
 
+/// From now on the agent that runs has this version.
+fn runs(world: &World, version: &str) {
+    fs::write(world.beside("running"), format!("agent {version}\n")).unwrap();
+}
+
 /// A device on which agent 1.0 runs, and a release with 1.1.
 fn running() -> World {
     let mut world = device();
@@ -21,7 +26,8 @@ fn running() -> World {
     install(&world, &agent("1.0-1"));
     world.settings["launcher"] = json!(world.beside("launcher"));
     world.settings["agent"] = json!(world.on("usr/bin/takt-agent"));
-    world.settings["running_version"] = json!("1.0-1");
+    world.settings["running"] = json!(world.beside("running"));
+    runs(&world, "1.0-1");
     let step = set(&world, &[&agent("1.1-1")], "keep");
     world.step(step);
     world
@@ -37,16 +43,16 @@ fn trial(world: &World) -> Vec<String> {
 
 #[test]
 fn a_new_agent_is_in_force_once_it_runs_and_stays_once_it_is_confirmed() {
-    let mut world = running();
+    let world = running();
     world.must("stage", "Prepared");
     assert!(trial(&world).is_empty());
     world.must("switch", "NewAfterReboot");
     assert_eq!(read(&world, "var/asked"), "1\n");
     assert_eq!(trial(&world), ["previous", "trial-v1,new=1.1-1,previous=1.0-1,starts=0,forgiven=0"]);
-    let kept = fs::read(world.beside("launcher/previous/takt-agent")).unwrap();
-    assert_eq!(kept, fs::read(env!("CARGO_BIN_EXE_takt-kinds-step")).unwrap());
+    let kept = fs::read_to_string(world.beside("launcher/previous/takt-agent")).unwrap();
+    assert_eq!(kept, "agent 1.0-1\n");
     world.must("switch", "NewAfterReboot");
-    world.settings["running_version"] = json!("1.1-1");
+    runs(&world, "1.1-1");
     world.must("look", "Applied");
     world.must("confirm", "Confirmed");
     assert!(trial(&world).is_empty());
@@ -55,14 +61,14 @@ fn a_new_agent_is_in_force_once_it_runs_and_stays_once_it_is_confirmed() {
 
 #[test]
 fn a_new_agent_that_is_turned_back_hands_over_to_the_old_one() {
-    let mut world = running();
+    let world = running();
     world.must("stage", "Prepared");
     world.must("switch", "NewAfterReboot");
-    world.settings["running_version"] = json!("1.1-1");
+    runs(&world, "1.1-1");
     world.must("look", "Applied");
     world.must("back", "OldAfterReboot");
     assert_eq!(read(&world, "usr/bin/takt-agent"), "agent 1.0-1\n");
-    world.settings["running_version"] = json!("1.0-1");
+    runs(&world, "1.0-1");
     world.must("look", "Prepared");
     assert!(trial(&world).is_empty());
     world.must("settle", "Untouched");
@@ -93,7 +99,6 @@ fn an_agent_that_is_from_no_package_is_not_made_one_that_could_be_taken_away() {
     let mut world = device();
     let step = set(&world, &[&agent("1.1-1")], "keep");
     world.step(step);
-    world.settings["running_version"] = json!("1.0-1");
     world.must_fail(
         "stage",
         "keep package 'takt-agent': it is not installed, so taking it back would take the agent away",
@@ -102,7 +107,7 @@ fn an_agent_that_is_from_no_package_is_not_made_one_that_could_be_taken_away() {
 
 #[test]
 fn an_agent_on_trial_that_has_been_well_for_a_while_is_forgiven_its_starts() {
-    let mut world = running();
+    let world = running();
     world.must("stage", "Prepared");
     world.must("switch", "NewAfterReboot");
     // What the launcher does at a start.
@@ -116,7 +121,7 @@ fn an_agent_on_trial_that_has_been_well_for_a_while_is_forgiven_its_starts() {
         ["previous".to_owned(), name(2, 0)],
         "the previous agent does not forgive the new one"
     );
-    world.settings["running_version"] = json!("1.1-1");
+    runs(&world, "1.1-1");
     world.must("alive", "Applied");
     assert_eq!(trial(&world), ["previous".to_owned(), name(0, 1)]);
 }
@@ -144,7 +149,7 @@ fn assert_old(world: &World, point: &str) {
 
 #[test]
 fn a_cut_while_the_agents_package_changes_leaves_both_ways_open_and_no_trial_behind() {
-    let mut world = running();
+    let world = running();
     world.must("stage", "Prepared");
     each_cut(&world, "switch", 12, |point| {
         let now = world.go("look").said;
@@ -156,25 +161,27 @@ fn a_cut_while_the_agents_package_changes_leaves_both_ways_open_and_no_trial_beh
         assert_eq!(trial(&world).len(), 2, "{point}");
     });
     world.must("switch", "NewAfterReboot");
-    world.settings["running_version"] = json!("1.1-1");
+    runs(&world, "1.1-1");
     each_cut(&world, "confirm", 3, |point| {
         world.must("confirm", "Confirmed");
         assert_eq!(trial(&world), [""; 0], "{point}");
     });
     // Taken back by the new agent itself, cut at every point, and once more by the old one after a restart in between.
     each_cut(&world, "back", 8, |point| {
-        let mut world = World::again(&world);
+        let world = World::again(&world);
         world.must("back", "OldAfterReboot");
         assert_old(&world, point);
-        world.settings["running_version"] = json!("1.0-1");
+        runs(&world, "1.0-1");
         world.must("back", "Prepared");
         world.must("settle", "Untouched");
+        runs(&world, "1.1-1");
     });
     each_cut(&world, "back", 8, |point| {
-        let mut world = World::again(&world);
-        world.settings["running_version"] = json!("1.0-1");
+        let world = World::again(&world);
+        runs(&world, "1.0-1");
         world.must("back", "Prepared");
         assert_old(&world, point);
+        runs(&world, "1.1-1");
     });
 }
 

@@ -31,8 +31,7 @@ struct World {
     #[serde(default)]
     roots: Vec<PathBuf>,
     package_root: Option<PathBuf>,
-    #[serde(default)]
-    running_version: String,
+    running: Option<PathBuf>,
     launcher: Option<PathBuf>,
     agent: Option<PathBuf>,
     #[serde(default)]
@@ -130,7 +129,7 @@ fn settings(world: &World) -> KindSettings {
         file: FileSettings { roots: world.roots.clone(), never: Vec::new() },
         package: PackageSettings {
             root: world.package_root.clone(),
-            running_version: world.running_version.clone(),
+            running: world.running.clone().unwrap_or(usual.running),
             launcher: world.launcher.clone().unwrap_or(usual.launcher),
             agent: world.agent.clone().unwrap_or(usual.agent),
             wrapper: world.wrapper.clone(),

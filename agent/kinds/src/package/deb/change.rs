@@ -34,7 +34,7 @@ impl Debs<'_> {
         if !marked(self.work.folder, BEGAN) {
             self.begin(&mut record, &database)?;
         }
-        self.work.begin_trial()?;
+        self.work.begin_trial(&record)?;
         let mut last = None;
         if self.dpkg.has_journal() || newly_unwell(&record, &database).is_some() {
             last = Some(self.configure_all()?);

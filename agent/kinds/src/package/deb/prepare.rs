@@ -51,7 +51,7 @@ impl Debs<'_> {
         let files = self.keep_files(&kept, &[])?;
         let mut record = Record::new(kept, files);
         record.unwell = database.half().map(Known::spec).collect();
-        self.work.check_own(&record)?;
+        self.work.note_own(&mut record)?;
         record.write(self.work.folder)
     }
 

@@ -25,7 +25,7 @@ impl Rpms<'_> {
         if !marked(self.work.folder, BEGAN) {
             self.begin(&mut record, &database)?;
         }
-        self.work.begin_trial()?;
+        self.work.begin_trial(&record)?;
         let missing = self.missing(&database)?;
         let mut last = None;
         if !missing.is_empty() {

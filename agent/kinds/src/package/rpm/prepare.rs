@@ -48,7 +48,7 @@ impl Rpms<'_> {
         let files = self.keep_files(&kept, &[])?;
         let mut record = Record::new(kept, files);
         record.changed = changed;
-        self.work.check_own(&record)?;
+        self.work.note_own(&mut record)?;
         record.write(self.work.folder)
     }
 
