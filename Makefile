@@ -7,11 +7,13 @@ SHELL := bash
 JOBS ?= 2
 # Most tests wait for something most of the time; those that compute count twice (.config/nextest.toml).
 THREADS ?= $(shell echo $$((2 * $$(nproc))))
-BINARIES := -p takt-agent -p takt-launcher -p takt-coordinator -p takt-ctl
+BINARIES := takt-agent takt-launcher takt-coordinator takt
+# The programs as they go to users, and as tests try them.
+SHIPPED := target/shipped
+TRIED := target/tried
 # What the tests of the packages install first, and what they upgrade to: packed fast, not tightly.
-TRIED := target/packages/tried
-PACK_TRIED = packaging/build.sh --fast --out $(TRIED)/this && \
-	packaging/build.sh --fast --out $(TRIED)/next --version 99.0.0~test1
+PACK = packaging/build.sh --fast --programs $(1) --out target/packages/tried/this && \
+	packaging/build.sh --fast --programs $(1) --out target/packages/tried/next --version 99.0.0~test1
 DENY_VERSION := 0.20.2
 
 # Of the crash matrix: what was tried in this run, and how many cut points that must be.
@@ -19,7 +21,7 @@ TRIED_POINTS := target/crash-matrix
 POINTS_MIN := 800
 
 .PHONY: help demo test crash-matrix check bench bench-swap bench-handover bench-preserve bench-journal bench-agent soak \
-	docs packages packages-test install install-demo install-packages build device
+	docs packages packages-test install install-demo install-packages build device tried
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -33,39 +35,40 @@ install-demo: ## The part of it that the demo needs.
 install-packages: ## What building and trying packages needs.
 	@tests/env/install.sh packages
 
-build: ## Build the release binaries into target/release.
-	cargo build --release --locked -j $(JOBS) $(BINARIES)
+build: ## Build the release programs into target/release.
+	cargo build --release --locked -j $(JOBS) -p takt-agent -p takt-launcher -p takt-coordinator -p takt-ctl
 
-# It takes longer than all the rest, for agents of two thirds of the size and a faster coordinator; `build` puts the others back.
-device: build ## The programs as they go to users, in place of those in target/release.
+# It takes longer than all the rest, for agents of two thirds of the size and a faster coordinator.
+device: ## The programs as they go to users, into target/shipped.
 	cargo build --profile device --locked -j $(JOBS) -p takt-agent -p takt-launcher
 	cargo build --profile server --locked -j $(JOBS) -p takt-coordinator -p takt-ctl
-	ln -f target/device/takt-agent target/device/takt-launcher target/server/takt-coordinator target/server/takt target/release/
+	mkdir -p $(SHIPPED)
+	ln -f target/device/takt-agent target/device/takt-launcher target/server/takt-coordinator target/server/takt $(SHIPPED)/
 
-# Built in two thirds of the time, and fast enough to be tried.
-demo test crash-matrix soak: export CARGO_PROFILE_RELEASE_OPT_LEVEL = 1
+# Tests build the agent a second time, with failpoints, into the folder of these: they are kept beside it.
+tried:
+	cargo build --locked -j $(JOBS) --workspace --bins
+	mkdir -p $(TRIED)
+	ln -f $(addprefix target/debug/,$(BINARIES)) $(TRIED)/
 
-demo: install-demo build ## The whole path once: three devices, a good release, a bad one, and the way back.
-	cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-demo
-	tests/env/with-engine.sh target/release/takt-demo
+demo: install-demo tried ## The whole path once: three devices, a good release, a bad one, and the way back.
+	TAKT_BIN_DIR='$(CURDIR)/$(TRIED)' tests/env/with-engine.sh target/debug/takt-demo
 
-# Fleets of the tests are made of the release programs: those of a debug build take a third of the machine for themselves.
-OPTIMISED := TAKT_BIN_DIR='$(CURDIR)/target/release'
-
+TRY := TAKT_BIN_DIR='$(CURDIR)/$(TRIED)' tests/env/with-engine.sh cargo nextest run --locked
 # The guest is built beside the programs: half of the time it waits for Debian's packages.
-BUILD_TRIED = tests/guest/build.sh >/dev/null & guest=$$!; \
-	cargo build --locked -j $(JOBS) --workspace --all-targets && wait $$guest && $(PACK_TRIED)
+BUILD_TESTS = tests/guest/build.sh >/dev/null & guest=$$!; \
+	cargo build --locked -j $(JOBS) --workspace --all-targets && wait $$guest && $(call PACK,$(TRIED))
 
-test: install build ## Every test, the Docker, CRIU, broker, package and guest ones included.
-	$(BUILD_TRIED)
+test: install tried ## Every test, the Docker, CRIU, broker, package and guest ones included.
+	$(BUILD_TESTS)
 	rm -rf $(TRIED_POINTS)
-	$(OPTIMISED) tests/env/with-engine.sh cargo nextest run --locked --build-jobs $(JOBS) -j $(THREADS) --workspace --no-fail-fast
+	$(TRY) --build-jobs $(JOBS) -j $(THREADS) --workspace --no-fail-fast
 	target/debug/takt-crash-matrix docs/crash-matrix.md $(POINTS_MIN)
 
-crash-matrix: install build ## Agents killed at every point, and what they stand on failing; writes docs/crash-matrix.md.
+crash-matrix: install tried ## Agents killed at every point, and what they stand on failing; writes docs/crash-matrix.md.
 	cargo build --locked -j $(JOBS) --workspace --all-targets
 	rm -rf $(TRIED_POINTS)
-	$(OPTIMISED) tests/env/with-engine.sh cargo nextest run --locked --build-jobs $(JOBS) -j $(THREADS) --no-fail-fast -p takt-tests -E 'binary(crash_matrix)'
+	$(TRY) --build-jobs $(JOBS) -j $(THREADS) --no-fail-fast --workspace -E 'package(takt-tests) & binary(crash_matrix)'
 	target/debug/takt-crash-matrix docs/crash-matrix.md $(POINTS_MIN)
 
 check: install ## Formatting, clippy, licences and bans, documentation.
@@ -76,41 +79,44 @@ check: install ## Formatting, clippy, licences and bans, documentation.
 
 packages: install-packages device ## The .deb and .rpm of agent, coordinator and CLI, into target/packages (VERSION=0.1.1~test1).
 	cargo build --locked -j $(JOBS) -p takt-paperwork
-	packaging/build.sh $(if $(VERSION),--version '$(VERSION)')
+	packaging/build.sh --programs $(SHIPPED) $(if $(VERSION),--version '$(VERSION)')
 
 packages-test: install device ## Packages installed, started, upgraded, removed and purged on machines with a real systemd.
 	cargo build --locked -j $(JOBS) -p takt-paperwork
-	$(PACK_TRIED)
+	$(call PACK,$(SHIPPED))
 	cargo nextest run --locked -j $(JOBS) -p takt-package-tests --no-fail-fast
+
+BENCH := TAKT_BIN_DIR='$(CURDIR)/$(SHIPPED)' tests/env/with-engine.sh target/release/takt-bench
+BUILD_BENCH := cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-bench
 
 bench: bench-swap bench-handover bench-preserve bench-journal bench-agent ## All benchmarks; tables on the screen, results in bench/results.
 
 bench-swap: install device ## Downtime of container swaps beside `docker rm -f && docker run`.
-	cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-bench
-	tests/env/with-engine.sh target/release/takt-bench swap
+	$(BUILD_BENCH)
+	$(BENCH) swap
 
 # An engine that publishes ports changes the firewall: it has a network namespace of its own.
 bench-handover: install device ## Connections that fail while releases take over under load (SWAPS=100).
-	cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-bench
-	unshare --net sh -c 'ip link set lo up && TAKT_ENGINE_NETWORK=bridge exec tests/env/with-engine.sh \
-		target/release/takt-bench handover $(if $(SWAPS),--swaps $(SWAPS))'
+	$(BUILD_BENCH)
+	unshare --net sh -c 'ip link set lo up && TAKT_ENGINE_NETWORK=bridge exec "$$@"' sh \
+		env $(BENCH) handover $(if $(SWAPS),--swaps $(SWAPS))
 
 bench-preserve: install device ## Downtime of rollbacks that keep the memory, beside checkpoints by hand.
-	cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-bench
-	tests/env/with-engine.sh target/release/takt-bench preserve
+	$(BUILD_BENCH)
+	$(BENCH) preserve
 
 bench-journal: install device ## Durable commits of the agent's journal, beside appends with fsync.
-	cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-bench
-	tests/env/with-engine.sh target/release/takt-bench journal
+	$(BUILD_BENCH)
+	$(BENCH) journal
 
 bench-agent: install device ## Size and idle memory of the agent.
-	cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-bench
-	tests/env/with-engine.sh target/release/takt-bench agent
+	$(BUILD_BENCH)
+	$(BENCH) agent
 
-soak: install build ## The long versions: 2,000 power cuts and 2,000 kills of the store, 200 power cuts of the guest, 5,000 points of the crash matrix.
+soak: install tried ## The long versions: 2,000 power cuts and 2,000 kills of the store, 200 power cuts of the guest, 5,000 points of the crash matrix.
 	TAKT_SOAK=1 cargo nextest run --locked --profile soak -j $(JOBS) -p takt-store-proof
-	$(BUILD_TRIED)
-	$(OPTIMISED) TAKT_SOAK=1 tests/env/with-engine.sh cargo nextest run --locked --profile soak -j $(JOBS) -p takt-tests --test guest_upgrades --test crash_matrix
+	$(BUILD_TESTS)
+	TAKT_SOAK=1 $(TRY) --profile soak -j $(JOBS) --workspace -E 'package(takt-tests) & (binary(guest_upgrades) | binary(crash_matrix))'
 
 docs: ## The documentation of all crates.
 	cargo doc --locked -j $(JOBS) --workspace --no-deps

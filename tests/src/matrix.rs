@@ -133,7 +133,8 @@ const HEAD: &str = "\
 Made by `make crash-matrix`; the tests are in `tests/tests/crash_matrix`. Real agents, real containers and a real broker.
 A *point* is a named place in the agent (`agent/failpoint`): before and after each commit of its journal that changes its
 phase, each action, and each durable effect within an action. The points that a first round without a fault passes are
-tried, each in a round of its own. *Recovery* is from the moment at which the agent can work again to its rest after the
+tried, each in a round of its own; of kinds that need a whole machine, `make test` draws some, and `make soak` tries each
+(`docs/guest.md`). *Recovery* is from the moment at which the agent can work again to its rest after the
 order, the rest of the upgrade and its probation of one second included. *Done twice* is an order whose end was told more
 than once.
 

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::api::Api;
 use super::clock::wait_until;
 use super::error::FleetError;
-use super::https;
 use super::ports::Port;
 use super::process::Process;
 
@@ -107,7 +107,7 @@ impl Coordinator {
     }
 
     fn wait_ready(&mut self) -> Result<(), FleetError> {
-        let (ca, api) = (self.folder.join("ca.pem"), self.api.number());
+        let (ca, url) = (self.folder.join("ca.pem"), self.url());
         wait_until("the coordinator answer /healthz", START_LIMIT, || {
             if let Some(process) = &mut self.process {
                 process.check()?;
@@ -115,7 +115,7 @@ impl Coordinator {
             if !ca.exists() {
                 return Ok(Err("its certificate authority is not made yet".to_owned()));
             }
-            https::answers(api, &ca, "/healthz")
+            Ok(Api::to(url.clone(), &ca)?.answers("/healthz"))
         })
     }
 }

@@ -103,6 +103,31 @@ pub enum FleetError {
         /// Why not.
         why: String,
     },
+    /// The operator's profile is not as it should be.
+    #[error("read the profile {}: {why}", path.display())]
+    Profile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// The coordinator's API does not answer.
+    #[error("get {path} from the coordinator")]
+    Unreachable {
+        /// What was asked for.
+        path: String,
+        /// Why not.
+        #[source]
+        source: Box<ureq::Error>,
+    },
+    /// The coordinator's API says no.
+    #[error("get {path} from the coordinator: {said}")]
+    Refused {
+        /// What was asked for.
+        path: String,
+        /// Its status and words.
+        said: String,
+    },
     /// Somebody ended the run.
     #[error("go on: a signal asked for the end")]
     Interrupted,

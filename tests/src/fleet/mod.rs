@@ -4,6 +4,7 @@
 //! Every process has a group of its own and ends with the thread that started it; everything lies in one temporary
 //! folder that is removed at the end.
 
+mod api;
 mod binaries;
 mod clock;
 mod command;
@@ -11,7 +12,6 @@ mod coordinator;
 mod device;
 mod error;
 mod http;
-mod https;
 mod interrupt;
 mod ports;
 mod process;
@@ -21,6 +21,7 @@ mod trust;
 mod watcher;
 mod whole;
 
+pub use api::Api;
 pub use binaries::Binaries;
 pub use clock::{Stopwatch, now, pause, wait_until};
 pub use command::{Said, Takt};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use takt_common::api::{CampaignState, CampaignView, DeviceView, TokenResponse, WhyView};
 use tempfile::TempDir;
 
+use super::api::Api;
 use super::binaries::Binaries;
 use super::clock::{Stopwatch, wait_until};
 use super::command::Takt;
@@ -35,6 +36,8 @@ pub struct Fleet {
     pub takt: Takt,
     /// The publisher's keys and documents.
     pub trust: Ceremony,
+    /// The API, as the operator.
+    pub api: Api,
     /// Since the fleet began; all watchers share it.
     pub stopwatch: Stopwatch,
     binaries: Binaries,
@@ -82,7 +85,8 @@ impl Fleet {
             Coordinator::start(&binaries.coordinator, &folder.path().join("coordinator"), host)?;
         let takt = Takt::new(&binaries.takt, &coordinator.profile());
         let trust = Ceremony::hold(&takt, &folder.path().join("publisher"))?;
-        Ok(Self { coordinator, takt, trust, stopwatch, binaries, engine, folder })
+        let api = Api::open(&coordinator.profile())?;
+        Ok(Self { coordinator, takt, trust, api, stopwatch, binaries, engine, folder })
     }
 
     /// Builds, signs and publishes a release.
@@ -134,19 +138,19 @@ impl Fleet {
         })
     }
 
-    /// What `takt device show` says.
+    /// What `takt device show` shows.
     pub fn view(&self, device: &str) -> Result<DeviceView, FleetError> {
-        self.takt.json(&["device", "show", device])
+        self.api.get(&format!("/api/v1/devices/{device}"))
     }
 
-    /// What `takt why` says.
+    /// What `takt why` shows.
     pub fn why(&self, device: &str) -> Result<WhyView, FleetError> {
-        self.takt.json(&["why", device])
+        self.api.get(&format!("/api/v1/devices/{device}/why"))
     }
 
-    /// What `takt campaign show` says.
+    /// What `takt campaign show` shows.
     pub fn campaign(&self, name: &str) -> Result<CampaignView, FleetError> {
-        self.takt.json(&["campaign", "show", name])
+        self.api.get(&format!("/api/v1/campaigns/{name}"))
     }
 
     /// Starts a campaign over the whole domain.

@@ -23,23 +23,28 @@ const SOAK_CUTS: usize = 100;
 /// What is surely written of a system (tests/guest/bundle.sh): the moment of a cut must come.
 const SYSTEM_SECTORS: u64 = 64 * 2048;
 
+/// Whether the long version is wanted.
+pub(crate) fn soak() -> bool {
+    std::env::var_os("TAKT_SOAK").is_some_and(|soak| soak == "1")
+}
+
 fn cuts(usual: usize) -> usize {
-    if std::env::var_os("TAKT_SOAK").is_some_and(|soak| soak == "1") { SOAK_CUTS } else { usual }
+    if soak() { SOAK_CUTS } else { usual }
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): enough to draw moments, and the same ones again from the same seed.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
     /// From `TAKT_SEED`, or from the system; it is printed for the next try.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let own = || RandomState::new().hash_one("takt");
         let seed = std::env::var("TAKT_SEED").map_or_else(|_| own(), |seed| seed.parse().unwrap());
         eprintln!("the same moments again: TAKT_SEED={seed}");
         Self(seed)
     }
 
-    fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -11,6 +11,7 @@ mod device;
 #[allow(dead_code, reason = "the crash matrix asks for more")]
 #[path = "../crash_matrix/evidence.rs"]
 mod evidence;
+mod kills;
 mod live_patch;
 mod os_image;
 mod package;
@@ -24,7 +25,8 @@ fn packages_and_live_patches_are_upgraded_or_taken_back_and_power_cuts_end_on_a_
     let mut device = Device::join();
     package::is_upgraded_and_a_sick_one_comes_back(&mut device);
     cuts::of_package_upgrades(&mut device);
-    live_patch::is_verified_and_comes_again_after_a_power_cut_and_a_sick_one_is_reverted(&mut device);
+    live_patch::of_another_kernel_is_refused_and_a_sick_one_is_reverted_wherever_the_agent_dies(&mut device);
+    live_patch::is_verified_and_comes_again_after_a_power_cut(&mut device);
 }
 
 #[test]
@@ -34,4 +36,5 @@ fn systems_are_upgraded_or_fall_back_and_power_cuts_end_on_a_device_that_boots_a
     os_image::does_not_boot_falls_back_and_is_told_as_rolled_back(&mut device, &bundles);
     os_image::boots_on_trial_and_is_marked_good_only_once_it_is_verified(&mut device, &bundles);
     cuts::of_system_upgrades(&mut device, &bundles);
+    os_image::is_verified_wherever_the_agent_dies(&mut device, &bundles);
 }

@@ -10,6 +10,10 @@ use takt_tests::fleet::ReleaseSpec;
 use takt_tests::guest::{Bundles, Slot};
 
 use super::device::{Device, only, release};
+use super::kills::Kills;
+
+/// Points at which the agent is killed.
+const KILLS: usize = 2;
 
 /// The system of a release: two take turns.
 pub(crate) fn system(version: &str) -> &'static str {
@@ -86,4 +90,24 @@ pub(crate) fn boots_on_trial_and_is_marked_good_only_once_it_is_verified(
     assert_eq!(device.text("cat /etc/takt-os-version"), "2.0.0");
     assert_eq!(device.installed(), ["counter@2.0.0"]);
     assert_eq!(device.outcomes().len(), 2, "one report for each order");
+}
+
+/// The device runs 2.0.0 or 3.0.0. Releases are versions of 1000 and above: nothing older is ever installed again.
+pub(crate) fn is_verified_wherever_the_agent_dies(device: &mut Device, bundles: &Bundles) {
+    // Another system than the one that runs.
+    let runs = device.text("cat /etc/takt-os-version");
+    let first = if runs == "2.0.0" { 1001 } else { 1000 };
+    Kills::of(device, "os-image: verified").at_points(
+        KILLS,
+        |number| system_release(bundles, &format!("{}.0.0", first + number - 1)),
+        |device, release, state, outcome| {
+            assert_eq!((state, outcome), (CampaignState::Finished, &Outcome::Verified { strategy: None }));
+            assert_eq!(device.text("cat /etc/takt-os-version"), system(&release.version));
+            assert_eq!(device.installed(), [release.name()]);
+            let (slot, loader) = (device.guest.slot().unwrap(), device.guest.boot_loader().unwrap());
+            let (ok, tries) =
+                if slot == Slot::A { (loader.a_ok, loader.a_tries) } else { (loader.b_ok, loader.b_tries) };
+            assert!(ok && tries == 0 && loader.order[0] == slot, "slot {slot} is not good: {loader:?}");
+        },
+    );
 }
