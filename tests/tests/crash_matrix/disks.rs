@@ -97,3 +97,35 @@ fn a_file_that_comes_back_on_a_broken_disk() {
 fn a_file_that_comes_back_on_a_read_only_disk() {
     a_file_that_comes_back(Trouble::ReadOnly);
 }
+
+fn a_package(trouble: Trouble) {
+    let release = "package: verified or rolled back";
+    in_trouble(trouble, release, releases::package, Nature::Good, Body::Package, either());
+}
+
+#[test]
+fn a_package_on_a_full_disk() {
+    a_package(Trouble::Full);
+}
+
+#[test]
+fn a_package_on_a_broken_disk() {
+    a_package(Trouble::Failing);
+}
+
+#[test]
+fn a_package_on_a_read_only_disk() {
+    a_package(Trouble::ReadOnly);
+}
+
+#[test]
+fn a_container_that_hands_over_on_a_full_disk() {
+    let release = "container, `handover`: verified or rolled back";
+    in_trouble(Trouble::Full, release, releases::handover, Nature::Good, Body::Containers, either());
+}
+
+#[test]
+fn a_container_that_comes_back_with_its_memory_on_a_full_disk() {
+    let release = "container, `preserve`: rolled back";
+    in_trouble(Trouble::Full, release, releases::preserve, Nature::Sick, Body::Containers, rolled_back());
+}
