@@ -1,4 +1,4 @@
-//! What could not be helped at rest: each of it is tried again after a pause that grows, up to the longest. It is kept in
+//! What could not be helped at rest or while an order waits: each of it is tried again after a pause that grows, up to the longest. It is kept in
 //! memory only: a new run of the agent tries at once.
 
 use crate::action::{Action, Attempt};
@@ -9,12 +9,12 @@ use crate::policy::Policy;
 /// More actions than the workloads of a device need at rest; of more, the oldest is forgotten.
 const ACTIONS_MAX: usize = 64;
 
-/// Actions that have failed at rest, each with how often in a row.
+/// Such actions that have failed, each with how often in a row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Helpless(Vec<(Action, Tries)>);
 
 impl Helpless {
-    /// Takes in what came of an action at rest.
+    /// Takes in what came of such an action.
     pub fn note(&mut self, attempt: &Attempt, boot: &BootTime, policy: &Policy) {
         let before = self.0.iter().position(|(action, _)| *action == attempt.action);
         let count = before.map_or(0, |place| self.0.remove(place).1.count).saturating_add(1);

@@ -1,13 +1,13 @@
 //! What the journal keeps: the phase and everything that follows from phases passed.
 //!
-//! Fields that are not known are passed over in all of it: an agent that comes back because its successor did not start reads
-//! the journal that the successor wrote. What a later version adds has a default, and what it must not do without raises
-//! [`RECORD_FORMAT`].
+//! Fields that are not known are passed over: an agent that comes back because its successor did not start reads the journal
+//! that the successor wrote. What a later version adds has a default. Signed documents are strict all the same: an order that
+//! only the successor understood is forgotten with it, and ends at its deadline.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use takt_common::order::{Action as OrderAction, Position};
 use takt_common::report::{Installed, Outcome};
 use takt_common::{Name, Sha256Digest, UnixTime};
@@ -34,6 +34,7 @@ pub struct Record {
     /// Where the agent is.
     pub phase: Phase,
     /// The accepted order that waits for its turn; a later one replaces it.
+    #[serde(deserialize_with = "if_known")]
     pub next: Option<Accepted>,
     /// What runs, by component.
     pub installed: BTreeMap<Name, Workload>,
@@ -51,6 +52,11 @@ pub struct Record {
     pub time_floor: UnixTime,
     /// The highest release counter that was ever verified, by component.
     pub highest: BTreeMap<Name, u64>,
+}
+
+fn if_known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Accepted>, D::Error> {
+    let value = Option::<serde_json::Value>::deserialize(deserializer)?;
+    Ok(value.and_then(|value| serde_json::from_value(value).ok()))
 }
 
 impl Default for Record {

@@ -47,16 +47,16 @@ fn old_and_new(phase: &Phase) -> (Vec<ContainerName>, Vec<ContainerName>) {
 }
 
 /// Whether a phase takes such an action at all.
-fn fits(phase: &Phase, action: &Action) -> bool {
+fn fits(phase: &Phase, action: &Action, facts: &Facts) -> bool {
     let hook = |points: &[HookPoint]| matches!(action, Action::Hook { point, .. } if points.contains(point));
     match phase {
-        Phase::Idle => tends(action),
+        Phase::Idle => tends(action, facts),
         Phase::Fetching { .. } => {
-            matches!(action, Action::Fetch { .. }) || keeps(action) || hook(&[HookPoint::PreFetch])
+            matches!(action, Action::Fetch { .. }) || keeps(action, facts) || hook(&[HookPoint::PreFetch])
         }
         Phase::Staged { .. } => {
             matches!(action, Action::LoadImage { .. } | Action::Create { .. } | Action::Prepare { .. })
-                || keeps(action)
+                || keeps(action, facts)
                 || hook(&[HookPoint::PreSwitch, HookPoint::ExportState])
         }
         Phase::Checkpointing { .. } => matches!(action, Action::Checkpoint { .. }),
@@ -95,19 +95,22 @@ fn fits(phase: &Phase, action: &Action) -> bool {
 }
 
 /// What a reboot undoes of the installed workloads, and what an order that waits does not make wait.
-fn keeps(action: &Action) -> bool {
+fn keeps(action: &Action, facts: &Facts) -> bool {
     match action {
         Action::Route { .. } => true,
-        Action::Apply { step, .. } => step.kind() == Kind::LivePatch,
+        Action::Apply { key, step } => {
+            let installed = facts.installed.iter().any(|workload| workload.name == key.workload);
+            installed && step.kind() == Kind::LivePatch
+        }
         _ => false,
     }
 }
 
 /// What looking after the installed workloads takes.
-fn tends(action: &Action) -> bool {
+fn tends(action: &Action, facts: &Facts) -> bool {
     match action {
         Action::Create { .. } | Action::Start { .. } | Action::KeepRunning { .. } => true,
-        _ => keeps(action),
+        _ => keeps(action, facts),
     }
 }
 
@@ -136,15 +139,11 @@ proptest! {
         prop_assume!(hard_blocker(&phase, &facts, &policy));
         match decide(&phase, &facts, &policy) {
             Decision::Do(action) => prop_assert!(
-                matches!(
-                    action,
-                    // The last two keep in force what is installed and runs.
-                    Action::LoadImage { .. }
-                        | Action::Create { .. }
-                        | Action::Prepare { .. }
-                        | Action::Route { .. }
-                        | Action::Apply { .. }
-                ),
+                keeps(&action, &facts)
+                    || matches!(
+                        action,
+                        Action::LoadImage { .. } | Action::Create { .. } | Action::Prepare { .. }
+                    ),
                 "{:?}", action
             ),
             // It ends, or it still waits and asks its hooks anew.
@@ -160,7 +159,7 @@ proptest! {
         (phase, facts, policy) in (phase(), facts(), policy())
     ) {
         let Some(action) = action_of(&phase, &facts, &policy) else { return Ok(()) };
-        prop_assert!(fits(&phase, &action), "{:?} from {}", action, phase.name());
+        prop_assert!(fits(&phase, &action, &facts), "{:?} from {}", action, phase.name());
     }
 
     #[test]

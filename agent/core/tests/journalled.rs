@@ -6,11 +6,13 @@ mod arbitrary;
 mod cases;
 
 use arbitrary::phase;
+use cases::{Case, accepted, manifest, order};
 use proptest::prelude::*;
 use serde_json::Value;
 use takt_agent_core::{Phase, Record};
+use takt_common::order::Action as OrderAction;
 
-/// Signed documents and parts of reports: what this version does not know of those it would not have taken.
+/// Signed documents, and parts of them and of reports, are strict.
 const DOCUMENTS: [&str; 5] = ["manifest", "order", "timing", "outcome", "last_position"];
 /// Their fields are names, not words of the format.
 const MAPS: [&str; 3] = ["stuck", "hooks", "back"];
@@ -55,5 +57,28 @@ proptest! {
 fn so_are_those_of_the_whole_record() {
     let mut text = serde_json::to_value(Record::default()).unwrap();
     assert!(add_fields(&mut text, false) > 0);
+    assert_eq!(serde_json::from_value::<Record>(text).unwrap(), Record::default());
+}
+
+#[test]
+fn a_switch_with_steps_that_could_not_go_back_is_read_again() {
+    let Phase::RollingBack { job, mut swap, cause, since, way, ran, tries } = Case::upgrade().rolling_back()
+    else {
+        panic!()
+    };
+    swap.stuck.insert(3, "read-only file system".to_owned());
+    swap.bounds.back.insert(12, tries.clone());
+    let phase = Phase::RollingBack { job, swap, cause, since, way, ran, tries };
+    let text = serde_json::to_vec(&phase).unwrap();
+    assert_eq!(serde_json::from_slice::<Phase>(&text).unwrap(), phase);
+}
+
+#[test]
+fn an_order_that_only_a_later_version_understood_is_forgotten_and_keeps_nothing_from_being_read() {
+    let next = accepted(order(8, OrderAction::Install, Some(&manifest(2))));
+    let record = Record { next: Some(next), ..Record::default() };
+    let mut text = serde_json::to_value(&record).unwrap();
+    assert_eq!(serde_json::from_value::<Record>(text.clone()).unwrap(), record);
+    text["next"]["order"]["of-a-later-version"] = true.into();
     assert_eq!(serde_json::from_value::<Record>(text).unwrap(), Record::default());
 }

@@ -147,7 +147,7 @@ impl Kinds {
         self.way_back.of(key).forget()
     }
 
-    /// Where a step of what is installed stands on a device without an order in hand. An operating system image is
+    /// Where a step of what is installed stands on a device whose order, if it has one, has not begun its switch. An operating system image is
     /// `Confirmed` when it is what runs and `FellBack` when it is not; a live patch is `Confirmed` too on a kernel that it
     /// has nothing to do with, as nothing could be done for it there.
     pub async fn look_at_rest(&self, key: &StepKey, step: &Step) -> StepState {

@@ -42,6 +42,16 @@ impl TrialFolder {
         self.make_trial(versions)
     }
 
+    /// Puts `versions.new` on trial in the place of `found`, of which the copy stays: it is what runs now, and is come back to
+    /// again. One rename, so that no cut leaves a device without a trial.
+    pub fn renew(&self, found: &Trial, versions: &Versions) -> Result<(), TrialError> {
+        let anew = Trial::On(OnTrial { versions: versions.clone(), starts: 0, forgiven: 0 });
+        if found.file_name().is_none() {
+            return Err(TrialError::Unsettled { new: versions.new.clone(), found: found.clone() });
+        }
+        self.advance(found, &anew)
+    }
+
     fn keep_copy(&self, agent: &Path) -> Result<(), TrialError> {
         let copy = self.previous_agent();
         write_beside(&copy, COPY_MODE, |file| {

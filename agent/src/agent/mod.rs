@@ -220,11 +220,11 @@ impl Agent {
         record.enter(phase);
         let (name, outcome) = (record.phase.name(), record.phase.outcome().cloned());
         self.forget();
-        self.helpless = Helpless::default();
         self.waiting = None;
         if name == before {
             return self.write(record, Vec::new()).await;
         }
+        self.helpless = Helpless::default();
         let swap = record.phase.swap();
         if let (Some(Outcome::Verified { .. }), Some(swap)) = (&outcome, swap) {
             self.boot.is_verified(&swap.new.manifest_sha256);

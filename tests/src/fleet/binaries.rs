@@ -24,18 +24,18 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Finds them in `TAKT_BIN_DIR`, else beside the running program: `target/debug` or `target/release`.
+    /// Finds them in `TAKT_BIN_DIR`, else beside the running program: `target/debug` or `target/release`. The Makefile names
+    /// `target/tried` or `target/shipped`.
     pub fn find() -> Result<Self, FleetError> {
         let folder = folder()?;
-        let find = |program, package| {
+        let find = |program| {
             let path = folder.join(program);
-            let release = if folder.ends_with("release") { " --release" } else { "" };
-            if path.is_file() { Ok(path) } else { Err(FleetError::MissingBinary { path, release, package }) }
+            if path.is_file() { Ok(path) } else { Err(FleetError::MissingBinary { path }) }
         };
         Ok(Self {
-            coordinator: find("takt-coordinator", "takt-coordinator")?,
-            agent: find("takt-agent", "takt-agent")?,
-            takt: find("takt", "takt-ctl")?,
+            coordinator: find("takt-coordinator")?,
+            agent: find("takt-agent")?,
+            takt: find("takt")?,
             latch: latch()?,
         })
     }

@@ -11,14 +11,10 @@ use crate::image::ImageError;
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
     /// A program has not been built.
-    #[error("find the program {}: build it with `cargo build{release} -p {package}`", path.display())]
+    #[error("find the program {}: `make tried` builds those that are tested, `make device` those that are shipped", path.display())]
     MissingBinary {
         /// Where it should be.
         path: PathBuf,
-        /// ` --release` for a release folder.
-        release: &'static str,
-        /// The package that builds it.
-        package: &'static str,
     },
     /// A script that builds a program failed.
     #[error("build a program with {}: {said}", script.display())]

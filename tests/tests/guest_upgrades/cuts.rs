@@ -1,6 +1,7 @@
 //! Power cuts at random moments of upgrades: each ends on a device that boots, runs what it reports, and has reported once.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use takt_common::api::CampaignState;
@@ -36,11 +37,15 @@ fn cuts(usual: usize) -> usize {
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// From `TAKT_SEED`, or from the system; it is printed for the next try.
+    /// From `TAKT_SEED`, or from the system; the same for all of a test, and printed for the next try.
     pub(crate) fn new() -> Self {
+        static SEED: OnceLock<u64> = OnceLock::new();
         let own = || RandomState::new().hash_one("takt");
-        let seed = std::env::var("TAKT_SEED").map_or_else(|_| own(), |seed| seed.parse().unwrap());
-        eprintln!("the same moments again: TAKT_SEED={seed}");
+        let seed = *SEED.get_or_init(|| {
+            let seed = std::env::var("TAKT_SEED").map_or_else(|_| own(), |seed| seed.parse().unwrap());
+            eprintln!("the same moments again: TAKT_SEED={seed}");
+            seed
+        });
         Self(seed)
     }
 

@@ -11,7 +11,7 @@ use crate::http::{Request, RequestError, Response};
 use crate::nature::Nature;
 use crate::settings::Settings;
 
-/// Connections at one time; further ones are closed at once. A few clients and a health check need three.
+/// Connections that stay, at one time; further ones are closed after their first answer. A few clients and a health check need three.
 const CONNECTIONS_MAX: usize = 256;
 /// Threads that accept. A new one for each connection would cost more than the answer.
 const ACCEPTORS: usize = 3;
@@ -90,9 +90,14 @@ impl Counter {
         let stays = match requests.fill_buf() {
             Err(error) if is_late(&error) => true,
             Err(error) => return Err(RequestError::Read(error)),
-            Ok(_asked) => self.answer(&mut requests, false)?,
+            Ok(asked) if asked.ends_with(b"\r\n\r\n") => self.answer(&mut requests, false)?,
+            Ok(_not_whole_yet) => true,
         };
-        if !stays || self.connections.fetch_add(1, Ordering::SeqCst) >= CONNECTIONS_MAX {
+        if !stays {
+            return Ok(());
+        }
+        if self.connections.fetch_add(1, Ordering::SeqCst) >= CONNECTIONS_MAX {
+            self.connections.fetch_sub(1, Ordering::SeqCst);
             return Ok(());
         }
         let shared = Arc::clone(self);
@@ -149,7 +154,7 @@ fn noise(mib: usize) -> Vec<u64> {
     (0..(mib << 20) / size_of::<u64>()).map(next).collect()
 }
 
-/// Serves for ever. Ends only when the listener breaks.
+/// Serves for ever. Ends only when the listener breaks, which all who accept see.
 pub fn serve(counter: &Arc<Counter>, listener: &TcpListener) -> io::Result<()> {
     std::thread::scope(|scope| {
         for _ in 1..ACCEPTORS {

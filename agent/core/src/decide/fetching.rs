@@ -7,7 +7,7 @@ use takt_common::release::{ContainerSet, HookPoint, Kind, Manifest, Strategy};
 use takt_common::report::{Outcome, Timing};
 use takt_common::{Name, Sha256Digest};
 
-use super::{Decision, blockers, containers, end, hooks, idle, pause_left};
+use super::{Decision, blockers, containers, end, hooks, pause_left};
 use crate::action::{Action, WorkloadName};
 use crate::facts::{Facts, Presence, Routed};
 use crate::phase::{Bounds, Job, Phase, Role, Swap, Tries, Workload};
@@ -45,8 +45,8 @@ pub(super) fn fetching(
     if let Some(ended) = give_up_at_deadline(job, tries, held_up.as_ref(), facts) {
         return ended;
     }
-    if let Some(restore) = containers::restore_ports(facts).or_else(|| idle::restore_patches(facts)) {
-        return restore;
+    if let Some(route) = containers::restore_ports(facts) {
+        return route;
     }
     if let Some(waiting) = held_up {
         return Decision::Wait(waiting);

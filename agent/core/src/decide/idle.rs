@@ -4,7 +4,7 @@ use takt_common::order::Action as OrderAction;
 use takt_common::release::{Container, Kind};
 use takt_common::report::Outcome;
 
-use super::{Decision, containers, end, pause_left};
+use super::{Decision, containers, end, is_done, pause_left};
 use crate::action::{Action, ContainerName};
 use crate::facts::{ContainerState, Facts, Presence, Routed};
 use crate::phase::{Accepted, Job, Phase, Role, Tries, Workload};
@@ -180,15 +180,18 @@ fn supervise_patches(workload: &Workload, facts: &Facts) -> Option<Decision> {
     })
 }
 
-/// Before a switch: live patches that a reboot has undone are applied again. An order may wait for days, and what a patch mends
-/// must not wait with it. One that cannot be applied now does not hold the order up.
-pub(super) fn restore_patches(facts: &Facts) -> Option<Decision> {
+/// While an order waits for its switch, live patches that a reboot has undone are applied again: it may wait for days, and what
+/// a patch mends must not wait with it. An order that can go on goes on.
+pub(super) fn while_it_waits(decision: Decision, facts: &Facts) -> Decision {
+    if !matches!(decision, Decision::Wait(_)) {
+        return decision;
+    }
     let needs = facts.installed.iter().filter_map(|workload| supervise_patches(workload, facts));
     let mut due = needs.filter(|need| match need {
-        Decision::Do(action) => rested(action, facts).is_none(),
+        Decision::Do(action) => !is_done(action, facts) && rested(action, facts).is_none(),
         _ => false,
     });
-    due.next()
+    due.next().unwrap_or(decision)
 }
 
 pub(super) fn handing_back(job: &Job, tries: &Tries, facts: &Facts) -> Decision {

@@ -72,9 +72,11 @@ fn phase_by_phase(phase: &Phase, facts: &Facts, policy: &Policy) -> Decision {
     match phase {
         Phase::Idle => idle::idle(facts),
         Phase::Fetching { job, hook, tries } => {
-            fetching::fetching(job, hook.as_deref(), tries, facts, policy)
+            idle::while_it_waits(fetching::fetching(job, hook.as_deref(), tries, facts, policy), facts)
         }
-        Phase::Staged { job, swap, tries } => staged::staged(job, swap, tries, facts, policy),
+        Phase::Staged { job, swap, tries } => {
+            idle::while_it_waits(staged::staged(job, swap, tries, facts, policy), facts)
+        }
         Phase::Checkpointing { job, swap } => switching::checkpointing(job, swap, facts),
         Phase::Switching { job, swap, tries } => switching::switching(job, swap, tries, facts),
         Phase::Probation { job, swap, since } => probation::probation(job, swap, since, facts),

@@ -4,7 +4,7 @@ use takt_common::order::AtDeadline;
 use takt_common::release::{HookPoint, Strategy};
 use takt_common::report::Outcome;
 
-use super::{Decision, blockers, containers, end, hooks, idle, pause_left, paused, steps};
+use super::{Decision, blockers, containers, end, hooks, pause_left, paused, steps};
 use crate::facts::{Baseline, Facts, Presence};
 use crate::phase::{Bounds, Job, Phase, Swap, Tries, Workload};
 use crate::policy::Policy;
@@ -45,8 +45,8 @@ pub(super) fn staged(job: &Job, swap: &Swap, tries: &Tries, facts: &Facts, polic
     if let Some(pause) = pause_left(tries, facts) {
         return pause;
     }
-    if let Some(restore) = containers::restore_ports(facts).or_else(|| idle::restore_patches(facts)) {
-        return restore;
+    if let Some(route) = containers::restore_ports(facts) {
+        return route;
     }
     // Preparing ahead needs storage but disturbs nobody, so only storage holds it back.
     let low_disk = found.iter().any(|blocker| matches!(blocker, Blocker::LowDisk { .. }));

@@ -149,8 +149,14 @@ pub(super) fn is_back(job: &Job, swap: &Swap, index: usize, facts: &Facts) -> bo
     if of_containers(swap) == Some(index) {
         return job.old.as_ref().is_none_or(|old| facts.routed(old) == Routed::Yes);
     }
-    let state = facts.step(&swap.new.key(index));
-    matches!(state, StepState::Untouched | StepState::Prepared | StepState::FellBack(_))
+    match facts.step(&swap.new.key(index)) {
+        StepState::Untouched | StepState::Prepared => true,
+        // The boot loader has gone back to the old system. Of a package the launcher only runs a copy of the old agent.
+        StepState::FellBack(_) => {
+            swap.new.manifest.steps.get(index).is_some_and(|step| step.kind() == Kind::OsImage)
+        }
+        _ => false,
+    }
 }
 
 /// Whether a step that was passed over may still go back by what was not to be had before: the ports, or a restart.

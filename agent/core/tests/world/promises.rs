@@ -4,8 +4,8 @@ use takt_agent_core::{Action, Phase, Workload};
 use takt_common::release::{HookPoint, Kind, Step, Strategy};
 use takt_common::report::{Memory, Outcome};
 
-use super::World;
 use super::slots::Of;
+use super::{OLD_NAME, World};
 
 /// What has been done to what is in force, in its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,9 +77,13 @@ impl World {
                 phase,
                 Phase::Switching { .. } | Phase::RollingBack { .. } | Phase::HandingBack { .. }
             ),
-            Action::Apply { step, .. } => {
-                let before = matches!(phase, Phase::Idle | Phase::Fetching { .. } | Phase::Staged { .. });
-                (matches!(**step, Step::LivePatch(_)) && before) || matches!(phase, Phase::Switching { .. })
+            Action::Apply { key, step } => {
+                let keeps = match phase {
+                    Phase::Idle => true,
+                    Phase::Fetching { .. } | Phase::Staged { .. } => key.workload.0 == OLD_NAME,
+                    _ => false,
+                };
+                (keeps && matches!(**step, Step::LivePatch(_))) || matches!(phase, Phase::Switching { .. })
             }
             Action::Prepare { .. } => matches!(phase, Phase::Staged { .. } | Phase::Switching { .. }),
             Action::Settle { .. } | Action::Prune { .. } => matches!(phase, Phase::Ended { .. }),

@@ -9,7 +9,7 @@
 //! * **revert** disables the patch, waits for all tasks, and unloads the module. A patch that was in force before the step
 //!   stays: whoever brought it still wants it.
 //!
-//! A live patch is gone after a reboot. At rest the core has it applied again, with nothing but the module file, until the
+//! A live patch is gone after a reboot. Up to the next switch the core has it applied again, with nothing but the module file, until the
 //! kernel runs that the patch **stands for**: there nothing is needed, nothing is loaded, and the step stands as confirmed.
 //! On any other kernel both prepare and apply say which one runs; at rest nothing is done there.
 //!

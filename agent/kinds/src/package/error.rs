@@ -145,6 +145,15 @@ pub(crate) enum PackageError {
     /// The agent does not come from a package of this package manager.
     #[error("keep package 'takt-agent': it is not installed, so taking it back would take the agent away")]
     NotFromPackage,
+    /// The agent that runs is neither the installed one nor what the launcher kept of it.
+    #[error("keep package 'takt-agent': the agent that runs is not the one that this package has installed")]
+    FromElsewhere,
+    /// The agent's package is as it was, and that is not what ran.
+    #[error("give up the kept agent: '{}' is not the agent that ran before the order", path.display())]
+    OwnNotBack {
+        /// The installed one.
+        path: PathBuf,
+    },
     /// The new agent is installed, and another one runs.
     #[error("let agent {version} stay: it does not run")]
     OwnNotRunning {
@@ -192,6 +201,7 @@ impl Natured for PackageError {
             | Self::NotDone { .. }
             | Self::Begun
             | Self::NotFromPackage
+            | Self::FromElsewhere
             | Self::OwnVersion(_)
             | Self::Trial(TrialError::Unsettled { .. } | TrialError::NotOnTrial { .. })
             | Self::Record { .. } => Nature::Fatal,
@@ -201,6 +211,7 @@ impl Natured for PackageError {
             | Self::Changed { .. }
             | Self::NoWayBack
             | Self::OwnNotRunning { .. }
+            | Self::OwnNotBack { .. }
             | Self::Trial(_)
             | Self::NoRoom { .. } => Nature::Transient,
             Self::Tool(error) => error.nature(),

@@ -10,6 +10,7 @@
 //! an agent that is not there, and give up one that nobody tried.
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use takt_agent_core::StepState;
@@ -21,6 +22,7 @@ use super::PackageSettings;
 use super::error::PackageError;
 use super::record::{Before, Record};
 use super::work::Work;
+use crate::disk::failed;
 use crate::effect::effect;
 use crate::kept::Digests;
 
@@ -37,39 +39,51 @@ impl Work<'_> {
         TrialFolder::new(&self.settings.launcher)
     }
 
-    fn runs(&self) -> Option<Sha256Digest> {
-        digest(self.digests, &self.settings.running)
+    /// The program at `path`; `None` where there is none.
+    fn program(&self, path: &Path) -> Result<Option<Sha256Digest>, PackageError> {
+        digest(self.digests, path)
     }
 
-    /// True when the program that runs is the installed one.
-    fn installed_runs(&self) -> bool {
-        self.runs().is_some_and(|runs| digest(self.digests, &self.settings.agent) == Some(runs))
+    /// True when the program that runs is the one at `path`.
+    fn runs(&self, path: &Path) -> Result<bool, PackageError> {
+        let running = self.program(&self.settings.running)?;
+        Ok(running.is_some() && running == self.program(path)?)
+    }
+
+    fn installed_runs(&self) -> Result<bool, PackageError> {
+        self.runs(&self.settings.agent)
     }
 
     /// Where the step stands as long as the new agent is installed and does not run.
-    pub(super) fn not_running_yet(&self, own: &Package) -> Option<StepState> {
-        if self.installed_runs() {
-            return None;
+    pub(super) fn not_running_yet(&self, own: &Package) -> Result<Option<StepState>, PackageError> {
+        if self.installed_runs()? {
+            return Ok(None);
         }
-        Some(match self.trial().look() {
+        Ok(Some(match self.trial().look() {
             found @ Trial::FellBack(_) if is_of(&found, &own.version) => {
                 StepState::FellBack(found.to_string())
             }
             _ => StepState::NewAfterReboot,
-        })
+        }))
     }
 
     /// True as long as the new agent runs, of which the package has been taken back.
-    pub(super) fn still_running(&self, record: &Record) -> bool {
-        self.own().is_some() && record.runs.is_some() && record.runs != self.runs() && !self.installed_runs()
+    pub(super) fn still_running(&self, record: &Record) -> Result<bool, PackageError> {
+        if self.own().is_none() || self.installed_runs()? {
+            return Ok(false);
+        }
+        Ok(record.runs != self.program(&self.settings.running)?)
     }
 
     /// Notes which agent runs before its package changes. Refuses a set that would install the agent's package where there
-    /// is none: taking it back would take the agent away.
+    /// is none, because taking it back would take the agent away, and where another agent runs than that of the package.
     pub(super) fn note_own(&self, record: &mut Record) -> Result<(), PackageError> {
         if self.own().is_some() {
             version_before(record).ok_or(PackageError::NotFromPackage)?;
-            record.runs = self.runs();
+            if !self.installed_runs()? && !self.runs(&self.trial().previous_agent())? {
+                return Err(PackageError::FromElsewhere);
+            }
+            record.runs = self.program(&self.settings.running)?;
         }
         Ok(())
     }
@@ -78,7 +92,7 @@ impl Work<'_> {
     pub(super) fn begin_trial(&self, record: &Record) -> Result<(), PackageError> {
         let Some(own) = self.own() else { return Ok(()) };
         let previous = version_before(record).ok_or(PackageError::NotFromPackage)?;
-        if own.version == previous {
+        if own.version == previous && self.installed_runs()? {
             return Ok(());
         }
         let trial = self.trial();
@@ -86,7 +100,11 @@ impl Work<'_> {
         match trial.look() {
             Trial::None => {}
             Trial::On(on) if on.versions == versions => {}
-            // Of an order that could not be taken back, or cut off and fallen back on the way: this one tries anew.
+            // Of an order that could not be taken back, or cut off and fallen back on the way: this one tries anew. The copy
+            // stays where it is all that runs.
+            found if self.runs(&trial.previous_agent())? => {
+                return Ok(effect!("package.trial", trial.renew(&found, &versions))?);
+            }
             _ => effect!("package.trial", trial.withdraw(&self.settings.agent))?,
         }
         Ok(effect!("package.trial", trial.begin(&self.settings.running, &versions))?)
@@ -95,7 +113,7 @@ impl Work<'_> {
     /// The agent that runs stays.
     pub(super) fn confirm_trial(&self) -> Result<(), PackageError> {
         let Some(own) = self.own() else { return Ok(()) };
-        if !self.installed_runs() {
+        if !self.installed_runs()? {
             return Err(PackageError::OwnNotRunning { version: own.version.clone() });
         }
         let running = version(&own.version)?;
@@ -110,11 +128,15 @@ impl Work<'_> {
         is_left.then(|| format!("the trial has not been withdrawn: {found}"))
     }
 
-    /// After the agent's own package is back.
-    pub(super) fn withdraw_trial(&self) -> Result<(), PackageError> {
+    /// After the agent's own package is back. As long as that is another program than the one that ran before, the copy of
+    /// that one is the way back, and stays.
+    pub(super) fn withdraw_trial(&self, record: &Record) -> Result<(), PackageError> {
         let trial = self.trial();
         if self.own().is_none() || trial.look() == Trial::None {
             return Ok(());
+        }
+        if record.runs.is_some() && record.runs != self.program(&self.settings.agent)? {
+            return Err(PackageError::OwnNotBack { path: self.settings.agent.clone() });
         }
         Ok(effect!("package.trial", trial.withdraw(&self.settings.agent))?)
     }
@@ -133,21 +155,25 @@ fn version(text: &str) -> Result<Version, PackageError> {
     text.parse().map_err(PackageError::OwnVersion)
 }
 
-/// The agent that runs has been in good health for [`super::ALIVE_AFTER`]: its starts so far are forgiven, if it is the
-/// one on trial.
+/// The agent that runs has been in good health for [`super::ALIVE_AFTER`]: its starts so far are forgiven, if it is not
+/// the one from before the trial.
 pub(super) fn alive(settings: &PackageSettings, digests: &Digests) -> Result<(), PackageError> {
     let trial = TrialFolder::new(&settings.launcher);
     let Trial::On(on) = trial.look() else { return Ok(()) };
-    let (runs, previous) = (digest(digests, &settings.running), digest(digests, &trial.previous_agent()));
+    let (runs, previous) = (digest(digests, &settings.running)?, digest(digests, &trial.previous_agent())?);
     if runs.is_none() || previous.is_none() || runs == previous {
         return Ok(());
     }
     Ok(effect!("package.trial", trial.alive(&on.versions.new)).map(drop)?)
 }
 
-/// `None` of what cannot be read.
-fn digest(digests: &Digests, program: &Path) -> Option<Sha256Digest> {
-    digests.of(&mut File::open(program).ok()?).ok()
+/// `None` where there is no file.
+fn digest(digests: &Digests, program: &Path) -> Result<Option<Sha256Digest>, PackageError> {
+    let mut file = match File::open(program) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(failed("open", program))?,
+    };
+    Ok(Some(digests.of(&mut file).map_err(failed("read", program))?))
 }
 
 fn is_of(trial: &Trial, version: &str) -> bool {

@@ -62,23 +62,24 @@ impl Work<'_> {
     }
 
     /// All packages of the set are installed.
-    pub(super) fn in_force(&self) -> StepState {
-        match self.own().and_then(|own| self.not_running_yet(own)) {
+    pub(super) fn in_force(&self) -> Result<StepState, PackageError> {
+        let waits = self.own().map_or(Ok(None), |own| self.not_running_yet(own))?;
+        Ok(match waits {
             Some(state) => state,
             None if marked(self.folder, CONFIRMED) => StepState::Confirmed,
             None => StepState::Applied,
-        }
+        })
     }
 
     /// The previous packages are installed. A new agent that has been taken back may still run.
-    pub(super) fn old(&self, record: &Record) -> StepState {
-        if self.still_running(record) { StepState::OldAfterReboot } else { StepState::Prepared }
+    pub(super) fn old(&self, record: &Record) -> Result<StepState, PackageError> {
+        Ok(if self.still_running(record)? { StepState::OldAfterReboot } else { StepState::Prepared })
     }
 
     /// All packages are as they were before, after the step had begun.
-    pub(super) fn back(&self, record: &Record) -> StepState {
+    pub(super) fn back(&self, record: &Record) -> Result<StepState, PackageError> {
         match self.trial_left(record) {
-            Some(what) => StepState::Half(what),
+            Some(what) => Ok(StepState::Half(what)),
             None => self.old(record),
         }
     }

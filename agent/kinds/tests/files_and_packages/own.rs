@@ -79,10 +79,7 @@ fn a_new_agent_that_does_not_start_is_told_of_and_its_package_is_taken_back() {
     let world = running();
     world.must("stage", "Prepared");
     world.must("switch", "NewAfterReboot");
-    // What the launcher does after three starts.
-    let launcher = world.beside("launcher");
-    let on = launcher.join("trial-v1,new=1.1-1,previous=1.0-1,starts=0,forgiven=0");
-    fs::rename(on, launcher.join("trial-v1,new=1.1-1,previous=1.0-1,fell-back=starts")).unwrap();
+    given_up(&world, "1.1-1", "1.0-1");
     let why = "FellBack(\"agent 1.1-1 was given up for 1.0-1: 3 starts without a confirmation\")";
     world.must("look", why);
     world.must("switch", why);
@@ -92,6 +89,44 @@ fn a_new_agent_that_does_not_start_is_told_of_and_its_package_is_taken_back() {
     // The same release ordered again is tried again.
     world.must("switch", "NewAfterReboot");
     assert_eq!(trial(&world).len(), 2);
+}
+
+/// What the launcher does after three starts.
+fn given_up(world: &World, new: &str, previous: &str) {
+    let name = |how: &str| format!("launcher/trial-v1,new={new},previous={previous},{how}");
+    fs::rename(world.beside(&name("starts=0,forgiven=0")), world.beside(&name("fell-back=starts"))).unwrap();
+}
+
+#[test]
+fn the_copy_that_runs_is_kept_as_long_as_its_package_is_not_back() {
+    let mut world = running();
+    let copy = world.beside("launcher/previous/takt-agent");
+    world.must("stage", "Prepared");
+    world.must("switch", "NewAfterReboot");
+    given_up(&world, "1.1-1", "1.0-1");
+    // The way back of that order failed, and it has ended: 1.1 is installed, and the copy of 1.0 runs.
+    world.must("settle", "FellBack(\"agent 1.1-1 was given up for 1.0-1: 3 starts without a confirmation\")");
+    let next = set(&world, &[&agent("1.2-1")], "keep");
+    world.step(next);
+    world.must("stage", "Prepared");
+    world.must("switch", "NewAfterReboot");
+    assert_eq!(trial(&world), ["previous", "trial-v1,new=1.2-1,previous=1.1-1,starts=0,forgiven=0"]);
+    assert_eq!(fs::read_to_string(&copy).unwrap(), "agent 1.0-1\n");
+    given_up(&world, "1.2-1", "1.1-1");
+    world.must_fail("back", "give up the kept agent");
+    assert!(packages(&world).contains("takt-agent 1.1-1 install ok installed"));
+    assert_eq!(trial(&world), ["previous", "trial-v1,new=1.2-1,previous=1.1-1,fell-back=starts"]);
+    assert_eq!(fs::read_to_string(&copy).unwrap(), "agent 1.0-1\n", "it is all that runs");
+}
+
+#[test]
+fn an_agent_that_runs_from_elsewhere_is_not_upgraded_by_the_package() {
+    let world = running();
+    runs(&world, "0.9-1");
+    world.must_fail(
+        "stage",
+        "keep package 'takt-agent': the agent that runs is not the one that this package has installed",
+    );
 }
 
 #[test]

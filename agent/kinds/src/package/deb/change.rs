@@ -119,7 +119,7 @@ impl Debs<'_> {
         config::restore_all(&record.files, self.work.folder, self.work.digests)?;
         self.put_lists_right(&record)?;
         drop(lock);
-        self.work.withdraw_trial()?;
+        self.work.withdraw_trial(&record)?;
         unmark(self.work.folder, CONFIRMED)?;
         Ok(unmark(self.work.folder, BEGAN)?)
     }

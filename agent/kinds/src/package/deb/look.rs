@@ -22,23 +22,23 @@ impl Debs<'_> {
         let database = self.dpkg.read()?;
         match record {
             Some(record) if marked(self.work.folder, BEGAN) => self.begun(&record, &database),
-            Some(record) => Ok(self.not_begun(&record, &database)),
-            None => Ok(self.without_way_back(&database)),
+            Some(record) => self.not_begun(&record, &database),
+            None => self.without_way_back(&database),
         }
     }
 
-    fn without_way_back(&self, database: &Database) -> StepState {
+    fn without_way_back(&self, database: &Database) -> Result<StepState, PackageError> {
         let packages = || self.work.set.packages.iter();
         let broken = packages().filter_map(|package| database.of(package)).find(|known| known.is_half());
         let all_new = packages().all(|package| database.has(package));
         match broken {
-            Some(known) => StepState::Half(half(known)),
+            Some(known) => Ok(StepState::Half(half(known))),
             None if all_new && !marked(self.work.folder, AS_FOUND) => self.work.in_force(),
-            None => StepState::Untouched,
+            None => Ok(StepState::Untouched),
         }
     }
 
-    fn not_begun(&self, record: &Record, database: &Database) -> StepState {
+    fn not_begun(&self, record: &Record, database: &Database) -> Result<StepState, PackageError> {
         let standings = self.standings(record, database);
         let all =
             |one: Standing| standings.iter().all(|standing| *standing == one || *standing == Standing::Same);
@@ -53,7 +53,7 @@ impl Debs<'_> {
             _ => None,
         });
         // What is neither was changed by somebody else since it was kept.
-        broken.map_or(StepState::Untouched, StepState::Half)
+        Ok(broken.map_or(StepState::Untouched, StepState::Half))
     }
 
     fn begun(&self, record: &Record, database: &Database) -> Result<StepState, PackageError> {
@@ -71,13 +71,13 @@ impl Debs<'_> {
         let all =
             |one: Standing| standings.iter().all(|standing| *standing == one || *standing == Standing::Same);
         if all(Standing::New) {
-            return Ok(self.work.in_force());
+            return self.work.in_force();
         }
         if all(Standing::Old) {
-            return Ok(match self.not_back(record)? {
-                Some(what) => StepState::Half(what),
+            return match self.not_back(record)? {
+                Some(what) => Ok(StepState::Half(what)),
                 None => self.work.back(record),
-            });
+            };
         }
         let pairs = standings.into_iter().zip(&self.work.set.packages);
         let what = pairs.into_iter().find_map(|(standing, package)| match standing {

@@ -134,7 +134,7 @@ impl Rpms<'_> {
         self.check_done("bring the previous packages back", &record, &database, &Standing::Old, last)?;
         config::restore_all(&record.files, self.work.folder, self.work.digests)?;
         self.sync(&database)?;
-        self.work.withdraw_trial()?;
+        self.work.withdraw_trial(&record)?;
         unmark(self.work.folder, CONFIRMED)?;
         Ok(unmark(self.work.folder, BEGAN)?)
     }

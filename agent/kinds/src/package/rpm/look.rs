@@ -23,17 +23,17 @@ impl Rpms<'_> {
         let database = self.read()?;
         match record {
             Some(record) if marked(self.work.folder, BEGAN) => self.begun(&record, &database),
-            Some(record) => Ok(self.not_begun(&record, &database)),
+            Some(record) => self.not_begun(&record, &database),
             None => {
                 let mut packages = self.work.set.packages.iter();
                 let all_new = packages.all(|package| database.has(package));
                 let taken_back = marked(self.work.folder, AS_FOUND);
-                Ok(if all_new && !taken_back { self.work.in_force() } else { StepState::Untouched })
+                if all_new && !taken_back { self.work.in_force() } else { Ok(StepState::Untouched) }
             }
         }
     }
 
-    fn not_begun(&self, record: &Record, database: &Database) -> StepState {
+    fn not_begun(&self, record: &Record, database: &Database) -> Result<StepState, PackageError> {
         let standings = self.standings(record, database);
         let all =
             |one: Standing| standings.iter().all(|standing| *standing == one || *standing == Standing::Same);
@@ -43,7 +43,7 @@ impl Rpms<'_> {
             self.work.in_force()
         } else {
             // What is neither was changed by somebody else since it was kept.
-            StepState::Untouched
+            Ok(StepState::Untouched)
         }
     }
 
@@ -56,13 +56,13 @@ impl Rpms<'_> {
             |one: Standing| standings.iter().all(|standing| *standing == one || *standing == Standing::Same);
         let done = marked(self.work.folder, DONE);
         if all(Standing::New) && done {
-            return Ok(self.work.in_force());
+            return self.work.in_force();
         }
         if all(Standing::Old) && !done {
-            return Ok(match self.not_back(record)? {
-                Some(what) => StepState::Half(what),
+            return match self.not_back(record)? {
+                Some(what) => Ok(StepState::Half(what)),
                 None => self.work.back(record),
-            });
+            };
         }
         let pairs = standings.into_iter().zip(&self.work.set.packages);
         let what = pairs.into_iter().find_map(|(standing, package)| match standing {
