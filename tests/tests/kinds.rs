@@ -356,22 +356,10 @@ fn only_the_agent(manifest: &mut Manifest) {
     only_a_package(manifest, AGENT_PACKAGE, &["true"]);
 }
 
-/// The agent's program as that of another version: where it names its package's version, it names `version`.
+/// The agent as another version of its package would bring it: the same, but another program.
 fn agent_of(program: &[u8], version: &str) -> Vec<u8> {
-    let own = concat!(env!("CARGO_PKG_VERSION"), "-1").as_bytes();
-    assert_eq!(own.len(), version.len());
-    let mut other = program.to_vec();
-    let places: Vec<usize> = program
-        .windows(own.len())
-        .enumerate()
-        .filter(|(_, part)| *part == own)
-        .map(|(place, _)| place)
-        .collect();
-    assert!(!places.is_empty(), "the agent does not name its package's version");
-    for place in places {
-        other[place..place + version.len()].copy_from_slice(version.as_bytes());
-    }
-    other
+    // What follows an ELF file's sections is not looked at.
+    [program, version.as_bytes()].concat()
 }
 
 /// What systemd is for the agent: starts the launcher again whenever it ends.
@@ -401,9 +389,7 @@ fn the_agent_upgrades_itself_and_one_that_does_not_start_is_given_up_by_its_laun
     // As a package has it: without what only debuggers read.
     let program = temp.path().join("takt-agent");
     let strip = ["--strip-all", "-o"];
-    // Of the tests' own build: an optimised one may hold the text of its version in its instructions.
-    let tests = std::env::current_exe().unwrap();
-    let agent = tests.parent().unwrap().with_file_name("takt-agent");
+    let agent = Binaries::find().unwrap().agent;
     assert!(Command::new("strip").args(strip).args([&program, &agent]).status().unwrap().success());
     let program = fs::read(program).unwrap();
     let package =

@@ -56,7 +56,10 @@ impl<'d> Kills<'d> {
             self.row.tried += 1;
         }
         self.row.write().unwrap();
-        self.device.text(&format!("rm -r {FOLDER} && sync && systemctl restart takt-agent"));
+        // The package's own agent first: the other one notes points for as long as it runs.
+        self.device.text(&format!(
+            "rm {FOLDER}/environment && systemctl restart takt-agent && rm -r {FOLDER} && sync"
+        ));
     }
 
     /// Gives the points that were passed, each once.
