@@ -21,6 +21,7 @@ mod parse;
 mod ports;
 mod render;
 pub mod ruleset;
+mod tracked;
 mod traffic;
 
 pub use connections::{Sockets, connections};

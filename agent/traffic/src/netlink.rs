@@ -1,7 +1,9 @@
-//! Two small questions to the kernel over netlink: how often the rules of this network have changed, and which TCP
-//! sockets there are.
+//! Small questions to the kernel over netlink: how often the rules of this network have changed, which TCP sockets there
+//! are, and which connections it remembers.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use nix::errno::Errno;
@@ -20,6 +22,7 @@ const DATAGRAMS_MAX: usize = 50_000;
 /// Header of every message: length, type, flags, sequence number, sender (netlink(7)).
 const HEADER_BYTES: usize = 16;
 const REQUEST: u16 = 0x1;
+const ACKNOWLEDGE: u16 = 0x4;
 const DUMP: u16 = 0x300;
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
@@ -32,13 +35,25 @@ const GENERATION_ID: u16 = 1;
 /// `struct nfgenmsg`.
 const FAMILY_BYTES: usize = 4;
 
+/// Remembered connections: `IPCTNL_MSG_CT_NEW`, `_GET` and `_DELETE` (linux/netfilter/nfnetlink_conntrack.h).
+const TRACKED: u16 = 1 << 8;
+const GET_TRACKED: u16 = TRACKED | 1;
+const DELETE_TRACKED: u16 = TRACKED | 2;
+/// Their attributes `CTA_ID` and `CTA_ZONE`.
+pub(crate) const TRACKED_ID: u16 = 12;
+pub(crate) const TRACKED_ZONE: u16 = 18;
+
 /// `SOCK_DIAG_BY_FAMILY` (linux/sock_diag.h).
 const SOCKETS_BY_FAMILY: u16 = 20;
 /// `struct inet_diag_req_v2` and where `struct inet_diag_msg` has the socket's own port (linux/inet_diag.h).
 const SOCKETS_REQUEST_BYTES: usize = 56;
 const OWN_PORT_AT: usize = 4;
+const PEER_PORT_AT: usize = 6;
+const PEER_AT: usize = 24;
 const TCP: u8 = 6;
-const FAMILIES: [u8; 2] = [2, 10];
+const INET: u8 = 2;
+const INET6: u8 = 10;
+const ANY_STATE: u32 = u32::MAX;
 
 /// A message: its type and what follows on the header.
 type Message<'a> = (u16, &'a [u8]);
@@ -65,19 +80,77 @@ pub(crate) fn tcp_sockets() -> io::Result<OwnedFd> {
 /// How many TCP sockets have this own port and are in one of these states (a bit for each).
 pub(crate) fn count_tcp(socket: &OwnedFd, port: u16, states: u32) -> io::Result<u32> {
     let mut count: u32 = 0;
-    for family in FAMILIES {
+    each_tcp(socket, states, |_, body| {
+        if port_at(body, OWN_PORT_AT) == Some(port) {
+            count = count.saturating_add(1);
+        }
+    })?;
+    Ok(count)
+}
+
+/// The TCP sockets with these own ports, in whatever state: own port and peer.
+pub(crate) fn peers(socket: &OwnedFd, ports: &BTreeSet<u16>) -> io::Result<BTreeSet<(u16, SocketAddr)>> {
+    let mut peers = BTreeSet::new();
+    each_tcp(socket, ANY_STATE, |family, body| {
+        let own = port_at(body, OWN_PORT_AT).filter(|own| ports.contains(own));
+        if let (Some(own), Some(peer)) = (own, peer(family, body)) {
+            peers.insert((own, peer));
+        }
+    })?;
+    Ok(peers)
+}
+
+fn each_tcp(socket: &OwnedFd, states: u32, mut take: impl FnMut(u8, &[u8])) -> io::Result<()> {
+    for family in [INET, INET6] {
         let mut request = [0; SOCKETS_REQUEST_BYTES];
         (request[0], request[1]) = (family, TCP);
         request[4..8].copy_from_slice(&states.to_ne_bytes());
         ask(socket, SOCKETS_BY_FAMILY, REQUEST | DUMP, &request, &mut |(kind, body)| {
-            let own = body.get(OWN_PORT_AT..OWN_PORT_AT + 2);
-            if kind == SOCKETS_BY_FAMILY && own == Some(&port.to_be_bytes()) {
-                count = count.saturating_add(1);
+            if kind == SOCKETS_BY_FAMILY {
+                take(family, body);
             }
             false
         })?;
     }
-    Ok(count)
+    Ok(())
+}
+
+fn port_at(body: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(body.get(at..at + 2)?.try_into().ok()?))
+}
+
+/// Where the other end of a socket is. An IPv4 client of a socket for both is one of IPv4.
+fn peer(family: u8, body: &[u8]) -> Option<SocketAddr> {
+    let bytes: [u8; 16] = body.get(PEER_AT..PEER_AT + 16)?.try_into().ok()?;
+    let address = if family == INET {
+        let [a, b, c, d, ..] = bytes;
+        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+    } else {
+        Ipv6Addr::from(bytes).to_canonical()
+    };
+    Some((address, port_at(body, PEER_PORT_AT)?).into())
+}
+
+/// A socket that asks about the connections that the kernel remembers in this network.
+pub(crate) fn tracking() -> io::Result<OwnedFd> {
+    open(SockProtocol::NetlinkNetFilter)
+}
+
+/// Gives the attributes of each connection that the kernel remembers to `take`.
+pub(crate) fn each_tracked(socket: &OwnedFd, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+    ask(socket, GET_TRACKED, REQUEST | DUMP, &[0; FAMILY_BYTES], &mut |(kind, body)| {
+        if kind == TRACKED {
+            take(body.get(FAMILY_BYTES..).unwrap_or_default());
+        }
+        false
+    })
+}
+
+/// Lets the kernel forget the connection that these attributes name.
+pub(crate) fn forget_tracked(socket: &OwnedFd, is_ipv6: bool, name: &[u8]) -> io::Result<()> {
+    let family = if is_ipv6 { INET6 } else { INET };
+    let request = [&[family, 0, 0, 0], name].concat();
+    ask(socket, DELETE_TRACKED, REQUEST | ACKNOWLEDGE, &request, &mut |_| false)
 }
 
 fn open(protocol: SockProtocol) -> io::Result<OwnedFd> {
@@ -114,6 +187,8 @@ fn ask(
             };
             match kind {
                 DONE => return Ok(()),
+                // So it acknowledges.
+                ERROR if code() == 0 => return Ok(()),
                 ERROR => return Err(io::Error::from_raw_os_error(code().saturating_neg())),
                 _ if take((kind, body)) => return Ok(()),
                 _ => {}

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::bridge;
 use crate::connections::{Sockets, connections};
@@ -16,7 +17,8 @@ use crate::netlink::generation;
 use crate::nft::Nft;
 use crate::parse::{self, Held};
 use crate::render::{Replace, transaction};
-use crate::ruleset::{Backend, Bridge, Lead, Leads, PORTS_MAX, Ruleset, TableName};
+use crate::ruleset::{Backend, Bridge, Lead, Leads, PORTS_MAX, Reach, Ruleset, TableName};
+use crate::tracked;
 
 /// Where the ports of one device lead. There is nothing to remember: a new value sees what the last one has done.
 #[derive(Debug)]
@@ -81,12 +83,17 @@ impl Traffic {
     pub async fn route(&self, leads: &Leads) -> Result<(), TrafficError> {
         let found = self.find().await?;
         let mut all = found.leads();
+        let mut first = leads.clone();
+        first.retain(|port, lead| lead.reach == Reach::Everyone && !all.contains_key(port));
         all.extend(leads);
         let needed = bridge::needed(leads)?;
         takt_failpoint::at("traffic.route:before");
         self.change("lead ports", found, all, needed.clone()).await?;
         bridge::open(needed.keys())?;
         takt_failpoint::at("traffic.route:after");
+        if !first.is_empty() {
+            forget_dead(first).await;
+        }
         let ports: Vec<_> = leads.keys().collect();
         info!(table = %self.table, ?ports, "led ports");
         Ok(())
@@ -214,6 +221,19 @@ impl Found {
             Self::Absent => Leads::new(),
             Self::There(held) => held.rules.leads.clone(),
         }
+    }
+}
+
+/// Ports are published from now on: what the kernel remembers of connections from before must not lead new clients past
+/// the rules. While a port is published, the kernel sees how its connections end.
+///
+/// Without it a client in some hundreds or thousands may be refused once, which is no reason to publish nothing.
+async fn forget_dead(leads: Leads) {
+    let ended = tokio::task::spawn_blocking(move || tracked::forget_dead(&leads)).await;
+    match ended.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
+        Ok(0) => {}
+        Ok(count) => info!(count, "the kernel has forgotten connections that had ended before"),
+        Err(error) => warn!(%error, "the kernel does not forget connections that have ended before"),
     }
 }
 

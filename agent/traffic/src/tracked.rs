@@ -1,0 +1,131 @@
+//! What the kernel remembers of connections that are long gone.
+//!
+//! The kernel looks at our rules for the first packet of a connection only, and takes a packet for the first one if it
+//! remembers no connection between these two ends. An end that it has not seen (there was no rule that asked about
+//! connections then, so none was tracked) leaves a memory of up to five days. A client that comes to a published port from
+//! the end of such a connection goes where that one went: past our rules, to a port at which nobody listens any more.
+//!
+//! Who has that memory removed loses nothing: it is of connections to this device itself that no socket of this device
+//! belongs to.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use netlink_packet_core::{Emitable as _, Nla as _, ParseableParametrized as _};
+use netlink_packet_netfilter::conntrack::{
+    ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Protocol, Tuple,
+};
+use nix::errno::Errno;
+use nix::ifaddrs::getifaddrs;
+
+use crate::netlink::{self, TRACKED_ID, TRACKED_ZONE};
+use crate::ruleset::{Backend, Lead, Leads};
+
+/// A remembered connection to this device.
+struct Tracked {
+    /// Where the client is, as the one who answers sees it.
+    client: SocketAddr,
+    /// The port at which it is answered.
+    port: u16,
+    /// What names it to the kernel.
+    name: Vec<ConntrackAttribute>,
+}
+
+/// Forgets connections to the published ports in `leads` that have no end on this device any more, and says how many.
+/// `leads` are in force already: who comes now is led by them.
+pub(crate) fn forget_dead(leads: &Leads) -> io::Result<usize> {
+    let own = addresses()?;
+    let socket = netlink::tracking()?;
+    let mut tracked = Vec::new();
+    netlink::each_tracked(&socket, |attributes| {
+        let Ok(ConntrackMessage::New(attributes)) = ConntrackMessage::parse_with_param(attributes, 0) else {
+            return;
+        };
+        tracked.extend(astray(attributes, leads, |address| address.is_loopback() || own.contains(&address)));
+    })?;
+    if tracked.is_empty() {
+        return Ok(0);
+    }
+    let ports = tracked.iter().map(|one| one.port).collect();
+    let alive = netlink::peers(&netlink::tcp_sockets()?, &ports)?;
+    let mut forgotten = 0;
+    for one in tracked.iter().filter(|one| !alive.contains(&(one.port, one.client))) {
+        let mut name = vec![0; one.name.as_slice().buffer_len()];
+        one.name.as_slice().emit(&mut name);
+        match netlink::forget_tracked(&socket, one.client.is_ipv6(), &name) {
+            Ok(()) => forgotten += 1,
+            // It has ended in the meantime.
+            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(forgotten)
+}
+
+/// A TCP connection to a published port of this device that is answered by the device itself, but not at the port where
+/// new ones are led.
+fn astray(
+    attributes: Vec<ConntrackAttribute>,
+    leads: &Leads,
+    is_own: impl Fn(IpAddr) -> bool,
+) -> Option<Tracked> {
+    let (asked, answered) = attributes.iter().fold((None, None), |(asked, answered), one| match one {
+        ConntrackAttribute::CtaTupleOrig(tuple) => (ends(tuple), answered),
+        ConntrackAttribute::CtaTupleReply(tuple) => (asked, ends(tuple)),
+        _ => (asked, answered),
+    });
+    let ((_, published), (by, client)) = (asked?, answered?);
+    let Lead { to, .. } = leads.get(&published.port())?;
+    let led = matches!(to, Backend::Host { port } if *port == by.port());
+    if led || by.ip() != published.ip() || !is_own(by.ip()) {
+        return None;
+    }
+    let names = |one: &ConntrackAttribute| {
+        matches!(one, ConntrackAttribute::CtaTupleOrig(_)) || [TRACKED_ID, TRACKED_ZONE].contains(&one.kind())
+    };
+    let name = attributes.into_iter().filter(names).collect();
+    Some(Tracked { client, port: by.port(), name })
+}
+
+/// The two ends of one direction of a TCP connection: from where, and to where.
+fn ends(tuple: &[Tuple]) -> Option<(SocketAddr, SocketAddr)> {
+    let (mut from, mut to) = ((None, None), (None, None));
+    for part in tuple {
+        match part {
+            Tuple::Ip(addresses) => {
+                for address in addresses {
+                    match address {
+                        IPTuple::SourceAddress(address) => from.0 = Some(*address),
+                        IPTuple::DestinationAddress(address) => to.0 = Some(*address),
+                        _ => {}
+                    }
+                }
+            }
+            Tuple::Proto(parts) => {
+                if !parts.contains(&ProtoTuple::Protocol(Protocol::Tcp)) {
+                    return None;
+                }
+                for part in parts {
+                    match part {
+                        ProtoTuple::SourcePort(port) => from.1 = Some(*port),
+                        ProtoTuple::DestinationPort(port) => to.1 = Some(*port),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(((from.0?, from.1?).into(), (to.0?, to.1?).into()))
+}
+
+/// The addresses of this device.
+fn addresses() -> io::Result<BTreeSet<IpAddr>> {
+    let addresses = getifaddrs()?.filter_map(|interface| {
+        let address = interface.address?;
+        let four = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+        four.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+    });
+    Ok(addresses.collect())
+}
