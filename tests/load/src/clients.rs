@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
+
 use crate::clock::{now, rest};
 use crate::record::{Record, Report};
 
@@ -162,13 +164,21 @@ fn work(spec: &Spec, record: &Record, stop: &AtomicBool) {
 /// One connection, up to the backend's close.
 fn ask(spec: &Spec, answer: &mut Vec<u8>) -> Result<(), (&'static str, io::Error)> {
     let doing = |doing: &'static str| move |error| (doing, error);
-    let mut stream = TcpStream::connect_timeout(&spec.target, spec.patience).map_err(doing("connect"))?;
-    stream.set_read_timeout(Some(spec.patience)).map_err(doing("set up"))?;
-    stream.set_write_timeout(Some(spec.patience)).map_err(doing("set up"))?;
+    let mut stream = connect(spec).map_err(doing("connect"))?;
     stream.write_all(&spec.request).map_err(doing("send"))?;
     answer.clear();
     stream.take(ANSWER_BYTES_MAX).read_to_end(answer).map_err(doing("receive"))?;
     Ok(())
+}
+
+/// The limit of sending is that of connecting too (socket(7)), so that it takes no more calls than there must be: what a
+/// client costs, backends miss.
+fn connect(spec: &Spec) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(spec.target), Type::STREAM, None)?;
+    socket.set_write_timeout(Some(spec.patience))?;
+    socket.set_read_timeout(Some(spec.patience))?;
+    socket.connect(&spec.target.into())?;
+    Ok(socket.into())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! The counter and its HTTP server: a thread per connection, a limit on both.
+//! The counter and its HTTP server: a few threads answer those who ask one thing and leave, and who stays gets a thread of
+//! its own. Both have a limit.
 
-use std::io::{self, BufReader};
+use std::io::{self, BufRead as _, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,8 +11,12 @@ use crate::http::{Request, RequestError, Response};
 use crate::nature::Nature;
 use crate::settings::Settings;
 
-/// Connections at one time; further ones are closed at once. A few clients and a health check need three.
+/// Connections that stay, at one time; further ones are closed after their first answer. A few clients and a health check need three.
 const CONNECTIONS_MAX: usize = 256;
+/// Threads that accept. A new one for each connection would cost more than the answer.
+const ACCEPTORS: usize = 3;
+/// Who has not asked within this does not keep others waiting.
+const AT_ONCE: Duration = Duration::from_millis(20);
 /// A silent connection is closed after this: longer than a client pauses between two requests.
 const SILENCE_MAX: Duration = Duration::from_mins(1);
 
@@ -78,28 +83,59 @@ impl Counter {
         }
     }
 
-    fn converse(&self, mut connection: TcpStream) -> Result<(), RequestError> {
+    /// Answers the first request, and leaves everything else to a thread of its own.
+    fn receive(self: &Arc<Self>, connection: TcpStream) -> Result<(), RequestError> {
+        connection.set_read_timeout(Some(AT_ONCE)).map_err(RequestError::Read)?;
+        let mut requests = BufReader::new(connection);
+        let stays = match requests.fill_buf() {
+            Err(error) if is_late(&error) => true,
+            Err(error) => return Err(RequestError::Read(error)),
+            Ok(asked) if asked.ends_with(b"\r\n\r\n") => self.answer(&mut requests, false)?,
+            Ok(_not_whole_yet) => true,
+        };
+        if !stays {
+            return Ok(());
+        }
+        if self.connections.fetch_add(1, Ordering::SeqCst) >= CONNECTIONS_MAX {
+            self.connections.fetch_sub(1, Ordering::SeqCst);
+            return Ok(());
+        }
+        let shared = Arc::clone(self);
+        let spawned = std::thread::Builder::new().name("connection".into()).spawn(move || {
+            // A client that leaves or talks nonsense harms only itself.
+            let _ended = shared.converse(requests);
+            shared.connections.fetch_sub(1, Ordering::SeqCst);
+        });
+        if spawned.is_err() {
+            self.connections.fetch_sub(1, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    fn converse(&self, mut requests: BufReader<TcpStream>) -> Result<(), RequestError> {
         let set_up = |connection: &TcpStream| {
             connection.set_nodelay(true)?;
             connection.set_read_timeout(Some(SILENCE_MAX))?;
-            connection.set_write_timeout(Some(SILENCE_MAX))?;
-            connection.try_clone()
+            connection.set_write_timeout(Some(SILENCE_MAX))
         };
-        let mut requests = BufReader::new(set_up(&connection).map_err(RequestError::Read)?);
-        loop {
-            let request = Request::read(&mut requests)?;
-            match self.handle(&request) {
-                Deed::Answer(response) => {
-                    response.write(&mut connection, request.keep_alive).map_err(RequestError::Read)?;
-                    if !request.keep_alive {
-                        return Ok(());
-                    }
-                }
-                // Whatever comes next is read and ignored, until the client leaves.
-                Deed::StaySilent => {
-                    io::copy(&mut requests, &mut io::sink()).map_err(RequestError::Read)?;
-                    return Ok(());
-                }
+        set_up(requests.get_ref()).map_err(RequestError::Read)?;
+        while self.answer(&mut requests, true)? {}
+        Ok(())
+    }
+
+    /// Answers one request; true if the connection goes on. One to stay silent to is only heard out where it may last.
+    fn answer(&self, requests: &mut BufReader<TcpStream>, may_last: bool) -> Result<bool, RequestError> {
+        let request = Request::read(requests)?;
+        match self.handle(&request) {
+            Deed::Answer(response) => {
+                response.write(&mut requests.get_ref(), request.keep_alive).map_err(RequestError::Read)?;
+                Ok(request.keep_alive)
+            }
+            Deed::StaySilent if !may_last => Ok(true),
+            // Whatever comes next is read and ignored, until the client leaves.
+            Deed::StaySilent => {
+                io::copy(requests, &mut io::sink()).map_err(RequestError::Read)?;
+                Ok(false)
             }
         }
     }
@@ -118,28 +154,29 @@ fn noise(mib: usize) -> Vec<u64> {
     (0..(mib << 20) / size_of::<u64>()).map(next).collect()
 }
 
-/// Serves for ever. Ends only when the listener breaks.
+/// Serves for ever. Ends only when the listener breaks, which all who accept see.
 pub fn serve(counter: &Arc<Counter>, listener: &TcpListener) -> io::Result<()> {
-    loop {
-        let connection = match listener.accept() {
-            Ok((connection, _)) => connection,
-            Err(error) if is_the_clients_fault(&error) => continue,
-            Err(error) => return Err(error),
-        };
-        if counter.connections.fetch_add(1, Ordering::SeqCst) >= CONNECTIONS_MAX {
-            counter.connections.fetch_sub(1, Ordering::SeqCst);
-            continue;
+    std::thread::scope(|scope| {
+        for _ in 1..ACCEPTORS {
+            scope.spawn(|| accept(counter, listener));
         }
-        let shared = Arc::clone(counter);
-        let spawned = std::thread::Builder::new().name("connection".into()).spawn(move || {
+        accept(counter, listener)
+    })
+}
+
+fn accept(counter: &Arc<Counter>, listener: &TcpListener) -> io::Result<()> {
+    loop {
+        match listener.accept() {
             // A client that leaves or talks nonsense harms only itself.
-            let _ended = shared.converse(connection);
-            shared.connections.fetch_sub(1, Ordering::SeqCst);
-        });
-        if spawned.is_err() {
-            counter.connections.fetch_sub(1, Ordering::SeqCst);
+            Ok((connection, _)) => drop(counter.receive(connection)),
+            Err(error) if is_the_clients_fault(&error) => {}
+            Err(error) => return Err(error),
         }
     }
+}
+
+fn is_late(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 fn is_the_clients_fault(error: &io::Error) -> bool {
