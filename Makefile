@@ -5,8 +5,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 JOBS ?= 2
-# Most tests wait for something most of the time; those that compute count twice (.config/nextest.toml).
-THREADS ?= $(shell echo $$((2 * $$(nproc))))
+# Most tests wait for something most of the time; those that compute count three times (.config/nextest.toml).
+THREADS ?= $(shell echo $$((3 * $$(nproc))))
 BINARIES := takt-agent takt-launcher takt-coordinator takt
 # The programs as they go to users, and as tests try them.
 SHIPPED := target/shipped

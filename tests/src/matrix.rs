@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 /// The variable that names the folder of rows; without it they lie in the workspace's `target/crash-matrix`.
 pub const FOLDER_VARIABLE: &str = "TAKT_CRASH_MATRIX";
 
+/// What the faults that kill the agent are called first.
+pub const KILLED: &str = "agent killed";
+
 /// What a device must never do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -153,11 +156,18 @@ than once.
 
 /// The page.
 pub fn page(rows: &[Row]) -> String {
-    let tried: usize = rows.iter().map(|row| row.tried).sum();
-    let all: Vec<u64> = rows.iter().flat_map(|row| row.recovery_millis.clone()).collect();
-    let (median, p99) = quantiles(&all);
+    let summary = |wanted: fn(&Row) -> bool| {
+        let rows = || rows.iter().filter(|row| wanted(row));
+        let tried: usize = rows().map(|row| row.tried).sum();
+        let all: Vec<u64> = rows().flat_map(|row| row.recovery_millis.clone()).collect();
+        let (median, p99) = quantiles(&all);
+        (tried, format!("{median} ms in the median, {p99} ms at the 99th percentile"))
+    };
+    let (tried, recovery) = summary(|_| true);
+    let (kills, recovery_of_kills) = summary(|row| row.fault.starts_with(KILLED));
     let mut page = format!(
-        "{HEAD}{tried} cut points tried; recovery {median} ms in the median, {p99} ms at the 99th percentile.\n\n\
+        "{HEAD}{tried} cut points tried; recovery {recovery}.\n\
+         {kills} of them kills of the agent; recovery {recovery_of_kills}.\n\n\
          | kind and strategy | fault | cut points tried | stuck | bricked | done twice | wrong report | recovery p50 / p99, ms |\n\
          |---|---|---|---|---|---|---|---|\n"
     );
@@ -184,8 +194,11 @@ mod tests {
         row.count("b", Ok(Duration::from_millis(40)));
         row.count("c", Err(Fault::Bricked("it is gone".to_owned())));
         assert_eq!((row.faults(), row.said.as_slice()), (1, &["c: it is gone".to_owned()][..]));
-        let page = page(&[row]);
+        let mut other = Row::new("file, verified", "disk full");
+        other.count("a", Ok(Duration::from_millis(60)));
+        let page = page(&[row, other]);
         assert!(page.contains("| file, verified | agent killed | 3 | 0 | 1 | 0 | 0 | 20 / 40 |"), "{page}");
-        assert!(page.contains("3 cut points tried; recovery 20 ms in the median, 40 ms at"), "{page}");
+        assert!(page.contains("4 cut points tried; recovery 20 ms in the median, 60 ms at"), "{page}");
+        assert!(page.contains("3 of them kills of the agent; recovery 20 ms in the median, 40 ms"), "{page}");
     }
 }

@@ -1,5 +1,6 @@
 //! The disk with the agent's state is full, broken or read-only from each point on, for a while.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use takt_tests::fleet::{Device, pause};
 use takt_tests::matrix::{Fault, Row};
 use takt_workload::Nature;
 
-use super::kills::lanes;
+use super::kills::{LANES, lanes};
 use super::lane::{Body, Inject};
 use super::releases;
 use super::stage::{Check, Make, Stage, Tried, at_each_point, either, rolled_back};
@@ -31,25 +32,31 @@ fn in_trouble(
         _ => "disk broken (EIO)",
     };
     let stage = Stage::start(make, nature);
-    let state = stage.fleet.folder().join("device-1/state");
-    std::fs::create_dir_all(&state).unwrap();
-    let disk = Disk::mount(Image::new(), &state, None).unwrap();
+    let mount = |number: usize| {
+        let device = format!("device-{number}");
+        let state = stage.fleet.folder().join(&device).join("state");
+        std::fs::create_dir_all(&state).unwrap();
+        (device, Disk::mount(Image::new(), &state, None).unwrap())
+    };
+    let disks: BTreeMap<String, Disk> = (1..=LANES).map(mount).collect();
     let tried = at_each_point(
         Row::new(release, fault),
-        lanes(&stage, 1, false, body),
+        lanes(&stage, LANES, false, body),
         |point| point.ends_with(":before"),
         |point| Inject::Fault {
             point,
-            strike: Box::new(|_: &mut Device| disk.set_trouble(trouble)),
-            mend: Box::new(|_: &mut Device, _: &Path| {
+            strike: Box::new(|device: &mut Device| disks[device.name()].set_trouble(trouble)),
+            mend: Box::new(|device: &mut Device, _: &Path| {
                 pause(TROUBLE);
-                disk.set_trouble(Trouble::None);
+                disks[device.name()].set_trouble(Trouble::None);
                 Ok::<(), Fault>(())
             }),
         },
         check,
     );
-    disk.take_out().unwrap();
+    for disk in disks.into_values() {
+        disk.take_out().unwrap();
+    }
     tried
 }
 
@@ -118,14 +125,42 @@ fn a_package_on_a_read_only_disk() {
     a_package(Trouble::ReadOnly);
 }
 
+fn a_container_that_hands_over(trouble: Trouble) {
+    let release = "container, `handover`: verified or rolled back";
+    in_trouble(trouble, release, releases::handover, Nature::Good, Body::Containers, either());
+}
+
 #[test]
 fn a_container_that_hands_over_on_a_full_disk() {
-    let release = "container, `handover`: verified or rolled back";
-    in_trouble(Trouble::Full, release, releases::handover, Nature::Good, Body::Containers, either());
+    a_container_that_hands_over(Trouble::Full);
+}
+
+#[test]
+fn a_container_that_hands_over_on_a_broken_disk() {
+    a_container_that_hands_over(Trouble::Failing);
+}
+
+#[test]
+fn a_container_that_hands_over_on_a_read_only_disk() {
+    a_container_that_hands_over(Trouble::ReadOnly);
+}
+
+fn a_container_that_comes_back_with_its_memory(trouble: Trouble) {
+    let release = "container, `preserve`: rolled back";
+    in_trouble(trouble, release, releases::preserve, Nature::Sick, Body::Containers, rolled_back());
 }
 
 #[test]
 fn a_container_that_comes_back_with_its_memory_on_a_full_disk() {
-    let release = "container, `preserve`: rolled back";
-    in_trouble(Trouble::Full, release, releases::preserve, Nature::Sick, Body::Containers, rolled_back());
+    a_container_that_comes_back_with_its_memory(Trouble::Full);
+}
+
+#[test]
+fn a_container_that_comes_back_with_its_memory_on_a_broken_disk() {
+    a_container_that_comes_back_with_its_memory(Trouble::Failing);
+}
+
+#[test]
+fn a_container_that_comes_back_with_its_memory_on_a_read_only_disk() {
+    a_container_that_comes_back_with_its_memory(Trouble::ReadOnly);
 }

@@ -52,6 +52,12 @@ fn a_container_that_is_replaced_when_docker_is_killed() {
 }
 
 #[test]
+fn a_container_that_hands_over_when_docker_is_killed() {
+    let release = "container, `handover`: verified or rolled back";
+    engine_killed(release, releases::handover, Nature::Good, |_| true, either());
+}
+
+#[test]
 fn a_container_that_comes_back_when_docker_is_killed() {
     // What is told of its memory is so at the end of the order; an engine that dies after that begins it anew.
     let until_told = |point: &str| !AFTER_ITS_END.iter().any(|after| point.contains(after));

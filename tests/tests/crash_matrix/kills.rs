@@ -7,30 +7,31 @@ use takt_workload::Nature;
 
 use super::lane::{Body, Lane};
 use super::releases;
-use super::stage::{self, BASE, Make, Stage, Tried, kill_at_each_point};
+use super::stage::{self, Make, Stage, Tried, kill_at_each_point};
 
-/// How many devices are tried at a time; only one where a release brings a file, which all of them would share.
+/// How many devices are tried at a time.
 pub(crate) const LANES: usize = 3;
 
 pub(crate) fn lanes(stage: &Stage, count: usize, standby: bool, body: Body) -> Vec<Lane<'_>> {
-    let lanes = (1..=count).map(|number| Lane::new(stage, number, standby, body)).collect();
+    let lanes: Vec<_> = (1..=count).map(|number| Lane::new(stage, number, standby, body)).collect();
     if standby {
         let rows: Vec<String> =
             (1..=count).map(|number| format!("device-{number}:standby-{number}")).collect();
         stage.fleet.set_drm(&rows.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
     }
-    stage.install_base();
+    lanes.iter().for_each(Lane::begin_base);
+    lanes.iter().for_each(Lane::wait_base);
     lanes
 }
 
-fn verified(release: &str, make: Make, count: usize, body: Body) -> Vec<Tried> {
+fn verified(release: &str, make: Make, body: Body) -> Vec<Tried> {
     let stage = Stage::start(make, Nature::Good);
-    kill_at_each_point(release, lanes(&stage, count, false, body), stage::verified())
+    kill_at_each_point(release, lanes(&stage, LANES, false, body), stage::verified())
 }
 
-fn rolled_back(release: &str, make: Make, count: usize, body: Body) -> Vec<Tried> {
+fn rolled_back(release: &str, make: Make, body: Body) -> Vec<Tried> {
     let stage = Stage::start(make, Nature::Sick);
-    kill_at_each_point(release, lanes(&stage, count, false, body), stage::rolled_back())
+    kill_at_each_point(release, lanes(&stage, LANES, false, body), stage::rolled_back())
 }
 
 /// The first round found every point that is known to be there.
@@ -48,33 +49,32 @@ const FORWARD: &[&str] = &["accepted", "fetching", "staged", "switching", "proba
 
 #[test]
 fn a_container_that_is_replaced() {
-    let tried = verified("container, `replace`: verified", releases::replace, LANES, Body::Containers);
+    let tried = verified("container, `replace`: verified", releases::replace, Body::Containers);
     let actions = ["fetch", "load-image", "create", "stop", "start", "keep-running", "remove", "prune"];
     assert_tried(&tried, "install", FORWARD, &actions);
 }
 
 #[test]
 fn a_container_that_is_replaced_and_comes_back() {
-    let tried = rolled_back("container, `replace`: rolled back", releases::replace, LANES, Body::Containers);
+    let tried = rolled_back("container, `replace`: rolled back", releases::replace, Body::Containers);
     assert_tried(&tried, "install", &["switching", "probation", "ended"], &["stop", "start", "remove"]);
 }
 
 #[test]
 fn a_container_that_hands_over() {
-    let tried = verified("container, `handover`: verified", releases::handover, LANES, Body::Containers);
+    let tried = verified("container, `handover`: verified", releases::handover, Body::Containers);
     assert_tried(&tried, "install", FORWARD, &["start", "route", "stop", "remove"]);
 }
 
 #[test]
 fn a_container_that_hands_over_and_comes_back() {
-    let tried =
-        rolled_back("container, `handover`: rolled back", releases::handover, LANES, Body::Containers);
+    let tried = rolled_back("container, `handover`: rolled back", releases::handover, Body::Containers);
     assert_tried(&tried, "install", &["switching", "ended"], &["start", "stop", "remove"]);
 }
 
 #[test]
 fn a_container_that_is_preserved() {
-    let tried = verified("container, `preserve`: verified", releases::preserve, LANES, Body::Containers);
+    let tried = verified("container, `preserve`: verified", releases::preserve, Body::Containers);
     let actions = ["fetch", "load-image", "create", "checkpoint", "start", "keep-running", "remove", "prune"];
     assert_tried(&tried, "install", &[FORWARD, &["checkpointing"]].concat(), &actions);
 }
@@ -103,39 +103,39 @@ fn a_container_that_is_preserved_and_comes_back_with_its_memory() {
 
 #[test]
 fn a_file() {
-    let tried = verified("file: verified", releases::files, 1, Body::Files);
+    let tried = verified("file: verified", releases::files, Body::Files);
     assert_tried(&tried, "install", FORWARD, &["fetch", "prepare-file", "apply-file", "settle"]);
     assert!(tried.iter().any(|point| point.starts_with("at:place.rename:after")), "{tried:?}");
 }
 
 #[test]
 fn a_file_that_comes_back() {
-    let tried = rolled_back("file: rolled back", releases::files, 1, Body::Files);
+    let tried = rolled_back("file: rolled back", releases::files, Body::Files);
     assert_tried(&tried, "install", &["rolling-back-as-is"], &["revert-file", "settle"]);
 }
 
 #[test]
 fn a_package() {
-    let tried = verified("package: verified", releases::package, 1, Body::Package);
+    let tried = verified("package: verified", releases::package, Body::Package);
     assert_tried(&tried, "install", FORWARD, &["prepare-package", "apply-package", "settle"]);
 }
 
 #[test]
 fn a_package_that_comes_back() {
-    let tried = rolled_back("package: rolled back", releases::package, 1, Body::Package);
+    let tried = rolled_back("package: rolled back", releases::package, Body::Package);
     assert_tried(&tried, "install", &["rolling-back-as-is"], &["revert-package", "settle"]);
 }
 
 #[test]
 fn a_file_and_a_container() {
-    let tried = verified("file and container: verified", releases::file_and_container, 1, Body::Containers);
+    let tried = verified("file and container: verified", releases::file_and_container, Body::Containers);
     assert_tried(&tried, "install", FORWARD, &["apply-file", "start"]);
 }
 
 #[test]
 fn a_file_and_a_container_that_come_back() {
     let tried =
-        rolled_back("file and container: rolled back", releases::file_and_container, 1, Body::Containers);
+        rolled_back("file and container: rolled back", releases::file_and_container, Body::Containers);
     assert_tried(&tried, "install", &["rolling-back-as-is"], &["revert-file", "start"]);
 }
 
@@ -153,7 +153,7 @@ fn a_standby_in_takeover_and_hand_back() {
             if !well {
                 return Err(Fault::Wrong(format!("{told:?}; {}", round.campaign.reason)));
             }
-            lane.runs(BASE)?;
+            lane.runs_base()?;
             lane.upgraded(&round.version)
         },
     );

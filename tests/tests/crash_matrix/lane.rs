@@ -10,8 +10,8 @@ use takt_common::report::{Memory, Outcome, PhaseName};
 use takt_tests::fleet::{COMPONENT, DOMAIN, Device, DeviceSpec, HttpClient, Proxy, Stopwatch, wait_until};
 use takt_tests::matrix::Fault;
 
-use super::evidence;
 use super::stage::{LIMIT, Stage};
+use super::{evidence, releases};
 
 /// So many requests, so that a counter that begins again is below.
 const COUNTS: u64 = 5;
@@ -41,14 +41,15 @@ pub(crate) enum Inject<'f> {
 pub(crate) enum Body {
     /// One container; perhaps a file beside it.
     Containers,
-    /// A file at [`super::releases::file`].
+    /// A file at [`releases::file`].
     Files,
-    /// A package in [`super::releases::package_root`].
+    /// A package in [`releases::package_root`].
     Package,
 }
 
 pub(crate) struct Lane<'a> {
     stage: &'a Stage,
+    number: usize,
     name: String,
     body: Body,
     /// Gets the new release.
@@ -91,10 +92,10 @@ fn expect(held: bool, fault: fn(String) -> Fault, said: impl FnOnce() -> String)
     if held { Ok(()) } else { Err(fault(said())) }
 }
 
-fn enrolled(stage: &Stage, name: String, body: Body, coordinator: Option<String>) -> Device {
+fn enrolled(stage: &Stage, lane: usize, name: String, body: Body, coordinator: Option<String>) -> Device {
     let token: TokenResponse = stage.fleet.takt.json(&["enrol", "token", "--domain", DOMAIN]).unwrap();
-    let file_roots = vec![super::releases::root()];
-    let package_root = (body == Body::Package).then(super::releases::package_root);
+    let file_roots = vec![releases::root(lane)];
+    let package_root = (body == Body::Package).then(|| releases::package_root(lane));
     let spec = DeviceSpec { name, file_roots, package_root, coordinator, ..DeviceSpec::default() };
     let mut device = stage.fleet.device(spec).unwrap();
     device.enrol(&token.token).unwrap();
@@ -110,13 +111,13 @@ fn start(stage: &Stage, device: &mut Device) {
 impl<'a> Lane<'a> {
     pub(crate) fn new(stage: &'a Stage, number: usize, standby: bool, body: Body) -> Self {
         let device = |name: String| {
-            let mut device = enrolled(stage, name, body, None);
+            let mut device = enrolled(stage, number, name, body, None);
             start(stage, &mut device);
             device
         };
         let name = format!("device-{number}");
         let standby = standby.then(|| device(format!("standby-{number}")));
-        Self { stage, device: device(name.clone()), name, body, standby, ways: None, rounds: 0 }
+        Self { stage, number, device: device(name.clone()), name, body, standby, ways: None, rounds: 0 }
     }
 
     /// A device with ways of its own to the coordinator.
@@ -125,7 +126,7 @@ impl<'a> Lane<'a> {
         let port = |address: &str| address.rsplit_once(':').unwrap().1.parse().unwrap();
         let api = Proxy::to(port(&stage.fleet.coordinator.url())).unwrap();
         let at = |proxy: &Proxy| format!("127.0.0.1:{}", proxy.port());
-        let mut device = enrolled(stage, name.clone(), body, Some(format!("https://{}", at(&api))));
+        let mut device = enrolled(stage, number, name.clone(), body, Some(format!("https://{}", at(&api))));
         // What enrolment told it of the broker.
         let membership = device.settings().with_file_name("state/identity/membership.json");
         let mut text: serde_json::Value =
@@ -136,6 +137,7 @@ impl<'a> Lane<'a> {
         start(stage, &mut device);
         Self {
             stage,
+            number,
             device,
             name,
             body,
@@ -143,6 +145,28 @@ impl<'a> Lane<'a> {
             ways: Some(Arc::new(Ways { api, broker })),
             rounds: 0,
         }
+    }
+
+    /// The campaign that brings its devices to their first release.
+    fn base_campaign(&self) -> String {
+        format!("base-{}", self.number)
+    }
+
+    /// Begins to bring the devices to their first release.
+    pub(crate) fn begin_base(&self) {
+        let (release, campaign) = (self.stage.base(self.number).name(), self.base_campaign());
+        let mut options =
+            vec!["--release", &release, "--domain", DOMAIN, "--element-size", "9", "--deadline", "60s"];
+        for device in std::iter::once(&self.device).chain(&self.standby) {
+            options.extend(["--device", device.name()]);
+        }
+        self.stage.fleet.takt.text(&[&["campaign", "start", &campaign], &options[..]].concat()).unwrap();
+    }
+
+    /// They have it.
+    pub(crate) fn wait_base(&self) {
+        let end = self.stage.fleet.wait_campaign(&self.base_campaign(), LIMIT).unwrap();
+        assert_eq!(end.state, CampaignState::Finished, "{}", end.reason);
     }
 
     pub(crate) fn ways(&self) -> Arc<Ways> {
@@ -160,7 +184,7 @@ impl<'a> Lane<'a> {
     /// Brings the next version to the device, with a fault of the victim.
     pub(crate) fn round(&mut self, inject: &Inject<'_>) -> Result<Passed, Fault> {
         self.rounds += 1;
-        let version = self.stage.next_version();
+        let version = self.stage.next_version(self.number);
         let before = self.told().installed[0].release.version.to_string();
         let fleet = &self.stage.fleet;
         let folder = fleet.folder().join(format!("{}-points-{}", self.name, self.rounds));
@@ -330,6 +354,11 @@ impl<'a> Lane<'a> {
         self.clean(self.victim(), version)
     }
 
+    /// The victim runs what it began with.
+    pub(crate) fn runs_base(&self) -> Result<u64, Fault> {
+        self.runs(&releases::version(1, self.number))
+    }
+
     /// The device that was served for runs the new release and nothing else.
     pub(crate) fn upgraded(&self, version: &str) -> Result<(), Fault> {
         self.clean(&self.device, version).map(|_| ())
@@ -350,8 +379,8 @@ impl<'a> Lane<'a> {
             expect(left.len() <= kept, Fault::Wrong, || format!("{why} are left: {left:?}"))?;
         }
         match self.body {
-            Body::Files => clean_file(version),
-            Body::Package => clean_package(version),
+            Body::Files => clean_file(self.number, version),
+            Body::Package => clean_package(self.number, version),
             Body::Containers => self.clean_containers(device, version),
         }
     }
@@ -384,11 +413,10 @@ impl<'a> Lane<'a> {
     }
 }
 
-fn clean_file(version: &str) -> Result<u64, Fault> {
-    let root = super::releases::root();
-    let file = super::releases::file();
+fn clean_file(lane: usize, version: &str) -> Result<u64, Fault> {
+    let (root, file) = (releases::root(lane), releases::file(lane));
     let found = std::fs::read_to_string(&file).unwrap_or_else(|error| error.to_string());
-    let expected = [super::releases::content(version), super::releases::large_content(version)];
+    let expected = [releases::content(version), releases::large_content(version)];
     expect(expected.contains(&found), Fault::Bricked, || {
         format!("the file holds {found:.60}, not that of {version}")
     })?;
@@ -398,8 +426,8 @@ fn clean_file(version: &str) -> Result<u64, Fault> {
 }
 
 /// What dpkg says, and what is there.
-fn clean_package(version: &str) -> Result<u64, Fault> {
-    let root = super::releases::package_root();
+fn clean_package(lane: usize, version: &str) -> Result<u64, Fault> {
+    let root = releases::package_root(lane);
     let admin = format!("--admindir={}", root.join("var/lib/dpkg").display());
     let audit = Command::new("dpkg").args([&admin, "--audit"]).output().unwrap();
     let audit = String::from_utf8_lossy(&audit.stdout).into_owned();
@@ -412,7 +440,7 @@ fn clean_package(version: &str) -> Result<u64, Fault> {
     })?;
     let read = |path| std::fs::read_to_string(root.join(path)).unwrap_or_default();
     for (path, expected) in [
-        ("usr/share/app/version", super::releases::packaged(version)),
+        ("usr/share/app/version", releases::packaged(version)),
         ("etc/app.conf", format!("delivered with {version}\n")),
     ] {
         expect(read(path) == expected, Fault::Bricked, || format!("{path} holds {:?}", read(path)))?;

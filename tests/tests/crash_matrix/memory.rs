@@ -69,11 +69,11 @@ fn run_out_of_memory(agent: &mut Device) {
     assert!(group.killed() >= 2, "the killer took {}", group.killed());
 }
 
-fn out_of_memory(release: &str, make: Make, nature: Nature, check: Check<'_>) {
+fn out_of_memory(release: &str, make: Make, nature: Nature, body: Body, check: Check<'_>) {
     let stage = Stage::start(make, nature);
     at_each_point(
         Row::new(release, "agent killed for memory"),
-        lanes(&stage, LANES, false, Body::Containers),
+        lanes(&stage, LANES, false, body),
         |point| point.ends_with(":before"),
         |point| Inject::Fault {
             point,
@@ -86,10 +86,28 @@ fn out_of_memory(release: &str, make: Make, nature: Nature, check: Check<'_>) {
 
 #[test]
 fn a_container_that_is_replaced_when_memory_runs_out() {
-    out_of_memory("container, `replace`: verified", releases::replace, Nature::Good, verified());
+    let release = "container, `replace`: verified";
+    out_of_memory(release, releases::replace, Nature::Good, Body::Containers, verified());
+}
+
+#[test]
+fn a_container_that_hands_over_when_memory_runs_out() {
+    let release = "container, `handover`: verified";
+    out_of_memory(release, releases::handover, Nature::Good, Body::Containers, verified());
 }
 
 #[test]
 fn a_container_that_comes_back_when_memory_runs_out() {
-    out_of_memory("container, `preserve`: rolled back", releases::preserve, Nature::Sick, rolled_back());
+    let release = "container, `preserve`: rolled back";
+    out_of_memory(release, releases::preserve, Nature::Sick, Body::Containers, rolled_back());
+}
+
+#[test]
+fn a_file_that_comes_back_when_memory_runs_out() {
+    out_of_memory("file: rolled back", releases::files, Nature::Sick, Body::Files, rolled_back());
+}
+
+#[test]
+fn a_package_when_memory_runs_out() {
+    out_of_memory("package: verified", releases::package, Nature::Good, Body::Package, verified());
 }

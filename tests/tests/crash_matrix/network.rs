@@ -18,7 +18,8 @@ const BESIDE_BYTES: u64 = 100_000;
 fn cut_downloads(release: &str, make: Make, body: Body) {
     let stage = Stage::start(make, Nature::Good);
     let mut lane = Lane::with_ways(&stage, 1, body);
-    stage.install_base();
+    lane.begin_base();
+    lane.wait_base();
     let before = lane.ways().api.carried();
     lane.round(&Inject::Nothing).unwrap();
     let whole = lane.ways().api.carried() - before;
@@ -61,7 +62,8 @@ fn the_download_of_a_file_is_cut_at_each_tenth() {
 fn without_broker(release: &str, make: Make, nature: Nature, body: Body, check: Check<'_>) {
     let stage = Stage::start(make, nature);
     let lane = Lane::with_ways(&stage, 1, body);
-    stage.install_base();
+    lane.begin_base();
+    lane.wait_base();
     at_these_points(
         Row::new(release, "broker gone throughout"),
         vec![lane],

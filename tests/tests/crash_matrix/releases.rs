@@ -39,16 +39,31 @@ fn publish_port(manifest: &mut Manifest) {
     fleet::publish_port(manifest, &[Strategy::Handover, Strategy::Replace], 1);
 }
 
-/// Where files of this process's releases may lie.
-pub(crate) fn root() -> PathBuf {
-    let root = std::env::temp_dir().join(format!("takt-matrix-{}", std::process::id()));
-    std::fs::create_dir_all(&root).unwrap();
+/// The version of a lane's release, which says for which lane it is: files and packages of each have a place of their own
+/// on this machine.
+pub(crate) fn version(number: usize, lane: usize) -> String {
+    format!("{number}.{lane}.0")
+}
+
+fn lane_of(manifest: &Manifest) -> usize {
+    manifest.release.version.as_str().split('.').nth(1).unwrap().parse().unwrap()
+}
+
+/// What lies on the machine for the releases of this process.
+pub(crate) fn folder() -> PathBuf {
+    std::env::temp_dir().join(format!("takt-matrix-{}", std::process::id()))
+}
+
+/// Where files of a lane's releases may lie.
+pub(crate) fn root(lane: usize) -> PathBuf {
+    let root = folder().join(format!("lane-{lane}"));
+    fs::create_dir_all(&root).unwrap();
     root
 }
 
 /// The file that releases of kind `file` bring.
-pub(crate) fn file() -> PathBuf {
-    root().join("app.conf")
+pub(crate) fn file(lane: usize) -> PathBuf {
+    root(lane).join("app.conf")
 }
 
 /// What is in it.
@@ -90,13 +105,13 @@ fn only_a_file(manifest: &mut Manifest) {
     manifest.artifacts.remove(0);
     put_file(manifest, 0);
     manifest.steps.remove(0);
-    manifest.health.probes = vec![well()];
+    manifest.health.probes = vec![well(lane_of(manifest))];
 }
 
 fn put_file(manifest: &mut Manifest, artifact: usize) {
     let content: Sha256Digest = manifest.artifacts[artifact].sha256;
     let file = FileSpec {
-        path: file().display().to_string(),
+        path: file(lane_of(manifest)).display().to_string(),
         content: Some(content),
         mode: Some("0640".to_owned()),
         owner: None,
@@ -105,8 +120,8 @@ fn put_file(manifest: &mut Manifest, artifact: usize) {
     manifest.steps.push(Step::File(FileSet { files: vec![file] }));
 }
 
-fn well() -> Probe {
-    let file = file().display().to_string();
+fn well(lane: usize) -> Probe {
+    let file = file(lane).display().to_string();
     Probe::Exec(["sh", "-c", &format!("! grep -q sick {file}")].map(str::to_owned).to_vec())
 }
 
@@ -121,9 +136,9 @@ fn file_first(manifest: &mut Manifest) {
     manifest.steps.reverse();
 }
 
-/// The system in which packages of this process's releases are installed; it has an empty database of dpkg.
-pub(crate) fn package_root() -> PathBuf {
-    let root = root().join("packages");
+/// The system in which packages of a lane's releases are installed; it has an empty database of dpkg.
+pub(crate) fn package_root(lane: usize) -> PathBuf {
+    let root = root(lane).join("packages");
     let database = root.join("var/lib/dpkg");
     for folder in ["info", "updates", "triggers"] {
         fs::create_dir_all(database.join(folder)).unwrap();

@@ -6,16 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use takt_common::api::CampaignState;
 use takt_tests::engine::Engine;
-use takt_tests::fleet::{CampaignSpec, Fleet, ReleaseSpec};
+use takt_tests::fleet::{Fleet, ReleaseSpec};
 use takt_tests::matrix::{Fault, Row};
 use takt_workload::Nature;
 
 use super::lane::{Inject, Lane, Passed};
+use super::releases::version;
 
-/// What all devices begin with.
-pub(crate) const BASE: &str = "1.0.0";
 /// For anything that a restarted agent must do.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 
@@ -62,24 +60,21 @@ impl Stage {
         let hold = fleet.folder().join("hold");
         std::fs::write(&hold, HOLD).unwrap();
         std::fs::set_permissions(&hold, std::fs::Permissions::from_mode(0o755)).unwrap();
-        fleet.publish(&make(BASE, Nature::Good)).unwrap();
         Self { fleet, engine, program, hold, make, nature, published: Mutex::new(1) }
     }
 
-    /// Brings all devices to the first release.
-    pub(crate) fn install_base(&self) {
-        let release = (self.make)(BASE, Nature::Good).name();
-        let spec = CampaignSpec { name: "base", release: &release, element_size: 9, deadline: "60s" };
-        self.fleet.start_campaign(spec).unwrap();
-        let end = self.fleet.wait_campaign("base", LIMIT).unwrap();
-        assert_eq!(end.state, CampaignState::Finished, "{}", end.reason);
+    /// Publishes what a lane begins with.
+    pub(crate) fn base(&self, lane: usize) -> ReleaseSpec {
+        let release = (self.make)(&version(1, lane), Nature::Good);
+        self.fleet.publish(&release).unwrap();
+        release
     }
 
     /// Publishes the next version. Lanes do not share one: its image would be in their engine before.
-    pub(crate) fn next_version(&self) -> String {
+    pub(crate) fn next_version(&self, lane: usize) -> String {
         let mut published = self.published.lock().unwrap();
         *published += 1;
-        let version = format!("{published}.0.0");
+        let version = version(*published, lane);
         self.fleet.publish(&(self.make)(&version, self.nature)).unwrap();
         version
     }
@@ -165,7 +160,7 @@ pub(crate) fn at_these_points(
         }
     });
     // What files and packages were put in.
-    std::fs::remove_dir_all(super::releases::root()).unwrap();
+    std::fs::remove_dir_all(super::releases::folder()).unwrap();
     let ended = ended.into_inner().unwrap();
     let tried: Vec<Tried> = ended.iter().map(|(point, _)| point.clone()).collect();
     for (point, result) in ended {
