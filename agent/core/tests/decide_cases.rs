@@ -10,11 +10,11 @@ use cases::{
 };
 use takt_agent_core::facts::Routed;
 use takt_agent_core::{
-    Action, Blocker, ContainerFacts, ContainerState, Decision, Nature, Phase, Presence, WaitingOn,
+    Action, Blocker, ContainerFacts, ContainerState, Decision, Nature, Phase, Presence, StepState, WaitingOn,
 };
 use takt_common::UnixTime;
 use takt_common::order::{Action as OrderAction, AtDeadline, Window};
-use takt_common::release::Strategy;
+use takt_common::release::{HookPoint, Strategy};
 use takt_common::report::{Memory, Outcome};
 
 /// What stands between the staged release and its switch.
@@ -146,6 +146,62 @@ fn ports_that_a_reboot_has_undone_come_back_while_an_order_waits() {
         undone.failed(route, Nature::Fatal);
         assert!(matches!(waited(undone.decide(&phase)), WaitingOn::Retry { .. }));
     }
+}
+
+#[test]
+fn ports_that_cannot_be_led_back_do_not_keep_an_order_without_containers() {
+    // One release publishes; the order brings another one, of a file.
+    let mut file = cases::with_steps(manifest(2), vec![cases::file_step("first")]);
+    file.release.name = name("settings");
+    let mut case = Case::over(workload(&publishing(1), 2), &file);
+    let old = case.old.take().unwrap();
+    case.facts.routes.insert(old.name.clone(), Routed::No);
+    let route = Action::Route { to: Box::new(old) };
+    let phase = case.staged();
+    for (key, _) in phase.swap().unwrap().new.steps() {
+        case.facts.steps.insert(key, StepState::Prepared);
+    }
+    assert_eq!(done(case.decide(&phase)), route);
+    case.failed(route.clone(), Nature::Transient);
+    assert!(matches!(waited(case.decide(&phase)), WaitingOn::Retry { .. }));
+    // After the rest the order goes on, and the ports are tried again when their pause is over.
+    case.forget();
+    let ahead = case.decide(&phase);
+    assert!(!matches!(ahead, Decision::Wait(_)) && ahead != Decision::Do(route.clone()), "{ahead:?}");
+    case.pass(60_000);
+    assert_eq!(done(case.decide(&phase)), route);
+    // One that needs ports itself waits with them.
+    let mut case = Case::over(workload(&publishing(1), 2), &publishing(2));
+    let old = case.old.clone().unwrap();
+    case.facts.routes.insert(old.name.clone(), Routed::No);
+    case.failed(Action::Route { to: Box::new(old) }, Nature::Transient);
+    case.forget();
+    for phase in [case.staged(), case.fetching()] {
+        assert!(matches!(waited(case.decide(&phase)), WaitingOn::Retry { .. }));
+    }
+}
+
+#[test]
+fn a_stand_in_fetches_what_it_runs_and_nothing_else() {
+    let mut case = Case::upgrade_to(&cases::of_every_kind());
+    case.order.action = take_over();
+    case.old = None;
+    let set = case.new.manifest.containers().unwrap().clone();
+    let manifest_digest = case.order.members[0].sha256;
+    case.set_images(Presence::Absent);
+    case.facts.staged = [manifest_digest].into();
+    let mut fetched = std::collections::BTreeSet::new();
+    while let Decision::Do(Action::Fetch { sha256, .. }) = case.decide(&case.fetching()) {
+        assert!(fetched.insert(sha256), "{sha256} twice");
+        case.facts.staged.insert(sha256);
+    }
+    let archives = set.containers.iter().map(|container| container.archive);
+    assert_eq!(fetched, archives.chain([digest("hook")]).collect());
+    // The program of the hook `takeover` is all that it needs beside them.
+    case.new.manifest.hooks.remove(&HookPoint::Takeover);
+    case.facts.manifest = Some(Ok(case.new.manifest.clone()));
+    case.facts.staged.remove(&digest("hook"));
+    assert!(matches!(case.decide(&case.fetching()), Decision::Remember(Phase::Staged { .. })));
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use takt_common::release::{HookPoint, Strategy};
 
+use super::idle::rested;
 use super::switching::rebooted;
-use super::{Decision, hooks, millis, steps, turn_back};
+use super::{Decision, hooks, is_done, millis, steps, turn_back};
 use crate::action::{Action, ContainerName};
 use crate::facts::{ContainerState, Facts, Routed};
 use crate::phase::{Job, Phase, Role, Swap, Tries, Workload};
@@ -136,14 +137,21 @@ pub(super) fn route(workload: &Workload, facts: &Facts) -> Option<Decision> {
 }
 
 /// Before a switch: published ports that a reboot has undone are led back to what runs. An order may wait for days, and
-/// clients must not wait with it.
-pub(super) fn restore_ports(facts: &Facts) -> Option<Decision> {
+/// clients must not wait with it. Where that fails, an order goes on until the next try, but not if it `has_containers`:
+/// it could lead no ports either.
+pub(super) fn restore_ports(has_containers: bool, facts: &Facts) -> Option<Decision> {
     let standing_in = facts.stand_in.iter().map(|stand_in| &stand_in.workload);
-    let mut workloads = facts.installed.iter().chain(standing_in);
-    let undone = workloads.find(|workload| {
+    let undone = |workload: &&Workload| {
         workload.has_containers() && all_run(workload, facts) && facts.routed(workload) == Routed::No
-    })?;
-    Some(Decision::Do(Action::Route { to: Box::new(undone.clone()) }))
+    };
+    let routes = facts.installed.iter().chain(standing_in).filter(undone);
+    let mut routes = routes.map(|workload| Action::Route { to: Box::new(workload.clone()) }).peekable();
+    let first = routes.peek().cloned()?;
+    let due = routes.find(|route| !is_done(route, facts) && rested(route, facts).is_none());
+    match due {
+        Some(route) => Some(Decision::Do(route)),
+        None => has_containers.then(|| rested(&first, facts).unwrap_or(Decision::Do(first))),
+    }
 }
 
 /// Strategy `handover`: clients come to the new ones; the old ones stop once those they still serve have gone.

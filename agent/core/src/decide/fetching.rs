@@ -45,7 +45,7 @@ pub(super) fn fetching(
     if let Some(ended) = give_up_at_deadline(job, tries, held_up.as_ref(), facts) {
         return ended;
     }
-    if let Some(route) = containers::restore_ports(facts) {
+    if let Some(route) = containers::restore_ports(false, facts) {
         return route;
     }
     if let Some(waiting) = held_up {
@@ -61,8 +61,10 @@ pub(super) fn fetching(
     if let Some(asked) = before_fetch(job, manifest, &name, hook, facts) {
         return asked;
     }
-    match missing(manifest, facts) {
-        Some(fetch) => fetch,
+    match missing(job, manifest, facts)
+        .or_else(|| containers::restore_ports(manifest.containers().is_some(), facts))
+    {
+        Some(first) => first,
         None => staged(job, manifest, name, &member.sha256, hook, facts),
     }
 }
@@ -86,13 +88,16 @@ fn before_fetch(
 }
 
 /// The next artifact that is not on disk. An image that the engine has is named by the digest of its content: its
-/// archive is not needed again.
-fn missing(manifest: &Manifest, facts: &Facts) -> Option<Decision> {
+/// archive is not needed again. A stand-in needs nothing but images and the program of its own hook.
+fn missing(job: &Job, manifest: &Manifest, facts: &Facts) -> Option<Decision> {
     let archives: Vec<_> = manifest.containers().into_iter().flat_map(|set| &set.containers).collect();
+    let own_hook = manifest.hooks.get(&HookPoint::Takeover).map(|hook| hook.program);
     let needed = |sha256: &Sha256Digest| {
         let mut of = archives.iter().filter(|container| container.archive == *sha256).peekable();
-        of.peek().is_none()
-            || of.any(|container| facts.images.get(&container.image_id) != Some(&Presence::Present))
+        match of.peek() {
+            None => job.role() == Role::Own || own_hook == Some(*sha256),
+            Some(_) => of.any(|container| facts.images.get(&container.image_id) != Some(&Presence::Present)),
+        }
     };
     let artifact = manifest
         .artifacts

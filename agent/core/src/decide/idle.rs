@@ -76,7 +76,7 @@ fn retry(why: String) -> Decision {
 }
 
 /// The wait that is left before an action that has failed is tried again.
-fn rested(action: &Action, facts: &Facts) -> Option<Decision> {
+pub(super) fn rested(action: &Action, facts: &Facts) -> Option<Decision> {
     facts.helpless.tries(action).and_then(|tries| pause_left(tries, facts))
 }
 

@@ -45,7 +45,7 @@ pub(super) fn staged(job: &Job, swap: &Swap, tries: &Tries, facts: &Facts, polic
     if let Some(pause) = pause_left(tries, facts) {
         return pause;
     }
-    if let Some(route) = containers::restore_ports(facts) {
+    if let Some(route) = containers::restore_ports(swap.new.has_containers(), facts) {
         return route;
     }
     // Preparing ahead needs storage but disturbs nobody, so only storage holds it back.
