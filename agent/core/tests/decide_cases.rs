@@ -190,6 +190,10 @@ fn a_stand_in_fetches_what_it_runs_and_nothing_else() {
     let manifest_digest = case.order.members[0].sha256;
     case.set_images(Presence::Absent);
     case.facts.staged = [manifest_digest].into();
+    // Storage for that, and for nothing else.
+    let archive = case.new.manifest.artifact(&set.containers[0].archive).unwrap().length;
+    case.facts.free_disk_bytes =
+        archive + 10 + case.new.manifest.unpacked_bytes + case.policy.reserve_disk_bytes;
     let mut fetched = std::collections::BTreeSet::new();
     while let Decision::Do(Action::Fetch { sha256, .. }) = case.decide(&case.fetching()) {
         assert!(fetched.insert(sha256), "{sha256} twice");

@@ -3,6 +3,7 @@
 use takt_common::order::{Action, Order};
 use takt_common::release::{ContainerSet, Manifest, Strategy};
 
+use super::fetching::is_needed;
 use crate::facts::{ClockState, Facts, LinkCost, Power, Presence, StandbyState};
 use crate::phase::{Job, Swap, Workload};
 use crate::policy::Policy;
@@ -26,17 +27,13 @@ pub(super) fn before_fetch(
     blockers
 }
 
-/// Bytes that are still to be fetched: the archive of an image that the engine has is not.
+/// Bytes that are still to be fetched, as far as it is known what is needed.
 fn missing_bytes(order: &Order, manifest: Option<&Manifest>, facts: &Facts) -> u64 {
-    let containers = manifest.and_then(Manifest::containers).into_iter().flat_map(|set| &set.containers);
-    let not_needed: Vec<_> = containers
-        .filter(|container| facts.images.get(&container.image_id) == Some(&Presence::Present))
-        .map(|container| container.archive)
-        .collect();
+    let needed = |sha256| manifest.is_none_or(|manifest| is_needed(sha256, order, manifest, facts));
     order
         .members
         .iter()
-        .filter(|member| !facts.staged.contains(&member.sha256) && !not_needed.contains(&member.sha256))
+        .filter(|member| !facts.staged.contains(&member.sha256) && needed(&member.sha256))
         .map(|member| member.length.saturating_sub(facts.partial.get(&member.sha256).copied().unwrap_or(0)))
         .fold(0, u64::saturating_add)
 }

@@ -137,9 +137,9 @@ pub(super) fn route(workload: &Workload, facts: &Facts) -> Option<Decision> {
 }
 
 /// Before a switch: published ports that a reboot has undone are led back to what runs. An order may wait for days, and
-/// clients must not wait with it. Where that fails, an order goes on until the next try, but not if it `has_containers`:
-/// it could lead no ports either.
-pub(super) fn restore_ports(has_containers: bool, facts: &Facts) -> Option<Decision> {
+/// clients must not wait with it. Where that fails, an order goes on until the next try, but not if its release `publishes`
+/// ports: it could not lead them either.
+pub(super) fn restore_ports(publishes: bool, facts: &Facts) -> Option<Decision> {
     let standing_in = facts.stand_in.iter().map(|stand_in| &stand_in.workload);
     let undone = |workload: &&Workload| {
         workload.has_containers() && all_run(workload, facts) && facts.routed(workload) == Routed::No
@@ -150,7 +150,7 @@ pub(super) fn restore_ports(has_containers: bool, facts: &Facts) -> Option<Decis
     let due = routes.find(|route| !is_done(route, facts) && rested(route, facts).is_none());
     match due {
         Some(route) => Some(Decision::Do(route)),
-        None => has_containers.then(|| rested(&first, facts).unwrap_or(Decision::Do(first))),
+        None => publishes.then(|| rested(&first, facts).unwrap_or(Decision::Do(first))),
     }
 }
 

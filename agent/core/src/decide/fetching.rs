@@ -42,12 +42,20 @@ pub(super) fn fetching(
         let blockers = blockers::before_fetch(order, manifest, facts, policy);
         (!blockers.is_empty()).then_some(WaitingOn::Blockers(blockers))
     };
-    if let Some(ended) = give_up_at_deadline(job, tries, held_up.as_ref(), facts) {
+    let publishes = manifest.and_then(Manifest::containers).is_some_and(ContainerSet::publishes);
+    let ports = containers::restore_ports(publishes, facts);
+    let without_ports = match &ports {
+        Some(Decision::Wait(waiting)) => Some(waiting),
+        _ => None,
+    };
+    if let Some(ended) = give_up_at_deadline(job, tries, held_up.as_ref().or(without_ports), facts) {
         return ended;
     }
-    if let Some(route) = containers::restore_ports(false, facts) {
-        return route;
-    }
+    let ports = match ports {
+        Some(Decision::Wait(waiting)) => Some(waiting),
+        Some(route) => return route,
+        None => None,
+    };
     if let Some(waiting) = held_up {
         return Decision::Wait(waiting);
     }
@@ -61,10 +69,11 @@ pub(super) fn fetching(
     if let Some(asked) = before_fetch(job, manifest, &name, hook, facts) {
         return asked;
     }
-    match missing(job, manifest, facts)
-        .or_else(|| containers::restore_ports(manifest.containers().is_some(), facts))
-    {
-        Some(first) => first,
+    if let Some(fetch) = missing(order, manifest, facts) {
+        return fetch;
+    }
+    match ports {
+        Some(waiting) => Decision::Wait(waiting),
         None => staged(job, manifest, name, &member.sha256, hook, facts),
     }
 }
@@ -87,23 +96,24 @@ fn before_fetch(
     })
 }
 
-/// The next artifact that is not on disk. An image that the engine has is named by the digest of its content: its
-/// archive is not needed again. A stand-in needs nothing but images and the program of its own hook.
-fn missing(job: &Job, manifest: &Manifest, facts: &Facts) -> Option<Decision> {
-    let archives: Vec<_> = manifest.containers().into_iter().flat_map(|set| &set.containers).collect();
-    let own_hook = manifest.hooks.get(&HookPoint::Takeover).map(|hook| hook.program);
-    let needed = |sha256: &Sha256Digest| {
-        let mut of = archives.iter().filter(|container| container.archive == *sha256).peekable();
-        match of.peek() {
-            None => job.role() == Role::Own || own_hook == Some(*sha256),
-            Some(_) => of.any(|container| facts.images.get(&container.image_id) != Some(&Presence::Present)),
-        }
-    };
-    let artifact = manifest
-        .artifacts
-        .iter()
-        .find(|artifact| !facts.staged.contains(&artifact.sha256) && needed(&artifact.sha256))?;
+/// The next artifact that is not on disk.
+fn missing(order: &Order, manifest: &Manifest, facts: &Facts) -> Option<Decision> {
+    let artifact = manifest.artifacts.iter().find(|artifact| {
+        !facts.staged.contains(&artifact.sha256) && is_needed(&artifact.sha256, order, manifest, facts)
+    })?;
     Some(Decision::Do(Action::Fetch { sha256: artifact.sha256, length: artifact.length }))
+}
+
+/// Whether an artifact has to be on disk. An image that the engine has is named by the digest of its content: its archive
+/// is not needed again. A stand-in needs nothing but images and the program of its own hook.
+pub(super) fn is_needed(sha256: &Sha256Digest, order: &Order, manifest: &Manifest, facts: &Facts) -> bool {
+    let containers = manifest.containers().into_iter().flat_map(|set| &set.containers);
+    let mut of = containers.filter(|container| container.archive == *sha256).peekable();
+    if of.peek().is_some() {
+        return of.any(|container| facts.images.get(&container.image_id) != Some(&Presence::Present));
+    }
+    let own_hook = manifest.hooks.get(&HookPoint::Takeover).map(|hook| hook.program);
+    !matches!(order.action, OrderAction::TakeOver { .. }) || own_hook == Some(*sha256)
 }
 
 fn failed(job: &Job, cause: &str) -> Decision {

@@ -1,7 +1,7 @@
 //! From staged to the switch: preparing ahead, blockers, hooks, the measurement of what runs.
 
 use takt_common::order::AtDeadline;
-use takt_common::release::{HookPoint, Strategy};
+use takt_common::release::{ContainerSet, HookPoint, Strategy};
 use takt_common::report::Outcome;
 
 use super::{Decision, blockers, containers, end, hooks, pause_left, paused, steps};
@@ -45,7 +45,8 @@ pub(super) fn staged(job: &Job, swap: &Swap, tries: &Tries, facts: &Facts, polic
     if let Some(pause) = pause_left(tries, facts) {
         return pause;
     }
-    if let Some(route) = containers::restore_ports(swap.new.has_containers(), facts) {
+    let publishes = swap.new.manifest.containers().is_some_and(ContainerSet::publishes);
+    if let Some(route) = containers::restore_ports(publishes, facts) {
         return route;
     }
     // Preparing ahead needs storage but disturbs nobody, so only storage holds it back.
