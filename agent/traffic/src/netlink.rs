@@ -186,10 +186,9 @@ fn ask(
                 i32::from_ne_bytes(body.get(..4).and_then(|code| code.try_into().ok()).unwrap_or_default())
             };
             match kind {
-                DONE => return Ok(()),
-                // So it acknowledges.
-                ERROR if code() == 0 => return Ok(()),
-                ERROR => return Err(io::Error::from_raw_os_error(code().saturating_neg())),
+                // An error may end a list too; without one, the second acknowledges.
+                DONE | ERROR if code() >= 0 => return Ok(()),
+                DONE | ERROR => return Err(io::Error::from_raw_os_error(code().saturating_neg())),
                 _ if take((kind, body)) => return Ok(()),
                 _ => {}
             }

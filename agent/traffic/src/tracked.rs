@@ -5,8 +5,7 @@
 //! connections then, so none was tracked) leaves a memory of up to five days. A client that comes to a published port from
 //! the end of such a connection goes where that one went: past our rules, to a port at which nobody listens any more.
 //!
-//! Who has that memory removed loses nothing: it is of connections to this device itself that no socket of this device
-//! belongs to.
+//! What is removed is of connections to this device itself that no socket of this device belongs to.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -32,20 +31,21 @@ struct Tracked {
     name: Vec<ConntrackAttribute>,
 }
 
-/// Forgets connections to the published ports in `leads` that have no end on this device any more, and says how many.
-/// `leads` are in force already: who comes now is led by them.
+/// Forgets connections to the ports in `leads`, which are to be published, that have no end on this device any more, and says
+/// how many.
 pub(crate) fn forget_dead(leads: &Leads) -> io::Result<usize> {
     let own = addresses()?;
     let socket = netlink::tracking()?;
-    let mut tracked = Vec::new();
+    let (mut tracked, mut strange) = (Vec::new(), None);
     netlink::each_tracked(&socket, |attributes| {
-        let Ok(ConntrackMessage::New(attributes)) = ConntrackMessage::parse_with_param(attributes, 0) else {
-            return;
+        let attributes = match ConntrackMessage::parse_with_param(attributes, 0) {
+            Ok(ConntrackMessage::New(attributes)) => attributes,
+            other => return strange = strange.take().or_else(|| Some(format!("{other:?}"))),
         };
         tracked.extend(astray(attributes, leads, |address| address.is_loopback() || own.contains(&address)));
     })?;
     if tracked.is_empty() {
-        return Ok(0);
+        return strange.map_or(Ok(0), |strange| Err(io::Error::new(io::ErrorKind::InvalidData, strange)));
     }
     let ports = tracked.iter().map(|one| one.port).collect();
     let alive = netlink::peers(&netlink::tcp_sockets()?, &ports)?;

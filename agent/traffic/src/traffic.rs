@@ -87,13 +87,13 @@ impl Traffic {
         first.retain(|port, lead| lead.reach == Reach::Everyone && !all.contains_key(port));
         all.extend(leads);
         let needed = bridge::needed(leads)?;
+        if !first.is_empty() {
+            forget_dead(first).await;
+        }
         takt_failpoint::at("traffic.route:before");
         self.change("lead ports", found, all, needed.clone()).await?;
         bridge::open(needed.keys())?;
         takt_failpoint::at("traffic.route:after");
-        if !first.is_empty() {
-            forget_dead(first).await;
-        }
         let ports: Vec<_> = leads.keys().collect();
         info!(table = %self.table, ?ports, "led ports");
         Ok(())
@@ -224,7 +224,7 @@ impl Found {
     }
 }
 
-/// Ports are published from now on: what the kernel remembers of connections from before must not lead new clients past
+/// Ports are about to be published: what the kernel remembers of connections from before must not lead new clients past
 /// the rules. While a port is published, the kernel sees how its connections end.
 ///
 /// Without it a client in some hundreds or thousands may be refused once, which is no reason to publish nothing.

@@ -36,7 +36,12 @@ fn track() {
 
 /// Connections that the kernel remembers.
 fn remembered() -> usize {
-    std::fs::read_to_string("/proc/thread-self/net/nf_conntrack").unwrap().lines().count()
+    lines_with("").len()
+}
+
+fn lines_with(text: &str) -> Vec<String> {
+    let all = std::fs::read_to_string("/proc/thread-self/net/nf_conntrack").unwrap();
+    all.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
 }
 
 /// Some time after the last rule has gone, the kernel tracks no longer.
@@ -75,7 +80,10 @@ fn a_client_comes_from_the_same_port(address: &'static str) {
     here.run(move || {
         let address: IpAddr = address.parse().unwrap();
         a_connection_whose_end_is_not_seen(address);
+        let stale = lines_with(&format!("sport={CLIENT} "));
+        assert!(stale.len() == 1 && stale[0].contains("ESTABLISHED"), "{stale:?}");
         let backend = publish();
+        assert_eq!(lines_with(&format!("sport={CLIENT} ")), [""; 0]);
         let mut client = connect((address, CLIENT).into(), (address, PUBLISHED).into()).unwrap();
         client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
         let mut answer = String::new();
