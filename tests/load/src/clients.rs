@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use socket2::{Domain, Socket, Type};
 
 use crate::clock::{now, rest};
@@ -177,7 +178,11 @@ fn connect(spec: &Spec) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(spec.target), Type::STREAM, None)?;
     socket.set_write_timeout(Some(spec.patience))?;
     socket.set_read_timeout(Some(spec.patience))?;
-    socket.connect(&spec.target.into())?;
+    socket.connect(&spec.target.into()).map_err(|error| match error.raw_os_error() {
+        // So the kernel says that the limit has passed.
+        Some(number) if number == Errno::EINPROGRESS as i32 => io::ErrorKind::TimedOut.into(),
+        _ => error,
+    })?;
     Ok(socket.into())
 }
 

@@ -37,6 +37,16 @@ enum Deed {
     StaySilent,
 }
 
+/// What is done about a connection after an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// It may ask again.
+    Listen,
+    /// Whatever comes next is read and ignored, until the client leaves.
+    StaySilent,
+    Close,
+}
+
 impl Counter {
     /// A counter at zero.
     pub fn new(settings: Settings) -> Self {
@@ -87,13 +97,14 @@ impl Counter {
     fn receive(self: &Arc<Self>, connection: TcpStream) -> Result<(), RequestError> {
         connection.set_read_timeout(Some(AT_ONCE)).map_err(RequestError::Read)?;
         let mut requests = BufReader::new(connection);
-        let stays = match requests.fill_buf() {
-            Err(error) if is_late(&error) => true,
+        let next = match requests.fill_buf() {
+            Err(error) if is_late(&error) => Next::Listen,
             Err(error) => return Err(RequestError::Read(error)),
-            Ok(asked) if asked.ends_with(b"\r\n\r\n") => self.answer(&mut requests, false)?,
-            Ok(_not_whole_yet) => true,
+            Ok([]) => Next::Close,
+            Ok(asked) if asked.ends_with(b"\r\n\r\n") => self.answer(&mut requests)?,
+            Ok(_not_whole_yet) => Next::Listen,
         };
-        if !stays {
+        if next == Next::Close {
             return Ok(());
         }
         if self.connections.fetch_add(1, Ordering::SeqCst) >= CONNECTIONS_MAX {
@@ -103,7 +114,7 @@ impl Counter {
         let shared = Arc::clone(self);
         let spawned = std::thread::Builder::new().name("connection".into()).spawn(move || {
             // A client that leaves or talks nonsense harms only itself.
-            let _ended = shared.converse(requests);
+            let _ended = shared.converse(requests, next);
             shared.connections.fetch_sub(1, Ordering::SeqCst);
         });
         if spawned.is_err() {
@@ -112,31 +123,31 @@ impl Counter {
         Ok(())
     }
 
-    fn converse(&self, mut requests: BufReader<TcpStream>) -> Result<(), RequestError> {
+    fn converse(&self, mut requests: BufReader<TcpStream>, mut next: Next) -> Result<(), RequestError> {
         let set_up = |connection: &TcpStream| {
             connection.set_nodelay(true)?;
             connection.set_read_timeout(Some(SILENCE_MAX))?;
             connection.set_write_timeout(Some(SILENCE_MAX))
         };
         set_up(requests.get_ref()).map_err(RequestError::Read)?;
-        while self.answer(&mut requests, true)? {}
+        while next == Next::Listen {
+            next = self.answer(&mut requests)?;
+        }
+        if next == Next::StaySilent {
+            io::copy(&mut requests, &mut io::sink()).map_err(RequestError::Read)?;
+        }
         Ok(())
     }
 
-    /// Answers one request; true if the connection goes on. One to stay silent to is only heard out where it may last.
-    fn answer(&self, requests: &mut BufReader<TcpStream>, may_last: bool) -> Result<bool, RequestError> {
+    /// Answers one request.
+    fn answer(&self, requests: &mut BufReader<TcpStream>) -> Result<Next, RequestError> {
         let request = Request::read(requests)?;
         match self.handle(&request) {
             Deed::Answer(response) => {
                 response.write(&mut requests.get_ref(), request.keep_alive).map_err(RequestError::Read)?;
-                Ok(request.keep_alive)
+                Ok(if request.keep_alive { Next::Listen } else { Next::Close })
             }
-            Deed::StaySilent if !may_last => Ok(true),
-            // Whatever comes next is read and ignored, until the client leaves.
-            Deed::StaySilent => {
-                io::copy(requests, &mut io::sink()).map_err(RequestError::Read)?;
-                Ok(false)
-            }
+            Deed::StaySilent => Ok(Next::StaySilent),
         }
     }
 }
@@ -154,14 +165,18 @@ fn noise(mib: usize) -> Vec<u64> {
     (0..(mib << 20) / size_of::<u64>()).map(next).collect()
 }
 
-/// Serves for ever. Ends only when the listener breaks, which all who accept see.
+/// Serves for ever. Ends only when the listener breaks; another of those who accept ends the process then.
 pub fn serve(counter: &Arc<Counter>, listener: &TcpListener) -> io::Result<()> {
-    std::thread::scope(|scope| {
-        for _ in 1..ACCEPTORS {
-            scope.spawn(|| accept(counter, listener));
-        }
-        accept(counter, listener)
-    })
+    for _ in 1..ACCEPTORS {
+        let (counter, listener) = (Arc::clone(counter), listener.try_clone()?);
+        std::thread::spawn(move || {
+            if let Err(error) = accept(&counter, &listener) {
+                eprintln!("cannot accept: {error}");
+                std::process::exit(1);
+            }
+        });
+    }
+    accept(counter, listener)
 }
 
 fn accept(counter: &Arc<Counter>, listener: &TcpListener) -> io::Result<()> {
