@@ -3,6 +3,10 @@
 use std::fs;
 
 use crate::machine::Machine;
+use crate::packages::Format;
+use crate::rpms;
+
+const AGENT: &str = "takt-agent";
 
 /// The operator's command.
 const TAKT: &str = "takt --profile /var/lib/takt-coordinator/operator.toml";
@@ -17,9 +21,28 @@ pub struct Fleet {
 impl Fleet {
     /// Installs everything by dpkg, holds the ceremony of the keys, and enrols the device `camera-1`.
     pub fn start() -> Self {
+        Self::with_agent(Format::Deb)
+    }
+
+    /// Installs coordinator and command by dpkg and the agent by what this format needs, holds the ceremony of the keys, and
+    /// enrols the device `camera-1`.
+    ///
+    /// # Panics
+    /// When that does not work.
+    pub fn with_agent(format: Format) -> Self {
         let machine = Machine::boot();
-        for name in ["takt-ctl", "takt-coordinator", "takt-agent"] {
+        for name in ["takt-ctl", "takt-coordinator"] {
             machine.dpkg(name, Machine::version(), &[]);
+        }
+        match format {
+            Format::Deb => drop(machine.dpkg(AGENT, Machine::version(), &[])),
+            Format::Rpm => {
+                let folder = tempfile::tempdir().expect("a temporary folder");
+                let libraries =
+                    machine.bring_file(&rpms::libraries(AGENT, Machine::version(), folder.path()));
+                let agent = machine.bring(AGENT, Machine::version(), format);
+                machine.run(&["rpm", "--install", &libraries, &agent]);
+            }
         }
         let fleet = Self { machine };
         fleet.join();

@@ -9,6 +9,7 @@ mod clock;
 mod fleet;
 mod machine;
 mod packages;
+pub mod rpms;
 
 pub use clock::wait_until;
 pub use fleet::Fleet;

@@ -169,6 +169,7 @@ impl Packages {
     pub(crate) async fn confirm(&self, folder: &StepFolder, set: &PackageSet) -> Result<(), ActionFailure> {
         self.with(folder, set, BTreeMap::new(), |work| {
             work.confirm_trial()?;
+            work.adopt()?;
             Ok(mark(work.folder, CONFIRMED)?)
         })
         .await

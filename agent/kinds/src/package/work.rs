@@ -50,6 +50,17 @@ impl Work<'_> {
         whole.then(|| path.clone())
     }
 
+    /// What is in force although Takt did not install it is known by its file from now on: the next release can go back to it.
+    pub(super) fn adopt(&self) -> Result<(), PackageError> {
+        for package in &self.set.packages {
+            let Package { name, version, architecture, .. } = package;
+            if self.memory.find(self.set.format, name, version, architecture).is_none() {
+                self.memory.remember(self.set.format, package, None)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The set is installed.
     pub(super) fn remember(&self, package: &Package, before: &Before) -> Result<(), PackageError> {
         let before = match before {
