@@ -18,7 +18,7 @@ DENY_VERSION := 0.20.2
 
 # Of the crash matrix: what was tried in this run, and how many cut points that must be.
 TRIED_POINTS := target/crash-matrix
-POINTS_MIN := 800
+POINTS_MIN := 1000
 
 .PHONY: help demo test crash-matrix check bench bench-swap bench-handover bench-preserve bench-journal bench-agent soak \
 	docs packages packages-test install install-demo install-packages build device tried
@@ -68,7 +68,7 @@ test: install tried ## Every test, the Docker, CRIU, broker, package and guest o
 crash-matrix: install tried ## Agents killed at every point, and what they stand on failing; writes docs/crash-matrix.md.
 	cargo build --locked -j $(JOBS) --workspace --all-targets
 	rm -rf $(TRIED_POINTS)
-	$(TRY) --build-jobs $(JOBS) -j $(THREADS) --no-fail-fast --workspace -E 'package(takt-tests) & binary(crash_matrix)'
+	$(TRY) --build-jobs $(JOBS) -j $(THREADS) --no-fail-fast --workspace -E '(package(takt-tests) & binary(crash_matrix)) | (package(takt-kinds) & test(/kills::/))'
 	target/debug/takt-crash-matrix docs/crash-matrix.md $(POINTS_MIN)
 
 check: install ## Formatting, clippy, licences and bans, documentation.

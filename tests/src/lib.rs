@@ -6,4 +6,3 @@ pub mod engine;
 pub mod fleet;
 pub mod guest;
 pub mod image;
-pub mod matrix;

@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 /// The variable that names the folder of rows; without it they lie in the workspace's `target/crash-matrix`.
 pub const FOLDER_VARIABLE: &str = "TAKT_CRASH_MATRIX";
 
-/// What the faults that kill the agent are called first.
+/// A kill of the agent; the names of other faults that kill it begin so too.
 pub const KILLED: &str = "agent killed";
+/// A power cut.
+pub const POWER_CUT: &str = "power cut";
 
 /// What a device must never do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,8 +105,10 @@ impl Row {
 
 /// Where rows are kept.
 pub fn folder() -> PathBuf {
-    std::env::var_os(FOLDER_VARIABLE)
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/crash-matrix"), PathBuf::from)
+    std::env::var_os(FOLDER_VARIABLE).map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/crash-matrix"),
+        PathBuf::from,
+    )
 }
 
 /// All rows that are kept, by name.
@@ -137,13 +141,15 @@ Made by `make crash-matrix`; the tests are in `tests/tests/crash_matrix`. Real a
 A *point* is a named place in the agent (`agent/failpoint`): before and after each commit of its journal that changes its
 phase, each action, and each durable effect within an action. The points that a first round without a fault passes are
 tried, each in a round of its own; of kinds that need a whole machine, `make test` draws some, and `make soak` tries each
-(`docs/guest.md`). *Recovery* is from the moment at which the agent can work again to its rest after the
+(`docs/guest.md`). *The kind alone* is the part of the agent that goes the ways of one kind, in a process of its own
+(`agent/kinds/tests`): at each of its effects, with RAUC's real service on slots that are files, and on a kernel that is
+played. *Recovery* is from the moment at which the agent can work again to its rest after the
 order, the rest of the upgrade and its probation of one second included. *Done twice* is an order whose end was told more
 than once.
 
 | fault | what happens at a point |
 |---|---|
-| power cut | of a whole machine, emulated (`docs/guest.md`), at random moments; what it takes to recover there says nothing |
+| power cut | of a whole machine, emulated (`docs/guest.md`), at random moments; what it takes to recover there says nothing. Of the kind alone: all that a reboot undoes is undone |
 | agent killed | `SIGKILL`; it is started again |
 | agent killed for memory | the kernel's out-of-memory killer takes it, in a group of processes that has no memory left; it is started again |
 | disk full, broken, read-only | the disk with the agent's state, a FUSE disk of our own, gives ENOSPC, EIO or EROFS for 1.5 s; an agent that ends of it is started again |
@@ -161,7 +167,7 @@ pub fn page(rows: &[Row]) -> String {
         let tried: usize = rows().map(|row| row.tried).sum();
         let all: Vec<u64> = rows().flat_map(|row| row.recovery_millis.clone()).collect();
         let (median, p99) = quantiles(&all);
-        (tried, format!("{median} ms in the median, {p99} ms at the 99th percentile"))
+        (tried, format!("{median} ms in the median, {p99} ms at the 99th percentile of {}", all.len()))
     };
     let (tried, recovery) = summary(|_| true);
     let (kills, recovery_of_kills) = summary(|row| row.fault.starts_with(KILLED));
@@ -198,7 +204,12 @@ mod tests {
         other.count("a", Ok(Duration::from_millis(60)));
         let page = page(&[row, other]);
         assert!(page.contains("| file, verified | agent killed | 3 | 0 | 1 | 0 | 0 | 20 / 40 |"), "{page}");
-        assert!(page.contains("4 cut points tried; recovery 20 ms in the median, 60 ms at"), "{page}");
-        assert!(page.contains("3 of them kills of the agent; recovery 20 ms in the median, 40 ms"), "{page}");
+        assert!(
+            page.contains(
+                "4 cut points tried; recovery 40 ms in the median, 60 ms at the 99th percentile of 3."
+            ),
+            "{page}"
+        );
+        assert!(page.contains("3 of them kills of the agent; recovery 20 ms in the median, 40 ms at the 99th percentile of 2."), "{page}");
     }
 }

@@ -7,15 +7,14 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use takt_tests::matrix;
 
 fn main() -> anyhow::Result<ExitCode> {
     let mut words = std::env::args().skip(1);
     let page = words.next().context("the page's path is missing")?;
     let least: usize = words.next().map_or(Ok(0), |word| word.parse()).context("read LEAST")?;
-    let folder = matrix::folder();
-    let rows = matrix::rows().with_context(|| format!("read the rows in {}", folder.display()))?;
-    let text = matrix::page(&rows);
+    let folder = takt_matrix::folder();
+    let rows = takt_matrix::rows().with_context(|| format!("read the rows in {}", folder.display()))?;
+    let text = takt_matrix::page(&rows);
     std::fs::write(&page, &text).with_context(|| format!("write {page}"))?;
     println!("{text}");
     let tried: usize = rows.iter().map(|row| row.tried).sum();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use takt_tests::matrix::Row;
+use takt_matrix::Row;
 use takt_workload::Nature;
 
 use super::kills::lanes;

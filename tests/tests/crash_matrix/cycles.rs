@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use takt_common::report::{Memory, Outcome};
-use takt_tests::matrix::Row;
+use takt_matrix::Row;
 use takt_workload::Nature;
 
 use super::kills::{LANES, lanes};

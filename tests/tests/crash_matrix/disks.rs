@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use takt_matrix::{Fault, Row};
 use takt_store_proof::disk::{Disk, Image, Trouble};
 use takt_tests::fleet::{Device, pause};
-use takt_tests::matrix::{Fault, Row};
 use takt_workload::Nature;
 
 use super::kills::{LANES, lanes};

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use takt_matrix::Row;
 use takt_tests::engine::Engine;
 use takt_tests::fleet::{Device, pause};
-use takt_tests::matrix::Row;
 use takt_workload::Nature;
 
 use super::kills::lanes;

@@ -2,7 +2,7 @@
 
 use takt_common::api::CampaignState;
 use takt_common::report::{Memory, Outcome};
-use takt_tests::matrix::Fault;
+use takt_matrix::Fault;
 use takt_workload::Nature;
 
 use super::lane::{Body, Lane};

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use takt_common::api::{CampaignState, CampaignView, DeviceView, TokenResponse};
 use takt_common::report::{Memory, Outcome, PhaseName};
+use takt_matrix::Fault;
 use takt_tests::fleet::{COMPONENT, DOMAIN, Device, DeviceSpec, HttpClient, Proxy, Stopwatch, wait_until};
-use takt_tests::matrix::Fault;
 
 use super::stage::{LIMIT, Stage};
 use super::{evidence, releases};

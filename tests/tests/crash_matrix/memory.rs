@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use takt_matrix::Row;
 use takt_tests::fleet::{Device, wait_until};
-use takt_tests::matrix::Row;
 use takt_workload::Nature;
 
 use super::kills::{LANES, lanes};

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use takt_matrix::{Fault, Row};
 use takt_tests::fleet::{Device, wait_until};
-use takt_tests::matrix::{Fault, Row};
 use takt_workload::Nature;
 
 use super::lane::{Body, Inject, Lane};

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use takt_matrix::{Fault, KILLED, Row};
 use takt_tests::engine::Engine;
 use takt_tests::fleet::{Fleet, ReleaseSpec};
-use takt_tests::matrix::{Fault, Row};
 use takt_workload::Nature;
 
 use super::lane::{Inject, Lane, Passed};
@@ -109,7 +109,7 @@ pub(crate) fn either() -> Check<'static> {
 /// One round without a fault, and then one with a kill at each point that it passed. The row is kept, and whatever is wrong
 /// ends the test.
 pub(crate) fn kill_at_each_point(release: &str, lanes: Vec<Lane<'_>>, check: Check<'_>) -> Vec<Tried> {
-    at_each_point(Row::new(release, "agent killed"), lanes, |_| true, Inject::Kill, check)
+    at_each_point(Row::new(release, KILLED), lanes, |_| true, Inject::Kill, check)
 }
 
 /// The same with another fault, at the points that `wanted` names.

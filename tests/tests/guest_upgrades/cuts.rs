@@ -6,16 +6,13 @@ use std::time::Duration;
 
 use takt_common::api::CampaignState;
 use takt_common::report::{Outcome, PhaseName};
+use takt_matrix::{POWER_CUT, Row};
 use takt_tests::fleet::{pause, wait_until};
 use takt_tests::guest::{Bundles, Slot};
-use takt_tests::matrix::Row;
 
 use super::device::{Device, ORDER_LIMIT};
 use super::os_image::{system, system_release};
 use super::package::{app_release, assert_installed};
-
-/// What the crash matrix calls it.
-const FAULT: &str = "power cut";
 
 /// Cuts of packages and of systems, which take three times as long; with `TAKT_SOAK=1`, which takes hours, of each kind.
 const PACKAGE_CUTS: usize = 6;
@@ -151,7 +148,7 @@ fn other(slot: Slot) -> Slot {
 pub(crate) fn of_system_upgrades(device: &mut Device, bundles: &Bundles) {
     let mut random = Random::new();
     let told = device.outcomes().len();
-    let mut row = Row::new("os-image: verified or rolled back", FAULT);
+    let mut row = Row::new("os-image: verified or rolled back", POWER_CUT);
     let (mut slot, mut runs, mut release_runs) = (Slot::B, "2.0.0", device.installed());
     // The sorts of moments go in turns from run to run too.
     let first = usize::try_from(random.below(4)).unwrap();
@@ -187,7 +184,7 @@ pub(crate) fn of_system_upgrades(device: &mut Device, bundles: &Bundles) {
 pub(crate) fn of_package_upgrades(device: &mut Device) {
     let mut random = Random::new();
     let told = device.outcomes().len();
-    let mut row = Row::new("package: verified or rolled back", FAULT);
+    let mut row = Row::new("package: verified or rolled back", POWER_CUT);
     let (mut runs, mut release_runs) = ("2.0.0".to_owned(), device.installed());
     for number in 0..cuts(PACKAGE_CUTS) {
         let moment = Moment::of_package(number, &mut random);

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use takt_common::api::CampaignState;
 use takt_common::report::Outcome;
+use takt_matrix::{KILLED, Row};
 use takt_tests::fleet::ReleaseSpec;
-use takt_tests::matrix::Row;
 
 use super::cuts::{self, Random};
 use super::device::Device;
@@ -34,7 +34,7 @@ impl<'d> Kills<'d> {
         let program = format!("{FOLDER}/takt-agent");
         device.text(&format!("cp -p /usr/bin/takt-agent {program}"));
         device.guest.copy_in(&small, &program).unwrap();
-        Self { device, row: Row::new(release, "agent killed"), rounds: 0 }
+        Self { device, row: Row::new(release, KILLED), rounds: 0 }
     }
 
     /// One round without a fault, and then one with a kill at some or each of the points that it passed. `round` makes the

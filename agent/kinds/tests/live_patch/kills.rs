@@ -7,6 +7,7 @@ use std::process::Command;
 
 use takt_agent_core::StepState;
 use takt_common::release::Step;
+use takt_matrix::{KILLED, POWER_CUT, Row};
 
 use super::device::{Device, KERNEL};
 use super::kernel::Nature;
@@ -100,11 +101,18 @@ async fn wherever_the_agent_or_the_machine_dies_the_patch_is_in_force_or_gone() 
             assert!(points.contains(&point), "{point} is not among {points:?}");
         }
     }
+    let release = "live-patch, the kind alone on a played kernel: in force and taken back";
+    let mut kills = Row::new(release, KILLED);
     for point in &points {
         there_and_back(point, false).await;
+        kills.tried += 1;
     }
+    kills.write().unwrap();
     // The machine does not remember what the agent was about to do: `:before` an effect is `:after` the one before it.
+    let mut cuts = Row::new(release, POWER_CUT);
     for point in points.iter().filter(|point| point.contains(":after")) {
         there_and_back(point, true).await;
+        cuts.tried += 1;
     }
+    cuts.write().unwrap();
 }

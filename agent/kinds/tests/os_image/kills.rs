@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use takt_agent_core::StepState;
 use takt_common::release::Step;
+use takt_matrix::{KILLED, POWER_CUT, Row};
 
 use super::agent::{Call, Next, backward, forward};
 use super::boot::BootLoader::{Grub, Uboot};
@@ -160,14 +161,28 @@ fn power_cuts(points: &BTreeSet<String>) -> impl Iterator<Item = &String> {
     points.iter().filter(|point| point.contains(":after"))
 }
 
+/// One of the ways above, with a death at each of these points: a row of the crash matrix.
+macro_rules! each {
+    ($lane:ident.$way:ident, $points:expr, $fault:expr, $ends:literal) => {
+        let mut row = Row::new(concat!("os-image, the kind alone with RAUC's service: ", $ends), $fault);
+        for point in $points {
+            $lane.$way(point, $fault == POWER_CUT).await;
+            row.tried += 1;
+        }
+        row.write().unwrap();
+    };
+}
+
+fn of_the_way_back(points: BTreeSet<String>) -> BTreeSet<String> {
+    points.into_iter().filter(|point| BACK.iter().any(|effect| point.contains(effect))).collect()
+}
+
 #[tokio::test]
 async fn kill_9_of_the_agent_at_each_effect_ends_on_the_new_system() {
     let mut lane = Lane::start().await;
     let points = lane.forward_and_confirmed("", false).await;
     assert_points(&points, &FORWARD);
-    for point in &points {
-        lane.forward_and_confirmed(point, false).await;
-    }
+    each!(lane.forward_and_confirmed, &points, KILLED, "verified");
 }
 
 #[tokio::test]
@@ -175,9 +190,7 @@ async fn a_power_cut_at_each_effect_ends_on_the_new_system() {
     let mut lane = Lane::start().await;
     let points = lane.forward_and_confirmed("", false).await;
     assert_points(&points, &FORWARD);
-    for point in power_cuts(&points) {
-        lane.forward_and_confirmed(point, true).await;
-    }
+    each!(lane.forward_and_confirmed, power_cuts(&points), POWER_CUT, "verified");
 }
 
 #[tokio::test]
@@ -185,14 +198,9 @@ async fn kill_9_of_the_agent_and_a_power_cut_at_each_effect_of_the_way_back_end_
     let mut lane = Lane::start().await;
     let points = lane.forward_and_back("", false).await;
     assert_points(&points, &BACK);
-    let points: BTreeSet<String> =
-        points.into_iter().filter(|point| BACK.iter().any(|effect| point.contains(effect))).collect();
-    for point in &points {
-        lane.forward_and_back(point, false).await;
-    }
-    for point in power_cuts(&points) {
-        lane.forward_and_back(point, true).await;
-    }
+    let points = of_the_way_back(points);
+    each!(lane.forward_and_back, &points, KILLED, "rolled back");
+    each!(lane.forward_and_back, power_cuts(&points), POWER_CUT, "rolled back");
 }
 
 #[tokio::test]
@@ -200,14 +208,9 @@ async fn kill_9_of_the_agent_and_a_power_cut_at_each_effect_after_a_fall_back_en
     let mut lane = Lane::start().await;
     let points = lane.fallen_and_back("", false).await;
     assert_points(&points, &BACK);
-    let points: BTreeSet<String> =
-        points.into_iter().filter(|point| BACK.iter().any(|effect| point.contains(effect))).collect();
-    for point in &points {
-        lane.fallen_and_back(point, false).await;
-    }
-    for point in power_cuts(&points) {
-        lane.fallen_and_back(point, true).await;
-    }
+    let points = of_the_way_back(points);
+    each!(lane.fallen_and_back, &points, KILLED, "rolled back after a fall-back");
+    each!(lane.fallen_and_back, power_cuts(&points), POWER_CUT, "rolled back after a fall-back");
 }
 
 #[tokio::test]
