@@ -182,19 +182,25 @@ fn ask(
             received => received?,
         };
         for (kind, body) in messages(&buffer[..received]) {
-            let code = || {
-                i32::from_ne_bytes(body.get(..4).and_then(|code| code.try_into().ok()).unwrap_or_default())
-            };
-            match kind {
-                // An error may end a list too; without one, the second acknowledges.
-                DONE | ERROR if code() >= 0 => return Ok(()),
-                DONE | ERROR => return Err(io::Error::from_raw_os_error(code().saturating_neg())),
-                _ if take((kind, body)) => return Ok(()),
-                _ => {}
+            if let Some(ended) = end(kind, body) {
+                return ended;
+            }
+            if take((kind, body)) {
+                return Ok(());
             }
         }
     }
     Err(io::Error::new(io::ErrorKind::InvalidData, "the answer has no end"))
+}
+
+/// What a message says that ends an answer: a list is over, which may have been cut short by an error, or an error, of which 0
+/// acknowledges.
+fn end(kind: u16, body: &[u8]) -> Option<io::Result<()>> {
+    if ![DONE, ERROR].contains(&kind) {
+        return None;
+    }
+    let code = body.get(..4).and_then(|code| code.try_into().ok()).map_or(0, i32::from_ne_bytes);
+    Some(if code < 0 { Err(io::Error::from_raw_os_error(code.saturating_neg())) } else { Ok(()) })
 }
 
 /// The messages in a datagram; what is cut off is left out.
@@ -249,6 +255,18 @@ mod tests {
         assert_eq!(found(&datagram[..datagram.len() - 1]).len(), 2);
         // A length of less than the header must not turn in a circle.
         assert_eq!(found(&[0; 64]).len(), 0);
+    }
+
+    #[test]
+    fn an_error_ends_a_list_too() {
+        let ended =
+            |kind, code: i32| end(kind, &code.to_ne_bytes()).map(|ended| ended.map_err(|error| error.kind()));
+        let refused = Some(Err(io::ErrorKind::NotFound));
+        let absent = -(Errno::ENOENT as i32);
+        assert_eq!((ended(DONE, absent), ended(ERROR, absent)), (refused, refused));
+        assert_eq!((ended(DONE, 0), ended(ERROR, 0)), (Some(Ok(())), Some(Ok(()))));
+        assert!(end(DONE, &[]).is_some_and(|ended| ended.is_ok()));
+        assert_eq!(ended(SOCKETS_BY_FAMILY, absent), None);
     }
 
     #[test]

@@ -37,12 +37,12 @@ pub(crate) fn forget_dead(leads: &Leads) -> io::Result<usize> {
     let own = addresses()?;
     let socket = netlink::tracking()?;
     let (mut tracked, mut strange) = (Vec::new(), None);
-    netlink::each_tracked(&socket, |attributes| {
-        let attributes = match ConntrackMessage::parse_with_param(attributes, 0) {
-            Ok(ConntrackMessage::New(attributes)) => attributes,
-            other => return strange = strange.take().or_else(|| Some(format!("{other:?}"))),
-        };
-        tracked.extend(astray(attributes, leads, |address| address.is_loopback() || own.contains(&address)));
+    let is_own = |address: IpAddr| address.is_loopback() || own.contains(&address);
+    netlink::each_tracked(&socket, |attributes| match ConntrackMessage::parse_with_param(attributes, 0) {
+        Ok(ConntrackMessage::New(attributes)) => tracked.extend(astray(attributes, leads, is_own)),
+        other => {
+            strange.get_or_insert_with(|| format!("{other:?}"));
+        }
     })?;
     if tracked.is_empty() {
         return strange.map_or(Ok(0), |strange| Err(io::Error::new(io::ErrorKind::InvalidData, strange)));
