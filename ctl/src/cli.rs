@@ -15,6 +15,7 @@ use crate::graph::{self, GraphCommand};
 use crate::key::{self, KeyCommand};
 use crate::lock::{self, LockArgs, UnlockArgs};
 use crate::output::Output;
+use crate::plan::{self, PlanCommand};
 use crate::profile::Overrides;
 use crate::release::{self, ReleaseCommand};
 use crate::trust::{self, TrustCommand};
@@ -107,6 +108,9 @@ enum Command {
     /// Bring devices to a release
     #[command(subcommand)]
     Campaign(CampaignCommand),
+    /// Plan upgrades from files, without a coordinator
+    #[command(subcommand)]
+    Plan(PlanCommand),
     /// Says in sentences what a device waits for
     #[command(after_help = "Example:\n  takt why camera-1")]
     Why(WhyArgs),
@@ -159,6 +163,7 @@ impl Cli {
             Command::Graph(command) => graph::run(command, &online, output).await,
             Command::Drm(command) => drm::run(command, &online, output).await,
             Command::Campaign(command) => campaign::run(command, &online.api()?, output).await,
+            Command::Plan(command) => plan::run(command, output),
             Command::Why(args) => why::run(args, &online.api()?, output).await,
             Command::Lock(args) => return Ok(lock::lock(args, output).await?),
             Command::Unlock(args) => Ok(lock::unlock(args, output).await?),

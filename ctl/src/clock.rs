@@ -1,6 +1,6 @@
 //! The clock adapter: the only place that reads the time or waits.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use takt_common::UnixTime;
 
@@ -15,4 +15,11 @@ pub fn now() -> UnixTime {
 #[allow(clippy::disallowed_methods)]
 pub async fn pause(span: Duration) {
     tokio::time::sleep(span).await;
+}
+
+/// Whether a span has passed since this call, for work that stops when it has.
+#[allow(clippy::disallowed_methods)]
+pub fn timer(span: Duration) -> impl Fn() -> bool {
+    let started = Instant::now();
+    move || started.elapsed() >= span
 }

@@ -13,6 +13,7 @@ use crate::graph::GraphError;
 use crate::key::KeyFileError;
 use crate::lock::LockError;
 use crate::output::OutputError;
+use crate::plan::PlanError;
 use crate::profile::ProfileError;
 use crate::release::ReleaseError;
 use crate::trust::{FetchError, InitError, TrustDirError};
@@ -50,6 +51,9 @@ pub enum Failure {
     /// An update lock.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// A plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     /// A watched campaign.
     #[error(transparent)]
     Watch(#[from] WatchError),
@@ -72,6 +76,7 @@ impl Failure {
             Self::Release(error) => error.exit(),
             Self::Watch(error) => error.exit(),
             Self::Lock(error) => error.exit(),
+            Self::Plan(error) => error.exit(),
             Self::File(FileError::Exists { .. }) => Exit::Refused,
             Self::File(FileError::Write { .. }) | Self::Output(_) => Exit::Failed,
             Self::Profile(_) | Self::Init(_) | Self::Graph(_) | Self::Drm(_) | Self::File(_) => {

@@ -17,6 +17,7 @@ pub mod graph;
 pub mod key;
 pub mod lock;
 pub mod output;
+pub mod plan;
 pub mod profile;
 pub mod reference;
 pub mod release;

@@ -1,26 +1,165 @@
-//! The Device Dependency Chain: devices ranked by SimRank scores of the weighted graph (paper 1, eq. 1 and 2).
+//! The Device Dependency Chain: devices ranked by how alike they are to others in what calls them and what they call (paper 1,
+//! eq. 1 and 2).
+
+use std::num::NonZeroUsize;
 
 use petgraph::Direction;
-use petgraph::graph::NodeIndex;
-use petgraph::visit::EdgeRef;
 use takt_common::{DeviceId, Name};
 
 use crate::graph::DomainGraph;
+use crate::network::Network;
+use crate::simrank::{
+    Linear, Measure, RowSums, Rule, Similarities, Transitions, all_pairs, row_sums, star_row, star_sums,
+};
 
-/// The most devices with edges that are scored in one domain: two dense matrices of 1,000 by 1,000 take 16 MiB.
-pub const DEVICES_SCORED_MAX: usize = 1_000;
+/// The most devices with edges that are ranked in one domain.
+pub const DEVICES_SCORED_MAX: usize = 20_000;
+
+/// Up to so many, scores are sums over all pairs, in 32 MiB.
+const ALL_PAIRS_MAX: usize = 2_000;
+/// Up to so many, similarities of all pairs are told.
+pub const DEVICES_PAIRED_MAX: usize = 20_000;
 
 /// The decay C of paper 1, eq. 1 and 2; 0.8 is the value of the original SimRank publication.
-const DECAY: f64 = 0.8;
+pub const DECAY: f64 = 0.8;
 
-/// No similarity moves by more than this in the last round; far below what could swap two devices in earnest.
-const TOLERANCE: f64 = 1e-6;
-
-/// What is left after k rounds is at most `DECAY` to the k: 62 rounds are enough for [`TOLERANCE`].
-const ROUNDS_MAX: u32 = 64;
+/// Similarities of pairs may be wrong by this.
+const PAIR_TOLERANCE: f64 = 1e-9;
+/// Of more devices a score s may be wrong by this times `1 + s`, in each direction.
+const TOLERANCE: f64 = 1e-3;
 
 /// Scores are compared in steps of this: mirror-image devices differ by rounding only, and then the name decides.
 const SCORE_STEPS_PER_UNIT: f64 = 1e6;
+
+/// How alike devices are.
+#[derive(Debug, Clone, Copy)]
+pub struct Likeness {
+    /// In what.
+    pub measure: Measure,
+    /// C of paper 1, between 0 and 1.
+    pub decay: f64,
+    /// How many threads work it out.
+    pub threads: NonZeroUsize,
+}
+
+impl Default for Likeness {
+    fn default() -> Self {
+        Self { measure: Measure::SimRank, decay: DECAY, threads: NonZeroUsize::MIN }
+    }
+}
+
+/// Scores of all devices, by their numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scores {
+    /// How alike each is to all others together by those that call it (eq. 1).
+    pub score_in: Vec<f64>,
+    /// How alike each is to all others together by those that it calls (eq. 2).
+    pub score_out: Vec<f64>,
+    /// In each direction a score s may be wrong by this times `1 + s`.
+    pub error_bound: f64,
+}
+
+impl Scores {
+    /// How dependent each device is: both together.
+    pub fn totals(&self) -> Vec<f64> {
+        self.score_in.iter().zip(&self.score_out).map(|(a, b)| step(a + b)).collect()
+    }
+
+    /// The devices from the most dependent one to the least; of equals the first by number.
+    pub fn ranked(&self) -> Vec<u32> {
+        let totals = self.totals();
+        let mut devices: Vec<u32> = (0..).take(totals.len()).collect();
+        devices.sort_by(|a, b| totals[*b as usize].total_cmp(&totals[*a as usize]).then(a.cmp(b)));
+        devices
+    }
+}
+
+fn step(score: f64) -> f64 {
+    (score * SCORE_STEPS_PER_UNIT).round() / SCORE_STEPS_PER_UNIT
+}
+
+impl Network {
+    /// The scores of all devices (paper 1, "Build Device Dependency Chain").
+    pub fn scores(&self, likeness: Likeness) -> Scores {
+        let (calls_in, calls_out) =
+            (self.sums(Direction::Incoming, likeness), self.sums(Direction::Outgoing, likeness));
+        Scores {
+            score_in: calls_in.sums.into_iter().map(step).collect(),
+            score_out: calls_out.sums.into_iter().map(step).collect(),
+            error_bound: calls_in.error_bound.max(calls_out.error_bound),
+        }
+    }
+
+    /// How alike each two devices are, by those that call them ([`Direction::Incoming`]) or those that they call, in memory for
+    /// the square of their number; no more than [`DEVICES_PAIRED_MAX`].
+    pub fn pairs(&self, direction: Direction, likeness: Likeness) -> Pairs {
+        let all = all_pairs(&self.transitions(direction), likeness.rule(), PAIR_TOLERANCE, likeness.threads);
+        Pairs(all)
+    }
+
+    /// How alike a device is to each, and by how much that may be wrong.
+    pub fn alike(&self, device: u32, direction: Direction, likeness: Likeness) -> (Vec<f64>, f64) {
+        let transitions = self.transitions(direction);
+        if self.devices().len() <= ALL_PAIRS_MAX {
+            let all = all_pairs(&transitions, likeness.rule(), PAIR_TOLERANCE, likeness.threads);
+            let row = (0..self.devices().len()).map(|other| all.of(device as usize, other)).collect();
+            return (row, all.error);
+        }
+        match likeness.measure {
+            Measure::SimRank => {
+                Linear::new(&transitions, likeness.decay, TOLERANCE, likeness.threads).row(device as usize)
+            }
+            Measure::SimRankStar => star_row(&transitions, likeness.decay, PAIR_TOLERANCE, device as usize),
+        }
+    }
+
+    fn sums(&self, direction: Direction, likeness: Likeness) -> RowSums {
+        let transitions = self.transitions(direction);
+        if transitions.size() <= ALL_PAIRS_MAX {
+            return sums_of_pairs(&transitions, likeness);
+        }
+        match likeness.measure {
+            Measure::SimRank => row_sums(&transitions, likeness.decay, TOLERANCE, likeness.threads),
+            Measure::SimRankStar => star_sums(&transitions, likeness.decay, TOLERANCE, likeness.threads),
+        }
+    }
+}
+
+impl Likeness {
+    const fn rule(self) -> Rule {
+        Rule { measure: self.measure, decay: self.decay }
+    }
+}
+
+fn sums_of_pairs(transitions: &Transitions, likeness: Likeness) -> RowSums {
+    let all = all_pairs(transitions, likeness.rule(), PAIR_TOLERANCE, likeness.threads);
+    RowSums { error_bound: all.error * transitions.size() as f64, sums: all.row_sums() }
+}
+
+/// How alike each two devices are.
+#[derive(Debug, Clone)]
+pub struct Pairs(Similarities);
+
+impl Pairs {
+    /// Two of them, by number.
+    pub fn of(&self, one: u32, other: u32) -> f64 {
+        self.0.of(one as usize, other as usize)
+    }
+
+    /// No similarity is wrong by more than this.
+    pub const fn error_bound(&self) -> f64 {
+        self.0.error
+    }
+}
+
+/// The Device Dependency Chain of a domain.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chain {
+    /// From the highest score, the most dependent device, to the lowest; ties by name.
+    pub devices: Vec<Score>,
+    /// In each direction a score s may be wrong by this times `1 + s`.
+    pub error_bound: f64,
+}
 
 /// A device in the chain.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,90 +168,32 @@ pub struct Score {
     pub device: DeviceId,
     /// Its name.
     pub name: Name,
-    /// How dependent it is: the sum of its in- and out-similarities with every other device of the domain.
+    /// How alike it is to all others together by those that call it (eq. 1).
+    pub score_in: f64,
+    /// How alike it is to all others together by those that it calls (eq. 2).
+    pub score_out: f64,
+    /// How dependent it is: both together.
     pub score: f64,
 }
 
 impl DomainGraph {
-    /// The Device Dependency Chain: from the highest score, the most dependent device, to the lowest; ties by name.
-    pub fn chain(&self) -> Vec<Score> {
-        let connected: Vec<NodeIndex> = self
-            .graph
-            .node_indices()
-            .filter(|node| self.graph.neighbors_undirected(*node).next().is_some())
-            .collect();
-        let calls_in = simrank(&self.transitions(&connected, Direction::Incoming));
-        let calls_out = simrank(&self.transitions(&connected, Direction::Outgoing));
-        let mut chain: Vec<Score> = self
-            .graph
-            .node_indices()
-            .map(|node| {
-                let score = connected.binary_search(&node).map_or(0.0, |row| {
-                    let others = |matrix: &[Vec<f64>]| matrix[row].iter().sum::<f64>() - matrix[row][row];
-                    others(&calls_in) + others(&calls_out)
-                });
-                let score = (score * SCORE_STEPS_PER_UNIT).round() / SCORE_STEPS_PER_UNIT;
-                Score { device: self.graph[node].device, name: self.graph[node].name.clone(), score }
-            })
-            .collect();
-        chain.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.name.cmp(&b.name)));
-        chain
-    }
-
-    /// For every node its neighbours in `direction` with probabilities proportional to the weights. Edges of weight
-    /// 0 lead nowhere; equal weights give the formula of the paper.
-    fn transitions(&self, nodes: &[NodeIndex], direction: Direction) -> Vec<Vec<(usize, f64)>> {
-        let neighbours = |node: NodeIndex| {
-            let edges = self.graph.edges_directed(node, direction).filter(|edge| edge.weight().weight > 0.0);
-            let mut found: Vec<(usize, f64)> = edges
-                .map(|edge| {
-                    let other = if direction == Direction::Incoming { edge.source() } else { edge.target() };
-                    let row = nodes.binary_search(&other).expect("a node with an edge is connected");
-                    (row, edge.weight().weight)
-                })
-                .collect();
-            found.sort_by_key(|(row, _)| *row);
-            let total: f64 = found.iter().map(|(_, weight)| weight).sum();
-            for (_, weight) in &mut found {
-                *weight /= total;
+    /// The Device Dependency Chain of all devices of the domain (paper 1, "Build Device Dependency Chain").
+    pub fn chain(&self) -> Chain {
+        let scores = self.network().scores(Likeness::default());
+        let totals = scores.totals();
+        let score = |number: u32| {
+            let (device, name) = self.device(number);
+            let number = number as usize;
+            Score {
+                device,
+                name: name.clone(),
+                score_in: scores.score_in[number],
+                score_out: scores.score_out[number],
+                score: totals[number],
             }
-            found
         };
-        nodes.iter().map(|node| neighbours(*node)).collect()
+        Chain { devices: scores.ranked().into_iter().map(score).collect(), error_bound: scores.error_bound }
     }
-}
-
-/// `S(a, a) = 1`, `S(a, b) = C · Σ_i Σ_j p_a(i) p_b(j) S(i, j)`, and 0 where a or b has no neighbour; by rounds
-/// from the identity until nothing moves by more than the tolerance.
-fn simrank(transitions: &[Vec<(usize, f64)>]) -> Vec<Vec<f64>> {
-    let size = transitions.len();
-    let mut similarity = vec![vec![0.0; size]; size];
-    for (row, line) in similarity.iter_mut().enumerate() {
-        line[row] = 1.0;
-    }
-    let mut half = vec![0.0; size];
-    for _ in 0..ROUNDS_MAX {
-        let mut next = vec![vec![0.0; size]; size];
-        let mut moved: f64 = 0.0;
-        for a in 0..size {
-            half.fill(0.0);
-            for (i, probability) in &transitions[a] {
-                for (sum, value) in half.iter_mut().zip(&similarity[*i]) {
-                    *sum += probability * value;
-                }
-            }
-            for b in 0..size {
-                let met: f64 = transitions[b].iter().map(|(j, probability)| probability * half[*j]).sum();
-                next[a][b] = if a == b { 1.0 } else { DECAY * met };
-                moved = moved.max((next[a][b] - similarity[a][b]).abs());
-            }
-        }
-        similarity = next;
-        if moved <= TOLERANCE {
-            break;
-        }
-    }
-    similarity
 }
 
 #[cfg(test)]

@@ -2,36 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use petgraph::algo::tarjan_scc;
-use petgraph::graph::{DiGraph, NodeIndex};
-use petgraph::visit::{EdgeFiltered, EdgeRef};
 use takt_common::api::GraphSpec;
 use takt_common::{DeviceId, Name};
 
 use crate::chain::DEVICES_SCORED_MAX;
+use crate::network::{Edge, Network};
 
 /// The weight of an edge that declares none: an edge somebody took the trouble to declare counts as most active.
 const WEIGHT_UNDECLARED: f64 = 1.0;
 
-/// A device as a node.
-#[derive(Debug, Clone)]
-pub(crate) struct Node {
-    pub(crate) device: DeviceId,
-    pub(crate) name: Name,
-}
-
-/// A declared edge, from the device that depends to the one it depends on.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Edge {
-    pub(crate) requires: bool,
-    pub(crate) weight: f64,
-}
-
-/// The checked graph of one domain. Its `requires` edges have no cycle.
+/// The checked graph of one domain. Its `requires` edges have no circle.
 #[derive(Debug, Clone)]
 pub struct DomainGraph {
-    pub(crate) graph: DiGraph<Node, Edge>,
-    pub(crate) index: BTreeMap<DeviceId, NodeIndex>,
+    network: Network,
+    /// By number.
+    devices: Vec<(DeviceId, Name)>,
+    numbers: BTreeMap<DeviceId, u32>,
 }
 
 /// A graph is refused.
@@ -74,7 +60,7 @@ pub enum GraphError {
         /// The members in order; each requires the next one and the last requires the first.
         Vec<Name>,
     ),
-    /// More devices have edges than can be scored exactly.
+    /// More devices have edges than can be ranked.
     #[error("{devices} devices have edges, at most {DEVICES_SCORED_MAX} can be ranked in one domain")]
     TooManyDevices {
         /// How many.
@@ -90,21 +76,19 @@ fn circle(members: &[Name]) -> String {
 impl DomainGraph {
     /// Checks `spec` against the devices of the domain. A device without edges is a node as well.
     pub fn new(spec: &GraphSpec, devices: &BTreeMap<Name, DeviceId>) -> Result<Self, GraphError> {
-        let mut graph = DiGraph::new();
-        let mut index = BTreeMap::new();
-        for (name, device) in devices {
-            index.insert(*device, graph.add_node(Node { device: *device, name: name.clone() }));
-        }
+        let numbered: BTreeMap<&Name, u32> = devices.keys().zip(0..).collect();
+        let mut declared = BTreeSet::new();
+        let mut edges = Vec::with_capacity(spec.edges.len());
         for edge in &spec.edges {
-            let node = |name: &Name| {
-                devices.get(name).map(|device| index[device]).ok_or_else(|| GraphError::UnknownDevice {
+            let find = |name: &Name| {
+                numbered.get(name).copied().ok_or_else(|| GraphError::UnknownDevice {
                     source_name: edge.source.clone(),
                     target_name: edge.target.clone(),
                     unknown: name.clone(),
                 })
             };
-            let (from, to) = (node(&edge.source)?, node(&edge.target)?);
-            if from == to {
+            let (source, target) = (find(&edge.source)?, find(&edge.target)?);
+            if source == target {
                 return Err(GraphError::SelfEdge(edge.source.clone()));
             }
             let weight = edge.weight.unwrap_or(WEIGHT_UNDECLARED);
@@ -112,64 +96,55 @@ impl DomainGraph {
                 let (source_name, target_name) = (edge.source.clone(), edge.target.clone());
                 return Err(GraphError::Weight { source_name, target_name, weight });
             }
-            if graph.contains_edge(from, to) {
+            if !declared.insert((source, target)) {
                 let (source_name, target_name) = (edge.source.clone(), edge.target.clone());
                 return Err(GraphError::DuplicateEdge { source_name, target_name });
             }
-            graph.add_edge(from, to, Edge { requires: edge.requires, weight });
+            edges.push(Edge { source, target, requires: edge.requires, weight });
         }
-        let connected =
-            graph.node_indices().filter(|node| graph.neighbors_undirected(*node).next().is_some());
-        let devices = connected.count();
-        if devices > DEVICES_SCORED_MAX {
-            return Err(GraphError::TooManyDevices { devices });
+        let connected: BTreeSet<u32> = declared.iter().flat_map(|(a, b)| [*a, *b]).collect();
+        if connected.len() > DEVICES_SCORED_MAX {
+            return Err(GraphError::TooManyDevices { devices: connected.len() });
         }
-        let checked = Self { graph, index };
-        checked.find_cycle().map_or(Ok(checked), |cycle| Err(GraphError::RequiresCycle(cycle)))
+        let network = Network::new(devices.keys().map(|name| name.as_str().to_owned()).collect(), edges);
+        let devices: Vec<(DeviceId, Name)> =
+            devices.iter().map(|(name, device)| (*device, name.clone())).collect();
+        if let Err(circle) = network.check_requirements() {
+            let names = circle.iter().map(|number| devices[*number as usize].1.clone());
+            return Err(GraphError::RequiresCycle(names.collect()));
+        }
+        let numbers = devices.iter().map(|(device, _)| *device).zip(0..).collect();
+        Ok(Self { network, devices, numbers })
     }
 
     /// The devices that `device` requires, directly or through others, whether they are to be upgraded or not.
     pub fn requirements(&self, device: DeviceId) -> BTreeSet<DeviceId> {
         let mut found = BTreeSet::new();
-        let mut queue: VecDeque<_> = self.index.get(&device).copied().into_iter().collect();
-        while let Some(node) = queue.pop_front() {
-            for next in self.required(node) {
-                if found.insert(self.graph[next].device) {
-                    queue.push_back(next);
+        let mut queue: VecDeque<u32> = self.numbers.get(&device).copied().into_iter().collect();
+        while let Some(number) = queue.pop_front() {
+            for next in self.network.required(number) {
+                if found.insert(self.devices[*next as usize].0) {
+                    queue.push_back(*next);
                 }
             }
         }
         found
     }
 
-    /// The nodes that `node` requires directly.
-    pub(crate) fn required(&self, node: NodeIndex) -> impl Iterator<Item = NodeIndex> {
-        self.graph.edges(node).filter(|edge| edge.weight().requires).map(|edge| edge.target())
+    /// The same by number.
+    pub(crate) const fn network(&self) -> &Network {
+        &self.network
     }
 
-    /// The shortest `requires` cycle through the first member by name of any circle, as names in order.
-    fn find_cycle(&self) -> Option<Vec<Name>> {
-        let hard = EdgeFiltered::from_fn(&self.graph, |edge| edge.weight().requires);
-        let members = tarjan_scc(&hard).into_iter().filter(|members| members.len() > 1);
-        let start = members.flatten().min_by_key(|node| &self.graph[*node].name)?;
-        let mut came_from = BTreeMap::new();
-        let mut queue = VecDeque::from([start]);
-        while let Some(node) = queue.pop_front() {
-            for next in self.required(node) {
-                if next == start {
-                    let mut path = vec![node];
-                    while let Some(before) = path.last().and_then(|last| came_from.get(last)) {
-                        path.push(*before);
-                    }
-                    return Some(path.into_iter().rev().map(|node| self.graph[node].name.clone()).collect());
-                }
-                if let std::collections::btree_map::Entry::Vacant(vacant) = came_from.entry(next) {
-                    vacant.insert(node);
-                    queue.push_back(next);
-                }
-            }
-        }
-        None
+    /// A device by its number.
+    pub(crate) fn device(&self, number: u32) -> (DeviceId, &Name) {
+        let (device, name) = &self.devices[number as usize];
+        (*device, name)
+    }
+
+    /// Whether the domain has a device.
+    pub(crate) fn has(&self, device: DeviceId) -> bool {
+        self.numbers.contains_key(&device)
     }
 }
 

@@ -63,12 +63,12 @@ impl DomainGraph {
     }
 
     fn known<'a>(&'a self, targets: &'a BTreeSet<DeviceId>) -> impl Iterator<Item = DeviceId> + 'a {
-        targets.iter().copied().filter(|device| self.index.contains_key(device))
+        targets.iter().copied().filter(|device| self.has(*device))
     }
 
     /// The place of every device when the least dependent comes first.
     fn rank(&self) -> BTreeMap<DeviceId, usize> {
-        let mut ranked = self.chain();
+        let mut ranked = self.chain().devices;
         ranked.sort_by(|a, b| a.score.total_cmp(&b.score).then_with(|| a.name.cmp(&b.name)));
         ranked.into_iter().enumerate().map(|(place, entry)| (entry.device, place)).collect()
     }

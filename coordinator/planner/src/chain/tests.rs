@@ -38,9 +38,9 @@ const UNIVERSITY: [(&str, &str, f64); 6] = [
 fn similarities_are_those_of_the_published_example() {
     let names = ["prof-a", "prof-b", "student-a", "student-b", "univ"];
     let graph = graph(&names, &UNIVERSITY);
-    let nodes: Vec<NodeIndex> = graph.graph.node_indices().collect();
-    let similarity = simrank(&graph.transitions(&nodes, Direction::Incoming));
-    let row = |text: &str| nodes.iter().position(|node| graph.graph[*node].name.as_str() == text).unwrap();
+    let network = graph.network();
+    let similarity = network.pairs(Direction::Incoming, Likeness::default());
+    let row = |text: &str| network.find(text).unwrap();
     for (a, b, expected) in [
         ("prof-a", "prof-b", 0.414),
         ("student-a", "student-b", 0.331),
@@ -51,9 +51,9 @@ fn similarities_are_those_of_the_published_example() {
         ("univ", "student-b", 0.034),
         ("univ", "univ", 1.0),
     ] {
-        let found = similarity[row(a)][row(b)];
+        let found = similarity.of(row(a), row(b));
         assert!((found - expected).abs() < 0.001, "S({a}, {b}) = {found}, published {expected}");
-        assert!((found - similarity[row(b)][row(a)]).abs() < 1e-9, "S({a}, {b}) is symmetric");
+        assert!((found - similarity.of(row(b), row(a))).abs() < 1e-9, "S({a}, {b}) is symmetric");
     }
 }
 
@@ -62,17 +62,16 @@ fn heavier_calls_count_for_more() {
     // x calls p almost always and q hardly ever; so y, which calls p only, is more alike to x than z, which calls q.
     let names = ["p", "q", "x", "y", "z"];
     let graph = graph(&names, &[("x", "p", 0.9), ("x", "q", 0.1), ("y", "p", 1.0), ("z", "q", 1.0)]);
-    let nodes: Vec<NodeIndex> = graph.graph.node_indices().collect();
-    let out = simrank(&graph.transitions(&nodes, Direction::Outgoing));
-    assert!((out[2][3] - 0.8 * 0.9).abs() < 1e-9, "{}", out[2][3]);
-    assert!((out[2][4] - 0.8 * 0.1).abs() < 1e-9, "{}", out[2][4]);
+    let out = graph.network().pairs(Direction::Outgoing, Likeness::default());
+    assert!((out.of(2, 3) - 0.8 * 0.9).abs() < 1e-9, "{}", out.of(2, 3));
+    assert!((out.of(2, 4) - 0.8 * 0.1).abs() < 1e-9, "{}", out.of(2, 4));
 }
 
 #[test]
 fn a_device_that_nobody_calls_and_that_calls_nobody_stands_at_the_end_of_the_chain() {
     let mut names = vec!["prof-a", "prof-b", "student-a", "student-b", "univ"];
     names.push("alone");
-    let chain = graph(&names, &UNIVERSITY).chain();
+    let chain = graph(&names, &UNIVERSITY).chain().devices;
     let last = chain.last().unwrap();
     assert_eq!((last.name.as_str(), last.score), ("alone", 0.0));
     assert!(chain.windows(2).all(|pair| pair[0].score >= pair[1].score));
@@ -87,7 +86,7 @@ fn the_score_adds_what_calls_a_device_and_what_it_calls() {
         ("camera-1", "gateway", 1.0),
         ("camera-2", "gateway", 1.0),
     ];
-    let chain = graph(&names, &edges).chain();
+    let chain = graph(&names, &edges).chain().devices;
     // 0.8 by eq. 1 (both are called by the controller) and 0.8 by eq. 2 (both call the gateway).
     assert_eq!((chain[0].name.as_str(), chain[1].name.as_str()), ("camera-1", "camera-2"));
     assert!((chain[0].score - 1.6).abs() < 1e-6, "{chain:?}");
@@ -98,7 +97,7 @@ fn the_score_adds_what_calls_a_device_and_what_it_calls() {
 fn mirror_images_tie_exactly_so_that_the_name_decides() {
     let names = ["camera-1", "camera-2", "camera-3", "gateway"];
     let edges = [("camera-1", "gateway", 0.3), ("camera-2", "gateway", 0.3), ("camera-3", "gateway", 0.3)];
-    let chain = graph(&names, &edges).chain();
+    let chain = graph(&names, &edges).chain().devices;
     let order: Vec<_> = chain.iter().map(|entry| entry.name.as_str()).collect();
     assert_eq!(order, ["camera-1", "camera-2", "camera-3", "gateway"]);
     assert!((chain[0].score - 1.6).abs() < 1e-6, "two cameras at 0.8 each, {}", chain[0].score);
@@ -106,7 +105,7 @@ fn mirror_images_tie_exactly_so_that_the_name_decides() {
 
 #[test]
 fn edges_of_weight_zero_lead_nowhere() {
-    let chain = graph(&["a", "b", "c"], &[("a", "c", 0.0), ("b", "c", 0.0)]).chain();
+    let chain = graph(&["a", "b", "c"], &[("a", "c", 0.0), ("b", "c", 0.0)]).chain().devices;
     assert!(chain.iter().all(|entry| entry.score == 0.0), "{chain:?}");
 }
 
@@ -121,8 +120,26 @@ fn three_hundred_devices_are_scored_well_under_a_few_seconds_of_rounds() {
             edges.push((names[from], names[(from + step * step) % 300], 0.5));
         }
     }
-    let chain = graph(&names, &edges).chain();
+    let chain = graph(&names, &edges).chain().devices;
     assert_eq!(chain.len(), 300);
     // The graph looks the same from every device, so all scores are equal and the names decide.
     assert!(chain.iter().all(|entry| (entry.score - chain[0].score).abs() < 1e-5));
+}
+
+#[test]
+fn more_devices_than_have_all_pairs_are_ranked_within_a_bound() {
+    // Groups of four: a gateway that three cameras call. The cameras of a group are alike, by 0.8 each.
+    let names: Vec<String> = (0..ALL_PAIRS_MAX + 4).map(|number| format!("d{number:04}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let groups = names.chunks(4);
+    let edges: Vec<_> =
+        groups.flat_map(|group| group[1..].iter().map(|camera| (*camera, group[0], 1.0))).collect();
+    let chain = graph(&names, &edges).chain();
+    assert!(chain.error_bound <= TOLERANCE, "{}", chain.error_bound);
+    for score in &chain.devices {
+        let number: usize = score.name.as_str()[1..].parse().unwrap();
+        let expected = if number % 4 == 0 { 0.0 } else { 1.6 };
+        assert!((score.score_out - expected).abs() <= chain.error_bound * (1.0 + expected), "{score:?}");
+        assert!(score.score_in.abs() <= chain.error_bound, "{score:?}");
+    }
 }

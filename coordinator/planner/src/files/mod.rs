@@ -1,0 +1,34 @@
+//! What people write down for the planner: four kinds of files, read without a coordinator.
+//!
+//! Readers take what a file holds and the name to call it by. They give all of it or the first thing that is wrong, with its
+//! line and field: half a file never passes for a whole one.
+
+mod drm;
+mod edges;
+mod policy;
+mod table;
+mod time;
+mod toml_file;
+mod workload;
+
+pub use drm::read_drm;
+pub use edges::read_edges;
+pub use policy::{SchedulePolicy, read_policy};
+pub use workload::{LoadWeights, read_workload};
+
+/// A file is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}, line {line}, {field}: {what}")]
+pub struct InputError {
+    /// The file, as it was called.
+    pub file: String,
+    /// Its line, from 1.
+    pub line: u64,
+    /// The column or key.
+    pub field: String,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+//! `takt plan forecast`: how busy devices will be.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use takt_planner::{Backtest, ModelName, Outlook, SlotLoad, common_step, outlook};
+
+use super::inputs::LoadArgs;
+use super::{PlanError, inputs};
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// `takt plan forecast`
+#[derive(Debug, Args)]
+pub struct ForecastArgs {
+    /// Samples: device,slot_start,compute,memory,availability,response_ms,storage[,load]
+    #[arg(long, value_name = "FILE")]
+    workload: PathBuf,
+    /// Only this device
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
+    /// How many slots ahead
+    #[arg(long, value_name = "SLOTS", default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=8784))]
+    horizon: u16,
+    #[command(flatten)]
+    load: LoadArgs,
+}
+
+#[derive(Serialize)]
+struct OutlookView {
+    device: String,
+    model: ModelName,
+    /// Null with less than three days of history.
+    backtest: Option<Backtest>,
+    slots: Vec<SlotView>,
+    best_slot: SlotView,
+}
+
+#[derive(Serialize, Clone)]
+struct SlotView {
+    slot_start: String,
+    load: f64,
+    low: f64,
+    high: f64,
+}
+
+fn slot(slot: &SlotLoad) -> SlotView {
+    SlotView { slot_start: slot.slot_start(), load: slot.load, low: slot.low, high: slot.high }
+}
+
+fn view(outlook: Outlook) -> OutlookView {
+    let slots: Vec<SlotView> = outlook.slots.iter().map(slot).collect();
+    let best_slot = slots[outlook.best].clone();
+    OutlookView { device: outlook.device, model: outlook.model, backtest: outlook.backtest, slots, best_slot }
+}
+
+pub(super) fn run(args: &ForecastArgs, output: Output) -> Result<(), Failure> {
+    let mut all = inputs::workload(&args.workload, args.load.weights())?;
+    let step = common_step(&all);
+    if let Some(name) = &args.device {
+        all.retain(|series| series.device == *name);
+        if all.is_empty() {
+            let file = args.workload.display().to_string();
+            return Err(PlanError::UnknownDevice { name: name.clone(), file }.into());
+        }
+    }
+    let horizon = usize::from(args.horizon);
+    let views: Vec<OutlookView> =
+        all.iter().filter_map(|series| outlook(series, step, horizon)).map(view).collect();
+    Ok(output.json_line(&views)?)
+}
