@@ -138,7 +138,7 @@ fn more_devices_than_have_all_pairs_are_ranked_within_a_bound() {
     assert!(chain.error_bound <= TOLERANCE, "{}", chain.error_bound);
     for score in &chain.devices {
         let number: usize = score.name.as_str()[1..].parse().unwrap();
-        let expected = if number % 4 == 0 { 0.0 } else { 1.6 };
+        let expected = if number.is_multiple_of(4) { 0.0 } else { 1.6 };
         assert!((score.score_out - expected).abs() <= chain.error_bound * (1.0 + expected), "{score:?}");
         assert!(score.score_in.abs() <= chain.error_bound, "{score:?}");
     }
