@@ -46,21 +46,12 @@ pub fn read_edges(file: &str, text: &[u8]) -> Result<Network, InputError> {
     let network = network.build();
     if network.devices().is_empty() {
         let what = "no edge stands there, so there is nothing to plan";
-        return Err(InputError {
-            file: file.to_owned(),
-            line: 1,
-            field: "source".to_owned(),
-            what: what.to_owned(),
-        });
+        return Err(InputError::new(file, 1, "source", what));
     }
     network.check_requirements().map_err(|circle| {
         let edge = network.requirement_between(&circle);
-        InputError {
-            file: file.to_owned(),
-            line: required[edge].1,
-            field: "requires".to_owned(),
-            what: format!("these devices require each other in a circle: {}", network.circle(&circle)),
-        }
+        let what = format!("these devices require each other in a circle: {}", network.circle(&circle));
+        InputError::new(file, required[edge].1, "requires", &what)
     })?;
     Ok(network)
 }

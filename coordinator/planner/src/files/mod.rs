@@ -30,5 +30,24 @@ pub struct InputError {
     pub what: String,
 }
 
+/// How much of what is wrong is shown: a quote that is not closed can hold a whole file.
+const SHOWN_MAX: usize = 300;
+
+impl InputError {
+    /// In one line, whatever stands in the file.
+    fn new(file: &str, line: u64, field: &str, what: &str) -> Self {
+        Self { file: file.to_owned(), line, field: one_line(field), what: one_line(what) }
+    }
+}
+
+fn one_line(text: &str) -> String {
+    let mut shown: String =
+        text.chars().map(|char| if char.is_control() { ' ' } else { char }).take(SHOWN_MAX).collect();
+    if text.chars().nth(SHOWN_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests;

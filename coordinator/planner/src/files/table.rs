@@ -44,11 +44,9 @@ impl<'f> Table<'f> {
         let mut reader =
             ReaderBuilder::new().delimiter(delimiter).trim(Trim::All).flexible(true).from_reader(text);
         let names: Vec<&str> = columns.iter().map(|names| names[0]).collect();
-        let refuse = |what: String| InputError {
-            file: file.to_owned(),
-            line: 1,
-            field: "header".to_owned(),
-            what: format!("{what}; it should be {}", names.join(",")),
+        let refuse = |what: String| {
+            let what = format!("{what}; it should be {}", names.join(","));
+            InputError::new(file, 1, "header", &what)
         };
         let header = reader.byte_headers().map_err(|error| refuse(error.to_string()))?.clone();
         let mut places = vec![None; columns.len()];
@@ -77,7 +75,7 @@ impl<'f> Table<'f> {
                 }
                 _ => self.reader.position().line(),
             };
-            InputError { file: self.file.to_owned(), line, field: "line".to_owned(), what: error.to_string() }
+            InputError::new(self.file, line, "line", &error.to_string())
         })?;
         if !more {
             return Ok(None);
@@ -147,11 +145,6 @@ impl Line<'_> {
     }
 
     fn error_at(&self, field: &str, what: &dyn Display) -> InputError {
-        InputError {
-            file: self.file.to_owned(),
-            line: self.number,
-            field: field.to_owned(),
-            what: what.to_string(),
-        }
+        InputError::new(self.file, self.number, field, &what.to_string())
     }
 }

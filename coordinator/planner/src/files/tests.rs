@@ -153,6 +153,14 @@ fn samples_that_are_no_good_are_refused_by_line_and_field() {
 }
 
 #[test]
+fn a_quote_that_is_never_closed_is_not_shown_with_all_the_rest_of_the_file() {
+    let header = "device,slot_start,compute,memory,availability,response_ms,storage\n";
+    let refused = workload(&format!("{header}a,\"2026{}", "-11-01\n".repeat(1_000)));
+    assert!(refused.starts_with("workload.csv, line 2, slot_start: '2026-11-01 -11-01 "), "{refused}");
+    assert!(refused.chars().count() < 400 && refused.ends_with('…'), "{refused}");
+}
+
+#[test]
 fn a_matrix_that_is_no_good_is_refused_by_line_and_field() {
     for (text, expected) in [
         (

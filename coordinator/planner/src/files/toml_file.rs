@@ -49,11 +49,6 @@ impl<'f> TomlFile<'f> {
     }
 
     fn error(&self, line: usize, field: &str, what: impl Display) -> InputError {
-        InputError {
-            file: self.file.to_owned(),
-            line: u64::try_from(line).unwrap_or(u64::MAX),
-            field: field.to_owned(),
-            what: what.to_string(),
-        }
+        InputError::new(self.file, u64::try_from(line).unwrap_or(u64::MAX), field, &what.to_string())
     }
 }

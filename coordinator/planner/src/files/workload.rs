@@ -63,12 +63,8 @@ pub fn read_workload(file: &str, text: &[u8], weights: LoadWeights) -> Result<Ve
         all[number].samples.push(sample);
     }
     if all.is_empty() {
-        return Err(InputError {
-            file: file.to_owned(),
-            line: 1,
-            field: "device".to_owned(),
-            what: "no sample stands there, so nothing can be forecast".to_owned(),
-        });
+        let what = "no sample stands there, so nothing can be forecast";
+        return Err(InputError::new(file, 1, "device", what));
     }
     for series in &mut all {
         series.tidy();

@@ -126,7 +126,7 @@ fn sums_of_random_graphs_are_those_of_all_pairs() {
 #[test]
 fn rings_stars_chains_and_what_has_no_edges_are_exact() {
     let ring = Transitions::new(5, (0..5).map(|device| (device, (device + 1) % 5, 1.0)).collect());
-    let star = Transitions::new(200, (1..200).map(|device| (device, 0, 1.0)).collect());
+    let star = Transitions::new(60, (1..60).map(|device| (device, 0, 1.0)).collect());
     let chain = Transitions::new(50, (1..50).map(|device| (device, device - 1, 1.0)).collect());
     let own = Transitions::new(3, vec![(0, 0, 1.0), (1, 0, 1.0), (2, 0, 1.0)]);
     for transitions in [ring, star, chain, own, Transitions::new(4, vec![]), Transitions::new(0, vec![])] {
@@ -182,8 +182,8 @@ fn one_row_is_that_of_all_pairs() {
 
 #[test]
 fn many_devices_are_summed_up_within_the_bound() {
-    // Far too many for all pairs.
-    let found = row_sums(&random(20_000, 3), DECAY, 1e-3, ONE);
+    // All pairs would take minutes.
+    let found = row_sums(&random(5_000, 3), DECAY, 1e-3, ONE);
     assert!(found.error_bound <= 1e-3, "{}", found.error_bound);
     assert!(found.sums.iter().all(|sum| sum.is_finite() && *sum >= 0.0));
 }
