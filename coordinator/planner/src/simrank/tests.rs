@@ -183,7 +183,12 @@ fn one_row_is_that_of_all_pairs() {
 #[test]
 fn many_devices_are_summed_up_within_the_bound() {
     // All pairs would take minutes.
-    let found = row_sums(&random(5_000, 3), DECAY, 1e-3, ONE);
+    let edge = |device: u32, number: u32| {
+        let seed = scrambled((u64::from(device) << 32) | u64::from(number));
+        (device, u32::try_from(seed >> 32).unwrap() % 20_000, 1.0)
+    };
+    let edges = (0..20_000).flat_map(|device| (0..3).map(move |number| edge(device, number)));
+    let found = row_sums(&Transitions::new(20_000, edges.collect()), DECAY, 1e-3, ONE);
     assert!(found.error_bound <= 1e-3, "{}", found.error_bound);
     assert!(found.sums.iter().all(|sum| sum.is_finite() && *sum >= 0.0));
 }
