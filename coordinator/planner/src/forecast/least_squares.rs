@@ -19,7 +19,11 @@ pub struct LeastSquares {
 
 impl LeastSquares {
     /// For so many features beside the constant.
+    ///
+    /// # Panics
+    /// If there are more than 30.
     pub fn new(features: usize) -> Self {
+        assert!(features <= FEATURES_MAX, "{features} features, at most {FEATURES_MAX}");
         let size = features + 1;
         Self { size, triangle: vec![0.0; (size + 1) * (size + 1)], lengths: vec![0.0; size], samples: 0 }
     }
@@ -81,7 +85,7 @@ impl LeastSquares {
     }
 }
 
-/// No model has more.
+/// No model has more features.
 pub(super) const FEATURES_MAX: usize = 30;
 
 #[cfg(test)]

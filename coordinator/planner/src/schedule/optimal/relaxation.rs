@@ -330,26 +330,25 @@ fn number(slot: usize) -> u32 {
 
 /// The least cost of all slots before each.
 fn earlier(costs: &[f64]) -> Vec<f64> {
+    passed(costs.iter())
+}
+
+/// The least cost of all slots after each.
+fn later(costs: &[f64]) -> Vec<f64> {
+    let mut later = passed(costs.iter().rev());
+    later.reverse();
+    later
+}
+
+/// For each cost the least of those that came before it; infinite for the first.
+fn passed<'c>(costs: impl Iterator<Item = &'c f64>) -> Vec<f64> {
     let mut least = f64::INFINITY;
     let before = |cost: &f64| {
         let known = least;
         least = least.min(*cost);
         known
     };
-    costs.iter().map(before).collect()
-}
-
-/// The least cost of all slots after each.
-fn later(costs: &[f64]) -> Vec<f64> {
-    let mut least = f64::INFINITY;
-    let behind = |cost: &f64| {
-        let known = least;
-        least = least.min(*cost);
-        known
-    };
-    let mut later: Vec<f64> = costs.iter().rev().map(behind).collect();
-    later.reverse();
-    later
+    costs.map(before).collect()
 }
 
 /// The place of the least of all, the first of several, and itself.
