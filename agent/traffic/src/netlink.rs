@@ -53,7 +53,8 @@ const PEER_AT: usize = 24;
 const TCP: u8 = 6;
 const INET: u8 = 2;
 const INET6: u8 = 10;
-const ANY_STATE: u32 = u32::MAX;
+/// All states but `TCP_TIME_WAIT`: such a socket sends and expects nothing more (linux/net/tcp_states.h).
+const NOT_OVER: u32 = !(1 << 6);
 
 /// A message: its type and what follows on the header.
 type Message<'a> = (u16, &'a [u8]);
@@ -88,10 +89,10 @@ pub(crate) fn count_tcp(socket: &OwnedFd, port: u16, states: u32) -> io::Result<
     Ok(count)
 }
 
-/// The TCP sockets with these own ports, in whatever state: own port and peer.
+/// The TCP sockets with these own ports whose connections are not over: own port and peer.
 pub(crate) fn peers(socket: &OwnedFd, ports: &BTreeSet<u16>) -> io::Result<BTreeSet<(u16, SocketAddr)>> {
     let mut peers = BTreeSet::new();
-    each_tcp(socket, ANY_STATE, |family, body| {
+    each_tcp(socket, NOT_OVER, |family, body| {
         let own = port_at(body, OWN_PORT_AT).filter(|own| ports.contains(own));
         if let (Some(own), Some(peer)) = (own, peer(family, body)) {
             peers.insert((own, peer));

@@ -64,7 +64,8 @@ pub(crate) fn forget_dead(leads: &Leads) -> io::Result<usize> {
 }
 
 /// A TCP connection to a published port of this device that is answered by the device itself, but not at the port where
-/// new ones are led.
+/// new ones are led. The kernel takes who is seen to speak first for the client: of a connection that is older than its
+/// tracking that may be the server.
 fn astray(
     attributes: Vec<ConntrackAttribute>,
     leads: &Leads,
@@ -75,7 +76,9 @@ fn astray(
         ConntrackAttribute::CtaTupleReply(tuple) => (asked, ends(tuple)),
         _ => (asked, answered),
     });
-    let ((_, published), (by, client)) = (asked?, answered?);
+    let ((asking, published), (by, client)) = (asked?, answered?);
+    let (published, by, client) =
+        if leads.contains_key(&published.port()) { (published, by, client) } else { (asking, client, by) };
     let Lead { to, .. } = leads.get(&published.port())?;
     let led = matches!(to, Backend::Host { port } if *port == by.port());
     if led || by.ip() != published.ip() || !is_own(by.ip()) {

@@ -62,24 +62,55 @@ fn publish() -> Backend {
     backend
 }
 
-/// Its memory of a connection stays, because the kernel does not look when it ends.
-fn a_connection_whose_end_is_not_seen(address: IpAddr) {
-    track();
-    let listener = TcpListener::bind((address, PUBLISHED)).unwrap();
-    let mut client = connect((address, CLIENT).into(), (address, PUBLISHED).into()).unwrap();
-    stop_tracking();
-    // It is reset, so that neither side keeps anything of it, as is so after a minute else.
-    let accepted = Socket::from(listener.accept().unwrap().0);
-    accepted.set_linger(Some(Duration::ZERO)).unwrap();
-    drop(accepted);
-    assert!(client.read(&mut [0]).is_err());
+/// When the kernel sees a connection for the first time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    AtItsBegin,
+    /// It is taken for one that the server has begun.
+    AtAnAnswer,
 }
 
-fn a_client_comes_from_the_same_port(address: &'static str) {
+/// How a connection ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Neither side keeps anything of it, as is so after a minute else.
+    Reset,
+    /// The side of the server waits for stray packets, for a minute.
+    ByTheServer,
+}
+
+/// Its memory of a connection stays, because the kernel does not look when it ends.
+fn a_connection_whose_end_is_not_seen(address: IpAddr, seen: Seen, end: End) {
+    if seen == Seen::AtItsBegin {
+        track();
+    }
+    let listener = TcpListener::bind((address, PUBLISHED)).unwrap();
+    let mut client = connect((address, CLIENT).into(), (address, PUBLISHED).into()).unwrap();
+    let (mut accepted, _) = listener.accept().unwrap();
+    if seen == Seen::AtAnAnswer {
+        track();
+        accepted.write_all(b"a").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+        client.write_all(b"b").unwrap();
+        accepted.read_exact(&mut [0]).unwrap();
+    }
+    stop_tracking();
+    if end == End::Reset {
+        let accepted = Socket::from(accepted);
+        accepted.set_linger(Some(Duration::ZERO)).unwrap();
+        drop(accepted);
+        assert!(client.read(&mut [0]).is_err());
+    } else {
+        drop(accepted);
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    }
+}
+
+fn a_client_comes_from_the_same_port(address: &'static str, seen: Seen, end: End) {
     let here = Space::new();
     here.run(move || {
         let address: IpAddr = address.parse().unwrap();
-        a_connection_whose_end_is_not_seen(address);
+        a_connection_whose_end_is_not_seen(address, seen, end);
         let stale = lines_with(&format!("sport={CLIENT} "));
         assert!(stale.len() == 1 && stale[0].contains("ESTABLISHED"), "{stale:?}");
         let backend = publish();
@@ -95,12 +126,22 @@ fn a_client_comes_from_the_same_port(address: &'static str) {
 
 #[test]
 fn a_client_is_not_led_to_where_one_from_the_same_port_was_days_ago() {
-    a_client_comes_from_the_same_port("127.0.0.1");
+    a_client_comes_from_the_same_port("127.0.0.1", Seen::AtItsBegin, End::Reset);
 }
 
 #[test]
 fn nor_one_by_ipv6() {
-    a_client_comes_from_the_same_port("::1");
+    a_client_comes_from_the_same_port("::1", Seen::AtItsBegin, End::Reset);
+}
+
+#[test]
+fn nor_one_whose_connection_was_first_seen_when_it_was_answered() {
+    a_client_comes_from_the_same_port("127.0.0.1", Seen::AtAnAnswer, End::Reset);
+}
+
+#[test]
+fn nor_one_of_which_the_server_only_waits_for_stray_packets() {
+    a_client_comes_from_the_same_port("127.0.0.1", Seen::AtItsBegin, End::ByTheServer);
 }
 
 #[test]

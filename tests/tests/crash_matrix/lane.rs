@@ -386,8 +386,9 @@ impl<'a> Lane<'a> {
     }
 
     fn clean_containers(&self, device: &Device, version: &str) -> Result<u64, Fault> {
-        let answer =
-            HttpClient::new(device.port()).counter().map_err(|error| Fault::Bricked(error.to_string()))?;
+        let answer = HttpClient::new(device.port())
+            .counter()
+            .map_err(|error| Fault::Bricked(format!("{error}; {}", remembered(device.port()))))?;
         expect(
             (answer.version.as_str(), answer.device.as_str()) == (version, device.name()),
             Fault::Bricked,
@@ -450,6 +451,13 @@ fn clean_package(lane: usize, version: &str) -> Result<u64, Fault> {
         format!("beside its configuration there are others: {left:?}")
     })?;
     Ok(0)
+}
+
+/// What the kernel remembers of connections to this port, for a client who was not served.
+fn remembered(port: u16) -> String {
+    let all = std::fs::read_to_string("/proc/net/nf_conntrack").unwrap_or_else(|error| error.to_string());
+    let port = format!("port={port} ");
+    all.lines().filter(|line| line.contains(&port)).collect::<Vec<_>>().join("; ")
 }
 
 fn names(folder: &Path) -> Vec<String> {
