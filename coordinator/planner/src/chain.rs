@@ -23,8 +23,8 @@ pub const DEVICES_PAIRED_MAX: usize = 20_000;
 /// The decay C of paper 1, eq. 1 and 2; 0.8 is the value of the original SimRank publication.
 pub const DECAY: f64 = 0.8;
 
-/// Similarities of pairs may be wrong by this.
-const PAIR_TOLERANCE: f64 = 1e-9;
+/// What a similarity may be wrong by where nothing else is said.
+pub const TOLERANCE_OF_PAIRS: f64 = 1e-9;
 /// Of more devices a score s may be wrong by this times `1 + s`, in each direction.
 const TOLERANCE: f64 = 1e-3;
 
@@ -38,13 +38,21 @@ pub struct Likeness {
     pub measure: Measure,
     /// C of paper 1, between 0 and 1.
     pub decay: f64,
+    /// What the similarity of two devices may be wrong by, where those of all pairs are found. Scores of more devices than are paired for
+    /// them have an error of their own.
+    pub tolerance: f64,
     /// How many threads work it out.
     pub threads: NonZeroUsize,
 }
 
 impl Default for Likeness {
     fn default() -> Self {
-        Self { measure: Measure::SimRank, decay: DECAY, threads: NonZeroUsize::MIN }
+        Self {
+            measure: Measure::SimRank,
+            decay: DECAY,
+            tolerance: TOLERANCE_OF_PAIRS,
+            threads: NonZeroUsize::MIN,
+        }
     }
 }
 
@@ -93,7 +101,8 @@ impl Network {
     /// How alike each two devices are, by those that call them ([`Direction::Incoming`]) or those that they call, in memory for
     /// the square of their number; no more than [`DEVICES_PAIRED_MAX`].
     pub fn pairs(&self, direction: Direction, likeness: Likeness) -> Pairs {
-        let all = all_pairs(&self.transitions(direction), likeness.rule(), PAIR_TOLERANCE, likeness.threads);
+        let all =
+            all_pairs(&self.transitions(direction), likeness.rule(), likeness.tolerance, likeness.threads);
         Pairs(all)
     }
 
@@ -101,7 +110,7 @@ impl Network {
     pub fn alike(&self, device: u32, direction: Direction, likeness: Likeness) -> (Vec<f64>, f64) {
         let transitions = self.transitions(direction);
         if self.devices().len() <= ALL_PAIRS_MAX {
-            let all = all_pairs(&transitions, likeness.rule(), PAIR_TOLERANCE, likeness.threads);
+            let all = all_pairs(&transitions, likeness.rule(), likeness.tolerance, likeness.threads);
             let row = (0..self.devices().len()).map(|other| all.of(device as usize, other)).collect();
             return (row, all.error);
         }
@@ -109,7 +118,9 @@ impl Network {
             Measure::SimRank => {
                 Linear::new(&transitions, likeness.decay, TOLERANCE, likeness.threads).row(device as usize)
             }
-            Measure::SimRankStar => star_row(&transitions, likeness.decay, PAIR_TOLERANCE, device as usize),
+            Measure::SimRankStar => {
+                star_row(&transitions, likeness.decay, likeness.tolerance, device as usize)
+            }
         }
     }
 
@@ -132,7 +143,7 @@ impl Likeness {
 }
 
 fn sums_of_pairs(transitions: &Transitions, likeness: Likeness) -> RowSums {
-    let all = all_pairs(transitions, likeness.rule(), PAIR_TOLERANCE, likeness.threads);
+    let all = all_pairs(transitions, likeness.rule(), likeness.tolerance, likeness.threads);
     RowSums { error_bound: all.error * transitions.size() as f64, sums: all.row_sums() }
 }
 

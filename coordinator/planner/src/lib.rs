@@ -13,7 +13,9 @@ mod schedule;
 mod simrank;
 mod standby;
 
-pub use chain::{Chain, DECAY, DEVICES_PAIRED_MAX, DEVICES_SCORED_MAX, Likeness, Pairs, Score, Scores};
+pub use chain::{
+    Chain, DECAY, DEVICES_PAIRED_MAX, DEVICES_SCORED_MAX, Likeness, Pairs, Score, Scores, TOLERANCE_OF_PAIRS,
+};
 pub use files::{InputError, LoadWeights, SchedulePolicy, read_drm, read_edges, read_policy, read_workload};
 pub use forecast::{
     Backtest, LeastSquares, ModelName, Outlook, Sample, Series, SlotLoad, common_step, outlook,

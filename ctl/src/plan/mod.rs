@@ -135,7 +135,7 @@ fn likeness(measure: MeasureArg, decay: f64) -> Result<Likeness, PlanError> {
         MeasureArg::SimrankStar => Measure::SimRankStar,
     };
     let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    Ok(Likeness { measure, decay, threads })
+    Ok(Likeness { measure, decay, threads, ..Likeness::default() })
 }
 
 /// How a measure is called in results.

@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write as _};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use takt_planner::{DECAY, DEVICES_PAIRED_MAX, Direction, Network};
+use takt_planner::{DECAY, DEVICES_PAIRED_MAX, Direction, Likeness, Network, TOLERANCE_OF_PAIRS};
 
 use super::{MeasureArg, PlanError, inputs, likeness};
 use crate::failure::Failure;
@@ -31,6 +31,15 @@ pub struct SimilarityArgs {
     /// The decay C of paper 1
     #[arg(long, value_name = "C", default_value_t = DECAY)]
     c: f64,
+    /// What a similarity may be wrong by, from 1e-9 to 0.1
+    #[arg(long, value_name = "ERROR", default_value_t = TOLERANCE_OF_PAIRS, value_parser = tolerance)]
+    tolerance: f64,
+}
+
+fn tolerance(text: &str) -> Result<f64, String> {
+    let tolerance: f64 = text.parse().map_err(|_| "a number is expected".to_owned())?;
+    let fits = (TOLERANCE_OF_PAIRS..=0.1).contains(&tolerance);
+    if fits { Ok(tolerance) } else { Err("a number from 1e-9 to 0.1 is expected".to_owned()) }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -51,7 +60,7 @@ impl DirectionArg {
 }
 
 pub(super) fn run(args: &SimilarityArgs, _output: Output) -> Result<(), Failure> {
-    let likeness = likeness(args.measure, args.c)?;
+    let likeness = Likeness { tolerance: args.tolerance, ..likeness(args.measure, args.c)? };
     let network = inputs::edges(&args.edges)?;
     let file = args.edges.display().to_string();
     let mut rows = Rows::begin(&network);

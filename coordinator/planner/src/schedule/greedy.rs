@@ -34,8 +34,15 @@ pub(super) fn place<'m>(
     for _ in 0..HURRIES_MAX {
         match place_once(model, spans, ranks, choice, &hurried) {
             Ok(book) => return Some(book),
-            Err(device) => {
-                if !hurry_before(model, device, &mut hurried) && !hurry_beside(model, device, &mut hurried) {
+            Err(late) => {
+                let mut new = false;
+                for device in &late {
+                    new |= hurry_before(model, *device, &mut hurried);
+                }
+                for device in late {
+                    new = new || hurry_beside(model, device, &mut hurried);
+                }
+                if !new {
                     return None;
                 }
             }
@@ -44,14 +51,15 @@ pub(super) fn place<'m>(
     None
 }
 
-/// The device that found no slot otherwise.
+/// The devices that found no slot otherwise; those that wait for them alone do not count.
 fn place_once<'m>(
     model: &'m Model,
     spans: &Spans,
     ranks: &[u32],
     choice: Choice<'_>,
     hurried: &[bool],
-) -> Result<Book<'m>, u32> {
+) -> Result<Book<'m>, Vec<u32>> {
+    let mut late = Vec::new();
     let mut book = Book::new(model);
     let mut open: Vec<usize> = model.before.iter().map(Vec::len).collect();
     let key = |device: u32| Reverse((!hurried[device as usize], ranks[device as usize], device));
@@ -59,8 +67,10 @@ fn place_once<'m>(
     let mut queue: BinaryHeap<_> = free.map(key).collect();
     while let Some(Reverse((unhurried, _, device))) = queue.pop() {
         let choice = if unhurried { choice } else { Choice::Earliest };
-        let slot = find(model, &book, spans, device, choice).ok_or(device)?;
-        book.put(device, slot);
+        match find(model, &book, spans, device, choice) {
+            Some(slot) => book.put(device, slot),
+            None => late.push(device),
+        }
         for next in &model.behind[device as usize] {
             open[*next as usize] -= 1;
             if open[*next as usize] == 0 {
@@ -68,7 +78,7 @@ fn place_once<'m>(
             }
         }
     }
-    Ok(book)
+    if late.is_empty() { Ok(book) } else { Err(late) }
 }
 
 fn find(model: &Model, book: &Book<'_>, spans: &Spans, device: u32, choice: Choice<'_>) -> Option<u32> {

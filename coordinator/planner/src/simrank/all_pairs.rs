@@ -1,8 +1,8 @@
 //! The similarity of every pair of devices, by sweeps over one matrix.
 //!
-//! A sweep goes through the devices in an order in which steps lead to earlier ones (module `precedence`), and takes what it
-//! has found already (Gauss and Seidel). So a graph without circles takes one sweep, which is exact, and what is in a circle or
-//! leads to one takes as many as make it stand still.
+//! A sweep finds row after row, in an order in which steps lead to earlier rows (module `precedence`), and takes what it has found
+//! already (Gauss and Seidel). So a graph without circles takes one sweep, which is exact, and what is in a circle or leads to one
+//! takes as many as make it stand still. S is symmetric, but writing each row as a column too would take longer than finding it.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -12,7 +12,9 @@ use super::transitions::Transitions;
 use super::{Measure, Rule};
 
 /// Less work than this is not worth a thread.
-const WORK_MIN: usize = 1 << 18;
+const WORK_MIN: usize = 1 << 16;
+/// So many devices are compared with each other one at a time: steps from that one are looked up once for all of them.
+const LANES: usize = 8;
 
 /// The matrix S.
 #[derive(Debug, Clone)]
@@ -62,24 +64,32 @@ pub(crate) fn all_pairs(
         threads: threads.get(),
         size,
         values: vec![0.0; size * size],
-    };
-    let own = match rule.measure {
-        Measure::SimRank => 1.0,
-        Measure::SimRankStar => 1.0 - rule.decay,
+        rows: Vec::new(),
     };
     for place in 0..size {
-        sweep.values[place * size + place] = own;
+        sweep.values[place * size + place] = sweep.own();
     }
-    for block in &precedence.blocks[..precedence.settled] {
-        sweep.block(block);
+    let (settled, circles) = precedence.blocks.split_at(precedence.settled);
+    let open = circles.first().map_or(size, |block| block.start)..size;
+    // Both of a pair step at once, so where one of them comes to an end all is known of both; for SimRank* the other goes on.
+    let (of_settled, of_open) = match rule.measure {
+        Measure::SimRank => (0..size, open.clone()),
+        Measure::SimRankStar => (0..open.start, 0..size),
+    };
+    for block in settled {
+        sweep.block(block, of_settled.clone());
     }
-    let circles = &precedence.blocks[precedence.settled..];
+    sweep.mirror(&open);
     // Each sweep leaves at most C of what was wrong before it.
-    let open = rule.decay / (1.0 - rule.decay);
-    let mut error = if circles.is_empty() { 0.0 } else { open };
+    let factor = rule.decay / (1.0 - rule.decay);
+    let mut error = if circles.is_empty() { 0.0 } else { factor };
     while error > tolerance {
-        let moved = circles.iter().map(|block| sweep.block(block)).fold(0.0, f64::max);
-        error = open * moved;
+        let mut moved: f64 = 0.0;
+        if rule.measure == Measure::SimRankStar {
+            moved = settled.iter().map(|block| sweep.block(block, open.clone())).fold(moved, f64::max);
+        }
+        moved = circles.iter().map(|block| sweep.block(block, of_open.clone())).fold(moved, f64::max);
+        error = factor * moved;
     }
     Similarities { size, places, values: sweep.values, error }
 }
@@ -91,117 +101,147 @@ struct Sweep<'t> {
     threads: usize,
     size: usize,
     values: Vec<f64>,
+    /// Of the block in work: what its rows will be.
+    rows: Vec<f64>,
 }
 
 impl Sweep<'_> {
-    /// Finds the similarities of a block's devices to themselves and all before them anew. Gives how far one moved.
-    fn block(&mut self, block: &Range<usize>) -> f64 {
-        let mut lines = self.values[block.start * self.size..block.end * self.size].to_vec();
-        let work = block.len() * block.end;
-        let threads = if work < WORK_MIN { 1 } else { self.threads.min(block.len()) };
+    /// How alike a device is to itself, whatever it steps to.
+    fn own(&self) -> f64 {
+        match self.rule.measure {
+            Measure::SimRank => 1.0,
+            Measure::SimRankStar => 1.0 - self.rule.decay,
+        }
+    }
+
+    /// Finds the similarities of a block's devices to those at the places `others` anew. Gives how far one moved.
+    fn block(&mut self, block: &Range<usize>, others: Range<usize>) -> f64 {
+        let width = others.len();
+        let mut rows = std::mem::take(&mut self.rows);
+        rows.resize(block.len() * width, 0.0);
+        let threads = if rows.len() < WORK_MIN { 1 } else { self.threads.min(block.len()) };
         let share = block.len().div_ceil(threads);
         let this = &*self;
-        side_by_side(lines.chunks_mut(share * this.size).enumerate(), threads, |(number, lines)| {
+        let find = |(number, rows): (usize, &mut [f64])| {
             let first = block.start + number * share;
-            let mut ahead = vec![0.0; this.size];
-            for (place, line) in (first..).zip(lines.chunks_mut(this.size)) {
-                this.ahead(place, &mut ahead);
-                this.line(place, block, &ahead, line);
+            match this.rule.measure {
+                Measure::SimRank => this.rows(first, &others, rows),
+                Measure::SimRankStar => this.star_rows(first, &others, rows),
             }
-        });
-        if self.rule.measure == Measure::SimRankStar {
-            self.among_themselves(block, &mut lines);
-        }
-        self.write(block, &lines, threads)
+        };
+        side_by_side(rows.chunks_mut(share * width).enumerate(), threads, find);
+        let size = self.size;
+        let write = |(known, rows): (&mut [f64], &[f64])| {
+            let mut moved: f64 = 0.0;
+            for (known, row) in known.chunks_mut(size).zip(rows.chunks(width)) {
+                for (known, new) in known[others.clone()].iter_mut().zip(row) {
+                    moved = moved.max((*new - *known).abs());
+                    *known = *new;
+                }
+            }
+            moved
+        };
+        let known = self.values[block.start * size..block.end * size].chunks_mut(share * size);
+        let moved = side_by_side(known.zip(rows.chunks(share * width)), threads, write);
+        self.rows = rows;
+        moved.into_iter().fold(0.0, f64::max)
     }
 
     /// `Σ_i p(i) · S(i, ·)` over the steps from a place.
     fn ahead(&self, place: usize, ahead: &mut [f64]) {
+        let (places, probabilities) = self.steps.row_slices(place);
+        let row = |to: u32| &self.values[to as usize * self.size..][..self.size];
         ahead.fill(0.0);
-        for (to, probability) in self.steps.row(place) {
-            let row = &self.values[to * self.size..(to + 1) * self.size];
-            for (sum, value) in ahead.iter_mut().zip(row) {
+        let (places, rest) = places.as_chunks::<3>();
+        let (probabilities, rest_probabilities) = probabilities.as_chunks::<3>();
+        // Three rows in one go: what is summed up is read and written once for them.
+        for ([a, b, c], [p, q, r]) in places.iter().zip(probabilities) {
+            let rows = row(*a).iter().zip(row(*b)).zip(row(*c));
+            for (sum, ((a, b), c)) in ahead.iter_mut().zip(rows) {
+                *sum += p * a + q * b + r * c;
+            }
+        }
+        for (to, probability) in rest.iter().zip(rest_probabilities) {
+            for (sum, value) in ahead.iter_mut().zip(row(*to)) {
                 *sum += probability * value;
             }
         }
     }
 
-    /// The similarities of the device at `place` to all up to itself.
-    fn line(&self, place: usize, block: &Range<usize>, ahead: &[f64], line: &mut [f64]) {
-        let decay = self.rule.decay;
-        match self.rule.measure {
-            Measure::SimRank => {
-                for (other, value) in line.iter_mut().enumerate().take(place) {
-                    let met: f64 =
-                        self.steps.row(other).map(|(to, probability)| probability * ahead[to]).sum();
-                    *value = decay * met;
+    /// The rows from place `first` on.
+    fn rows(&self, first: usize, others: &Range<usize>, rows: &mut [f64]) {
+        let width = others.len();
+        let mut ahead = vec![0.0; self.size];
+        // What lies ahead of several, side by side.
+        let mut wide = vec![[0.0; LANES]; self.size];
+        for (group, rows) in rows.chunks_mut(LANES * width).enumerate() {
+            let first = first + group * LANES;
+            let lanes = rows.len() / width;
+            for lane in 0..lanes {
+                self.ahead(first + lane, &mut ahead);
+                for (wide, ahead) in wide.iter_mut().zip(&ahead) {
+                    wide[lane] = *ahead;
                 }
             }
-            Measure::SimRankStar => {
-                for other in 0..block.start {
-                    let met: f64 =
-                        self.steps.row(other).map(|(to, probability)| probability * line[to]).sum();
-                    line[other] = 0.5 * decay * (ahead[other] + met);
+            for (column, other) in others.clone().enumerate() {
+                let (places, probabilities) = self.steps.row_slices(other);
+                let mut met = [0.0; LANES];
+                for (to, probability) in places.iter().zip(probabilities) {
+                    for (met, ahead) in met.iter_mut().zip(&wide[*to as usize]) {
+                        *met += probability * ahead;
+                    }
+                }
+                for (lane, met) in met.iter().enumerate().take(lanes) {
+                    rows[lane * width + column] = self.rule.decay * met;
+                }
+            }
+            for (lane, row) in rows.chunks_mut(width).enumerate() {
+                if others.contains(&(first + lane)) {
+                    row[first + lane - others.start] = self.own();
                 }
             }
         }
     }
 
-    /// The same for pairs within a block, of SimRank*: one step leads from one of the two, and the other stays.
-    fn among_themselves(&self, block: &Range<usize>, lines: &mut [f64]) {
-        for place in block.clone() {
-            for other in block.start..=place {
-                let line = |place: usize| &lines[(place - block.start) * self.size..][..self.size];
-                let step = |from: usize, line: &[f64]| -> f64 {
-                    self.steps.row(from).map(|(to, probability)| probability * line[to]).sum()
-                };
-                let met = step(place, line(other)) + step(other, line(place));
-                let own = if place == other { 1.0 - self.rule.decay } else { 0.0 };
-                let value = 0.5 * self.rule.decay * met + own;
-                lines[(place - block.start) * self.size + other] = value;
-                lines[(other - block.start) * self.size + place] = value;
+    /// The rows of SimRank* from place `first` on: one step leads from one of the two, and the other stays.
+    fn star_rows(&self, first: usize, others: &Range<usize>, rows: &mut [f64]) {
+        let mut ahead = vec![0.0; self.size];
+        let mut whole = vec![0.0; self.size];
+        for (place, row) in (first..).zip(rows.chunks_mut(others.len())) {
+            self.ahead(place, &mut ahead);
+            whole.copy_from_slice(&self.values[place * self.size..][..self.size]);
+            for other in others.clone() {
+                let met: f64 = self.steps.row(other).map(|(to, probability)| probability * whole[to]).sum();
+                let own = if other == place { self.own() } else { 0.0 };
+                whole[other] = 0.5 * self.rule.decay * (ahead[other] + met) + own;
             }
+            row.copy_from_slice(&whole[others.clone()]);
         }
     }
 
-    /// Writes what was found into rows and columns. Gives how far one moved.
-    fn write(&mut self, block: &Range<usize>, lines: &[f64], threads: usize) -> f64 {
-        let size = self.size;
-        let (before, rest) = self.values.split_at_mut(block.start * size);
-        let mut moved: f64 = 0.0;
-        for place in block.clone() {
-            let line = &lines[(place - block.start) * size..][..=place];
-            for (other, value) in line.iter().enumerate() {
-                let old = &mut rest[(place - block.start) * size + other];
-                moved = moved.max((*value - *old).abs());
-                *old = *value;
-                if other >= block.start {
-                    rest[(other - block.start) * size + place] = *value;
-                }
+    /// What the rows before `open` say of the places in it holds the other way round.
+    fn mirror(&mut self, open: &Range<usize>) {
+        let (before, rest) = self.values.split_at_mut(open.start * self.size);
+        for (place, row) in open.clone().zip(rest.chunks_mut(self.size.max(1))) {
+            for (value, other) in row.iter_mut().zip(before.chunks(self.size)) {
+                *value = other[place];
             }
         }
-        let share = block.start.div_ceil(threads).max(1);
-        side_by_side(before.chunks_mut(share * size).enumerate(), threads, |(number, rows)| {
-            for (other, row) in (number * share..).zip(rows.chunks_mut(size)) {
-                for (place, value) in block.clone().zip(&mut row[block.clone()]) {
-                    *value = lines[(place - block.start) * size + other];
-                }
-            }
-        });
-        moved
     }
 }
 
-/// Does `work` on each part, on a thread of its own where there are several.
-fn side_by_side<P: Send>(parts: impl Iterator<Item = P>, threads: usize, work: impl Fn(P) + Sync) {
+/// Does `work` on each part, on a thread of its own where there are several. Gives what came of each.
+fn side_by_side<P: Send, R: Send>(
+    parts: impl Iterator<Item = P>,
+    threads: usize,
+    work: impl Fn(P) -> R + Sync,
+) -> Vec<R> {
     if threads == 1 {
-        parts.for_each(work);
-        return;
+        return parts.map(work).collect();
     }
     std::thread::scope(|scope| {
-        for part in parts {
-            let work = &work;
-            scope.spawn(move || work(part));
-        }
-    });
+        let work = &work;
+        let running: Vec<_> = parts.map(|part| scope.spawn(move || work(part))).collect();
+        running.into_iter().map(|thread| thread.join().expect("none panics")).collect()
+    })
 }

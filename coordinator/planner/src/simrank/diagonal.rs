@@ -203,21 +203,27 @@ impl Walks<'_> {
         // What may be left out still.
         let mut left = LEFT_PART * tolerance;
         let mut power = 1.0;
+        // At least this part of what is left out never meets again.
+        let mut part = 1.0;
         for step in 1.. {
             let seen = places.step(&mut walk);
             found.work += walk.len();
             power *= self.decay;
-            // Those that met are known.
+            // Those that met are known, but for what is wrong with D itself: that counts for all that may be wrong.
+            let met = power * seen.squares;
+            if step == 1 {
+                part = 1.0 - met;
+            }
             let tail = power * seen.apart.min(seen.mass * seen.mass - seen.squares).max(0.0);
-            if tail <= left || step == STEPS_MAX || found.work > self.share {
-                found.value += power * seen.squares;
+            if tail <= left * (1.0 - found.taken - met) || step == STEPS_MAX || found.work > self.share {
+                found.value += met;
                 found.open += tail;
-                found.taken += power * seen.squares;
+                found.taken += met;
                 return found;
             }
             found.value += power * seen.own;
             // All pairs of which one is as small as that are no more than `2 · small` times what the others are alike to, together.
-            let small = 0.3 * left / (2.0 * power * seen.others.max(f64::MIN_POSITIVE));
+            let small = 0.3 * left * part / (2.0 * power * seen.others.max(f64::MIN_POSITIVE));
             let mut largest: f64 = 0.0;
             walk.retain(|(place, value)| {
                 if *value <= small {
@@ -228,7 +234,7 @@ impl Walks<'_> {
                 *value > small
             });
             let dropped = 2.0 * power * largest * seen.others;
-            left -= dropped;
+            left -= dropped / part;
             found.open += dropped;
         }
         found

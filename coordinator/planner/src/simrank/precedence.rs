@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use super::transitions::Transitions;
 
-/// How many devices of an order are taken together: as many as fill cache lines when a matrix is written column by column.
-const BLOCK: usize = 64;
+/// How many devices of an order are taken together: enough to be worth threads, and few beside all, for what one of them finds is of
+/// use to others only once all are done.
+const BLOCK: usize = 256;
 
 /// Devices in an order in which, as far as no circle forbids it, steps from each lead to earlier ones only.
 #[derive(Debug, Clone)]

@@ -135,6 +135,20 @@ fn rings_stars_chains_and_what_has_no_edges_are_exact() {
     }
 }
 
+/// For SimRank* a pair is open as long as one of the two can go on.
+#[test]
+fn a_circle_beside_devices_that_lead_nowhere_is_within_the_bound() {
+    let transitions = Transitions::new(4, vec![(1, 2, 0.87), (1, 1, 0.77), (3, 2, 1.0)]);
+    assert_within(&transitions, 1e-5);
+    assert_pairs(&transitions);
+}
+
+/// Who mostly stays or goes one way meets itself again: what a walk leaves out counts several times.
+#[test]
+fn walks_that_keep_together_are_within_the_bound() {
+    assert_within(&Transitions::new(5, vec![(1, 3, 0.98), (4, 2, 0.17), (1, 1, 0.038), (3, 2, 0.21)]), 1e-4);
+}
+
 /// Devices that call each other: a hub with spokes, and a tree of them.
 #[test]
 fn those_that_call_back_are_within_the_bound() {

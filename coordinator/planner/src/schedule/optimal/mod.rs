@@ -2,6 +2,7 @@
 
 mod forest;
 mod improve;
+mod regrow;
 mod relaxation;
 mod search;
 

@@ -2,6 +2,7 @@
 
 use super::forest::Forest;
 use super::improve::improve;
+use super::regrow::Regrowth;
 use super::relaxation::{Ascent, Going, Prices, Relaxation};
 use crate::schedule::book::Book;
 use crate::schedule::greedy::{Choice, place, ranks_by};
@@ -13,6 +14,8 @@ pub(super) const ROUNDS_FIRST: u32 = 1_200;
 const ROUNDS_BRANCH: u32 = 60;
 /// Every so many rounds a plan is made of the prices.
 const PLAN_EVERY: u32 = 8;
+/// Parts of trees are planned anew so often for each device, then four times as often, and so on until that brings nothing.
+const TRIES_FIRST: usize = 10;
 /// Costs closer than this are one: far less than a thousandth of a percent point for each device.
 pub(super) const SAME: f64 = 1e-7;
 
@@ -54,8 +57,14 @@ impl<'m> Search<'m> {
                 open.push(node);
                 break;
             }
+            let whole = (rounds == ROUNDS_FIRST).then(|| node.spans.clone());
             let children = self.branch(node, rounds, upper, enough);
             rounds = ROUNDS_BRANCH;
+            if let Some(spans) = whole
+                && !children.is_empty()
+            {
+                self.regrow(&spans, enough);
+            }
             open.extend(children);
         }
         let left = open.iter().map(|node| node.bound).fold(f64::INFINITY, f64::min);
@@ -72,6 +81,23 @@ impl<'m> Search<'m> {
         let cost = self.model.total(&slots);
         if cost < self.cost() && book.is_valid() {
             self.best = Some((slots, cost));
+        }
+    }
+
+    /// Plans parts of the best plan anew until that brings nothing.
+    fn regrow(&mut self, spans: &Spans, enough: &dyn Fn() -> bool) {
+        let Some((slots, _)) = &self.best else { return };
+        let mut book = Book::of(self.model, slots);
+        let mut regrowth = Regrowth::new(self.model, self.forest);
+        let mut tries = TRIES_FIRST * self.model.devices;
+        while !enough() {
+            let before = self.cost();
+            regrowth.run(&mut book, spans, tries, enough);
+            self.offer(&book);
+            if self.cost() > before - SAME && tries > TRIES_FIRST * self.model.devices {
+                return;
+            }
+            tries *= 4;
         }
     }
 
