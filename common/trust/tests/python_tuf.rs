@@ -116,8 +116,10 @@ fn python_tuf_understands_all_that_takt_signs() {
     write(&folder.join("bad/unsigned"), &repository.files);
     let directors = write_directors(&folder.join("director"), now);
 
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python_tuf.sh");
-    let output = Command::new("sh").arg(script).arg(folder).args(PATHS).output().expect("sh can be started");
+    let run = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/env/python.sh");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python_tuf.py");
+    let output =
+        Command::new(run).arg(script).arg(folder).args(PATHS).output().expect("the script can be started");
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),

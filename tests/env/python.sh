@@ -1,15 +1,20 @@
 #!/bin/sh
-# Runs python_tuf.py under the pinned python-tuf, the reference implementation of TUF.
-# The first run makes a virtual environment in ${TAKT_CACHE:-$HOME/.cache/takt}/python-tuf; later runs use it as it is.
+# Runs a script of Python with peers of ours that tests are compared with, in pinned versions.
+#
+#   tests/env/python.sh SCRIPT [ARGUMENT...]     beside SCRIPT.py lies SCRIPT.requirements.txt
+#
+# The first run makes a virtual environment in ${TAKT_CACHE:-$HOME/.cache/takt}; later runs use it as it is.
 set -eu
 
-here=$(cd "$(dirname "$0")" && pwd)
-wanted="$here/python_tuf.requirements.txt"
+script=$1
+shift
+name=$(basename "$script" .py)
+wanted="${script%.py}.requirements.txt"
 cache=${TAKT_CACHE:-$HOME/.cache/takt}
-place="$cache/python-tuf"
+place="$cache/$name"
 
 fail() {
-    echo "python-tuf could not run: $1" >&2
+    echo "$name could not run: $1" >&2
     exit 3
 }
 
@@ -17,7 +22,7 @@ command -v python3 >/dev/null || fail "there is no python3 (Debian: apt-get inst
 mkdir -p "$cache"
 
 # Two test runs at once must not build the same folder.
-exec 9>"$cache/python-tuf.lock"
+exec 9>"$cache/$name.lock"
 flock 9
 if ! cmp -s "$wanted" "$place/installed.txt"; then
     rm -rf "$place"
@@ -28,4 +33,4 @@ if ! cmp -s "$wanted" "$place/installed.txt"; then
 fi
 flock -u 9
 
-exec "$place/bin/python" "$here/python_tuf.py" "$@"
+exec "$place/bin/python" "$script" "$@"
