@@ -105,3 +105,20 @@ fn a_disk_that_cannot_be_mounted_is_told_and_proves_nothing() {
     let error = Disk::mount(Image::new(), &folder.path().join("missing"), None).unwrap_err();
     assert!(error.to_string().contains("so nothing was proved"), "{error}");
 }
+
+/// A store that has been dropped may still be closing its files, on threads of its own.
+#[test]
+fn a_disk_is_taken_out_once_its_last_file_is_closed() {
+    let mount = tempfile::tempdir().unwrap();
+    let disk = Disk::mount(Image::new(), mount.path(), None).unwrap();
+    let file = std::fs::File::create(mount.path().join("a")).unwrap();
+    // Nothing is ever sent: a wait that nothing wakes early.
+    let (_sender, never) = std::sync::mpsc::channel::<()>();
+    let closing = std::thread::spawn(move || {
+        let _timeout = never.recv_timeout(Duration::from_millis(200));
+        drop(file);
+    });
+    let taken = disk.take_out();
+    closing.join().unwrap();
+    taken.unwrap();
+}

@@ -22,6 +22,7 @@ pub struct Disk {
 pub(super) struct Power {
     state: Mutex<State>,
     gone: Condvar,
+    closed: Condvar,
 }
 
 #[derive(Debug)]
@@ -32,14 +33,20 @@ struct State {
     /// The change during which the power goes, counted from one.
     cut_at: Option<u64>,
     dead: bool,
+    /// How many files are open.
+    open: u64,
 }
+
+/// How long a program that has ended may take to close its files.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
 impl Disk {
     /// Mounts `image` at the folder `at`. During change number `cut_at` the power goes: that change may be half
     /// done and is not acknowledged, and from then on the disk answers nothing but errors.
     pub fn mount(image: Image, at: &Path, cut_at: Option<u64>) -> io::Result<Self> {
-        let state = State { image, changes: 0, cut_at, dead: false };
-        let power = Arc::new(Power { state: Mutex::new(state), gone: Condvar::new() });
+        let state = State { image, changes: 0, cut_at, dead: false, open: 0 };
+        let power =
+            Arc::new(Power { state: Mutex::new(state), gone: Condvar::new(), closed: Condvar::new() });
         let mut config = Config::default();
         config.mount_options =
             vec![MountOption::FSName("takt-forgetful".to_owned()), MountOption::NoSuid, MountOption::NoDev];
@@ -73,8 +80,12 @@ impl Disk {
         self.power.state().image.trouble = trouble;
     }
 
-    /// Unmounts the disk and hands out its image, before anything is forgotten. No program may use it any more.
+    /// Unmounts the disk and hands out its image, before anything is forgotten. No program may use it any more; one that is just
+    /// closing its files is waited for.
     pub fn take_out(self) -> io::Result<Image> {
+        let in_use =
+            self.power.closed.wait_timeout_while(self.power.state(), CLOSE_LIMIT, |state| state.open > 0);
+        drop(in_use);
         match self.session.umount_and_join() {
             // The kernel says either "no such device" or this to a disk that is taken out: all programs have ended.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -92,6 +103,18 @@ impl Power {
     fn die(&self, state: &mut State) {
         state.dead = true;
         self.gone.notify_all();
+    }
+
+    /// A file was opened.
+    pub(super) fn opened(&self) {
+        self.state().open += 1;
+    }
+
+    /// A file was closed.
+    pub(super) fn released(&self) {
+        let mut state = self.state();
+        state.open = state.open.saturating_sub(1);
+        self.closed.notify_all();
     }
 
     /// Answers a question, while there is power.

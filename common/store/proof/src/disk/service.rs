@@ -175,6 +175,7 @@ impl Filesystem for Service {
         });
         match answer {
             Ok(attributes) => {
+                self.0.opened();
                 reply.created(&TTL, &attributes, Generation(0), FileHandle(0), OPENED);
             }
             Err(error) => reply.error(error),
@@ -209,9 +210,26 @@ impl Filesystem for Service {
 
     fn open(&self, _: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         match self.0.look(|image| image.file(ino.0).map(|_| ())) {
-            Ok(()) => reply.opened(FileHandle(0), OPENED),
+            Ok(()) => {
+                self.0.opened();
+                reply.opened(FileHandle(0), OPENED);
+            }
             Err(error) => reply.error(error),
         }
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.0.released();
+        reply.ok();
     }
 
     fn read(
