@@ -183,3 +183,52 @@ fn what_cannot_be_planned_is_said_in_one_sentence() {
         assert_eq!(refusal(&line.takt(command), 2), expected, "{command}");
     }
 }
+
+/// The texts that an SVG shows, and that it hides as titles.
+fn texts(picture: &str) -> Vec<&str> {
+    let text = |part: &'static str| {
+        picture.split(part).skip(1).filter_map(|rest| rest.split_once('>')?.1.split('<').next())
+    };
+    text("<text").chain(text("<title")).map(str::trim).collect()
+}
+
+#[test]
+fn pictures_show_every_device_dependency_and_slot() {
+    let line = line();
+    let told = line.takt("plan draw --edges edges.csv -o graph.svg");
+    assert_eq!((told.code, told.out.trim_end()), (0, "drew graph.svg"), "{told:?}");
+    let read = |name| String::from_utf8(line.read(name)).unwrap();
+    let graph = read("graph.svg");
+    let shown = texts(&graph);
+    for device in ["controller-1", "gateway-1", "camera-4", "press-2"] {
+        assert!(shown.contains(&device), "{device}: {shown:?}");
+    }
+    assert!(shown.contains(&"camera-1 requires and calls gateway-1, weight 0.95"), "{shown:?}");
+    assert_eq!(graph.matches("<line").count(), 10);
+
+    assert_eq!(line.takt("plan draw --heatmap --workload workload.csv --horizon 6 -o load.svg").code, 0);
+    let load = read("load.svg");
+    let cells = texts(&load).into_iter().filter(|text| text.starts_with("camera-1, ")).count();
+    assert_eq!(cells, 6);
+    assert_eq!(load.matches("#0a58ca").count(), 9, "each device's best slot is framed");
+    // A picture is replaced as a whole.
+    assert_eq!(line.takt("plan draw --edges edges.csv -o load.svg").code, 0);
+    assert_eq!(read("load.svg"), graph);
+}
+
+#[test]
+fn what_cannot_be_drawn_is_said_in_one_sentence() {
+    let line = line();
+    let calls = (0..1_001).map(|device| format!("a{device},b,1,1,false"));
+    let lines = std::iter::once("source,target,requests,bytes,requires".to_owned()).chain(calls);
+    line.write("many.csv", lines.collect::<Vec<_>>().join("\n"));
+    let told = refusal(&line.takt("plan draw --edges many.csv -o graph.svg"), 2);
+    assert!(
+        told.ends_with("many.csv: 1002 devices are too many for a picture, at most 1000 are not"),
+        "{told}"
+    );
+    let told = refusal(&line.takt("plan draw --edges edges.csv -o no/such/folder.svg"), 1);
+    assert!(told.contains("no/such/folder.svg"), "{told}");
+    assert_eq!(line.takt("plan draw -o graph.svg").code, 2);
+    assert_eq!(line.takt("plan draw --heatmap -o graph.svg").code, 2);
+}

@@ -1,11 +1,16 @@
 """What others say of the planner's questions: NetworkX, scikit-learn, and HiGHS by way of SciPy.
 
     peers.py similarities|regressions|plans < questions.json > answers.json
+
+and how long they take for it, in seconds:
+
+    peers.py timed-similarities|timed-regressions < questions.json > answers.json
 """
 
 import functools
 import json
 import sys
+import time
 
 
 def similarities(graphs):
@@ -23,6 +28,19 @@ def similarities(graphs):
         yield [[found[a][b] for b in range(graph["size"])] for a in range(graph["size"])]
 
 
+def timed_similarities(graphs):
+    """As NetworkX does it, to a tolerance of its own kind."""
+    import networkx
+
+    for graph in graphs:
+        peer = networkx.DiGraph()
+        peer.add_nodes_from(range(graph["size"]))
+        peer.add_weighted_edges_from(map(tuple, graph["edges"]))
+        begun = time.perf_counter()
+        networkx.simrank_similarity(peer, importance_factor=graph["decay"], tolerance=graph["tolerance"])
+        yield time.perf_counter() - begun
+
+
 def regressions(samples):
     """Linear regression: {features: [[value]], targets: [value]} -> [constant, factor...]."""
     from sklearn.linear_model import LinearRegression
@@ -30,6 +48,20 @@ def regressions(samples):
     for sample in samples:
         fit = LinearRegression().fit(sample["features"], sample["targets"])
         yield [fit.intercept_, *fit.coef_]
+
+
+def timed_regressions(questions):
+    """Each sample is fitted again and again."""
+    import numpy
+    from sklearn.linear_model import LinearRegression
+
+    for question in questions:
+        samples = [(numpy.array(s["features"]), numpy.array(s["targets"])) for s in question["samples"]]
+        begun = time.perf_counter()
+        for _ in range(question["times"]):
+            for features, targets in samples:
+                LinearRegression().fit(features, targets)
+        yield time.perf_counter() - begun
 
 
 def plans(problems):
@@ -106,8 +138,14 @@ def least(problem):
 
 
 def main():
-    answers = {"similarities": similarities, "regressions": regressions, "plans": plans}[sys.argv[1]]
-    json.dump(list(answers(json.load(sys.stdin))), sys.stdout)
+    answers = {
+        "similarities": similarities,
+        "regressions": regressions,
+        "plans": plans,
+        "timed-similarities": timed_similarities,
+        "timed-regressions": timed_regressions,
+    }
+    json.dump(list(answers[sys.argv[1]](json.load(sys.stdin))), sys.stdout)
 
 
 main()

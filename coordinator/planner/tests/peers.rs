@@ -212,14 +212,7 @@ impl Case {
     }
 
     fn problem(&self) -> Problem<'_> {
-        Problem {
-            network: &self.network,
-            drm: &self.drm,
-            slots: &self.policy.slots,
-            max_in_flight: self.policy.max_in_flight,
-            gateways: &self.policy.gateways,
-            loads: &self.loads,
-        }
+        self.policy.problem(&self.network, &self.drm, &self.loads)
     }
 
     fn question(&self) -> Value {

@@ -1,6 +1,6 @@
 //! `takt plan forecast`: how busy devices will be.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
@@ -20,11 +20,18 @@ pub struct ForecastArgs {
     /// Only this device
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
+    #[command(flatten)]
+    horizon: Horizon,
+    #[command(flatten)]
+    load: LoadArgs,
+}
+
+/// How far a forecast goes.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct Horizon {
     /// How many slots ahead
     #[arg(long, value_name = "SLOTS", default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=8784))]
     horizon: u16,
-    #[command(flatten)]
-    load: LoadArgs,
 }
 
 #[derive(Serialize)]
@@ -56,17 +63,27 @@ fn view(outlook: Outlook) -> OutlookView {
 }
 
 pub(super) fn run(args: &ForecastArgs, output: Output) -> Result<(), Failure> {
-    let mut all = inputs::workload(&args.workload, args.load.weights())?;
+    let outlooks = outlooks(&args.workload, args.device.as_deref(), args.horizon, &args.load)?;
+    let views: Vec<OutlookView> = outlooks.into_iter().map(view).collect();
+    Ok(output.json_line(&views)?)
+}
+
+/// Of one device of a file, or of all.
+pub(super) fn outlooks(
+    workload: &Path,
+    device: Option<&str>,
+    horizon: Horizon,
+    load: &LoadArgs,
+) -> Result<Vec<Outlook>, PlanError> {
+    let mut all = inputs::workload(workload, load.weights())?;
     let step = common_step(&all);
-    if let Some(name) = &args.device {
-        all.retain(|series| series.device == *name);
+    if let Some(name) = device {
+        all.retain(|series| series.device == name);
         if all.is_empty() {
-            let file = args.workload.display().to_string();
-            return Err(PlanError::UnknownDevice { name: name.clone(), file }.into());
+            let file = workload.display().to_string();
+            return Err(PlanError::UnknownDevice { name: name.to_owned(), file });
         }
     }
-    let horizon = usize::from(args.horizon);
-    let views: Vec<OutlookView> =
-        all.iter().filter_map(|series| outlook(series, step, horizon)).map(view).collect();
-    Ok(output.json_line(&views)?)
+    let horizon = usize::from(horizon.horizon);
+    Ok(all.iter().filter_map(|series| outlook(series, step, horizon)).collect())
 }

@@ -100,14 +100,7 @@ impl ProblemArgs {
 
 impl Inputs {
     pub(super) fn problem(&self) -> Problem<'_> {
-        Problem {
-            network: &self.network,
-            drm: &self.drm,
-            slots: &self.policy.slots,
-            max_in_flight: self.policy.max_in_flight,
-            gateways: &self.policy.gateways,
-            loads: &self.forecasts.loads,
-        }
+        self.policy.problem(&self.network, &self.drm, &self.forecasts.loads)
     }
 }
 

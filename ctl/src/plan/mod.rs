@@ -2,6 +2,7 @@
 
 mod chain;
 mod check;
+mod draw;
 mod forecast;
 mod inputs;
 mod schedule;
@@ -39,6 +40,11 @@ pub enum PlanCommand {
         after_help = "Example:\n  takt plan check --plan plan.json --edges edges.csv --drm drm.toml --workload workload.csv --policy policy.toml"
     )]
     Check(check::CheckArgs),
+    /// Draws the dependency graph, or the forecast as a heat map
+    #[command(
+        after_help = "Example:\n  takt plan draw --edges edges.csv -o graph.svg\n  takt plan draw --heatmap --workload workload.csv -o forecast.svg"
+    )]
+    Draw(draw::DrawArgs),
 }
 
 /// What makes devices alike.
@@ -90,6 +96,16 @@ pub enum PlanError {
         /// How many are not too many.
         most: usize,
     },
+    /// More devices than a picture can show.
+    #[error("{file}: {devices} devices are too many for a picture, at most {most} are not")]
+    TooManyToDraw {
+        /// Where they stand.
+        file: String,
+        /// How many.
+        devices: usize,
+        /// How many are not too many.
+        most: usize,
+    },
     /// There is no plan.
     #[error(transparent)]
     Conflict(#[from] Conflict),
@@ -123,6 +139,7 @@ pub fn run(command: PlanCommand, output: Output) -> Result<(), Failure> {
         PlanCommand::Forecast(args) => forecast::run(&args, output),
         PlanCommand::Schedule(args) => schedule::run(&args, output),
         PlanCommand::Check(args) => check::run(&args, output),
+        PlanCommand::Draw(args) => draw::run(&args, output),
     }
 }
 

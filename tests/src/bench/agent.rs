@@ -57,7 +57,7 @@ impl AgentGroup {
     /// Measures everything, and tells of each round through `say`.
     pub fn run(self, say: &mut dyn FnMut(&str)) -> Result<Vec<Figure>, BenchError> {
         let engine = Engine::shared().map_err(FleetError::from)?;
-        let machine = machine(&engine);
+        let machine = machine(Some(&engine));
         let mut size = Spread::default();
         size.push(size_mib(&Binaries::find()?.agent)?);
         let fleet = Fleet::start()?;

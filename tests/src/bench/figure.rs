@@ -11,9 +11,15 @@ use super::spread::Spread;
 /// What a value counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Unit {
+    /// Microseconds.
+    #[serde(rename = "µs")]
+    Micros,
     /// Milliseconds.
     #[serde(rename = "ms")]
     Millis,
+    /// Hundredths.
+    #[serde(rename = "%")]
+    Percent,
     /// 1,048,576 bytes.
     #[serde(rename = "MiB")]
     Mebibytes,
@@ -31,7 +37,9 @@ pub enum Unit {
 impl fmt::Display for Unit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Micros => "µs",
             Self::Millis => "ms",
+            Self::Percent => "%",
             Self::Mebibytes => "MiB",
             Self::CpuPercent => "% CPU",
             Self::Count => "",

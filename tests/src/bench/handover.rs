@@ -72,7 +72,7 @@ impl HandoverGroup {
     /// Measures everything, and tells of each swap through `say`.
     pub fn run(self, say: &mut dyn FnMut(&str)) -> Result<Vec<Figure>, BenchError> {
         let engine = Engine::shared().map_err(FleetError::from)?;
-        let machine = machine(&engine);
+        let machine = machine(Some(&engine));
         let fleet = Fleet::start()?;
         let measured = Stage::open(engine, &fleet).and_then(|mut stage| self.measure(&mut stage, say));
         match measured {

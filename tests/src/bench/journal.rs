@@ -37,7 +37,7 @@ impl JournalGroup {
     /// Measures everything, and tells of it through `say`.
     pub fn run(self, say: &mut dyn FnMut(&str)) -> Result<Vec<Figure>, BenchError> {
         let engine = Engine::shared().map_err(FleetError::from)?;
-        let machine = machine(&engine);
+        let machine = machine(Some(&engine));
         let fleet = Fleet::start()?;
         self.measure(&fleet, &machine, say).map_err(|error| with_last_words(&fleet, error))
     }

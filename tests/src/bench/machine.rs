@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::engine::Engine;
 
-/// Processor, kernel, memory and container engine of this machine; what is not known is left out.
-pub fn machine(engine: &Engine) -> String {
+/// Processor, kernel, memory and, where one is measured, container engine of this machine; what is not known is left out.
+pub fn machine(engine: Option<&Engine>) -> String {
     let read = |path: &str| std::fs::read_to_string(Path::new(path)).unwrap_or_default();
     let after = |text: &str, name: &str| -> Option<String> {
         let line = text.lines().find(|line| line.starts_with(name))?;
@@ -18,8 +18,10 @@ pub fn machine(engine: &Engine) -> String {
         .map(|kib| format!("{} GiB", (kib + (1 << 19)) >> 20));
     let system = after(&read("/etc/os-release"), "PRETTY_NAME");
     let kernel = read("/proc/sys/kernel/osrelease");
-    let output = engine.docker().args(["version", "--format", "{{.Server.Version}}"]).output();
-    let docker = output.ok().map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    let docker = engine.and_then(|engine| {
+        let output = engine.docker().args(["version", "--format", "{{.Server.Version}}"]).output().ok()?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    });
     let parts = [
         Some(format!("{cpus} x {processor}")),
         memory_gib,

@@ -48,7 +48,7 @@ impl PreserveGroup {
     /// Measures everything, and tells of each round through `say`.
     pub fn run(self, say: &mut dyn FnMut(&str)) -> Result<Vec<Figure>, BenchError> {
         let engine = Engine::shared().map_err(FleetError::from)?;
-        let machine = machine(&engine);
+        let machine = machine(Some(&engine));
         let fleet = Fleet::start()?;
         self.measure(&engine, &fleet, &machine, say).map_err(|error| with_last_words(&fleet, error))
     }

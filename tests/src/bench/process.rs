@@ -27,14 +27,24 @@ impl Memory {
         Self::parse(&text).map_err(|what| BenchError::Kernel { what, path })
     }
 
+    /// The most that this process has had resident, in MiB.
+    pub(super) fn peak_of_this_process() -> Result<f64, BenchError> {
+        let path = PathBuf::from("/proc/self/status");
+        let text = std::fs::read_to_string(&path).map_err(BenchError::file("read", &path))?;
+        mib(&text, "VmHWM").map_err(|what| BenchError::Kernel { what, path })
+    }
+
     fn parse(status: &str) -> Result<Self, &'static str> {
-        let mib = |name: &'static str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
-            kib.map(|kib| kib / KIB_PER_MIB).ok_or(name)
-        };
+        let mib = |name| mib(status, name);
         Ok(Self { resident: mib("VmRSS")?, anonymous: mib("RssAnon")?, file: mib("RssFile")? })
     }
+}
+
+/// A line of a process's status.
+fn mib(status: &str, name: &'static str) -> Result<f64, &'static str> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+    kib.map(|kib| kib / KIB_PER_MIB).ok_or(name)
 }
 
 /// Seconds of processor time that the process with this id has taken since its start.

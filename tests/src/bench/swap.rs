@@ -61,7 +61,7 @@ impl SwapGroup {
     /// Measures everything, and tells of each round through `say`.
     pub fn run(self, say: &mut dyn FnMut(&str)) -> Result<Vec<Figure>, BenchError> {
         let engine = Engine::shared().map_err(FleetError::from)?;
-        let machine = machine(&engine);
+        let machine = machine(Some(&engine));
         let fleet = Fleet::start()?;
         let measured = Stage::open(engine, &fleet).and_then(|stage| self.measure(stage, say));
         match measured {

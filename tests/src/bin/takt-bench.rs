@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use takt_tests::bench::{
-    AgentGroup, BenchError, HandoverGroup, JournalGroup, PreserveGroup, SwapGroup, keep, table,
+    AgentGroup, BenchError, HandoverGroup, JournalGroup, PlannerGroup, PreserveGroup, SwapGroup, keep, table,
 };
 use takt_tests::fleet::{FleetError, heed_signals};
 
@@ -17,6 +17,7 @@ const AGENT_ROUNDS: u32 = 3;
 const HANDOVER_SWAPS: u32 = 100;
 const PRESERVE_ROUNDS: u32 = 5;
 const JOURNAL_COMMITS: u32 = 500;
+const PLANNER_ROUNDS: u32 = 3;
 
 /// Measures the programs that lie beside it, prints the figures and keeps them in bench/results.
 #[derive(Debug, Parser)]
@@ -57,6 +58,12 @@ enum Group {
         #[arg(long, default_value_t = AGENT_ROUNDS, value_parser = clap::value_parser!(u32).range(1..=1_000))]
         rounds: u32,
     },
+    /// The planner: similarities, chains, forecasts and schedules, beside NetworkX, scikit-learn and the paper's algorithm.
+    Planner {
+        /// How many times what has a peer is measured.
+        #[arg(long, default_value_t = PLANNER_ROUNDS, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        rounds: u32,
+    },
 }
 
 fn main() -> ExitCode {
@@ -79,6 +86,7 @@ fn run(group: Group) -> Result<(), BenchError> {
         Group::Preserve { rounds } => ("preserve", PreserveGroup { rounds }.run(&mut say)?),
         Group::Journal { commits } => ("journal", JournalGroup { commits }.run(&mut say)?),
         Group::Agent { rounds } => ("agent", AgentGroup { rounds }.run(&mut say)?),
+        Group::Planner { rounds } => ("planner", PlannerGroup { rounds }.run(&mut say)?),
     };
     println!();
     for line in table(&figures) {

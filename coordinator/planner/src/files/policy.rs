@@ -13,7 +13,8 @@ use super::InputError;
 use super::time::minutes;
 use super::toml_file::TomlFile;
 use crate::network::Network;
-use crate::schedule::{Gateway, Slots};
+use crate::schedule::{Gateway, Problem, Slots};
+use crate::standby::Drm;
 
 const SLOT_MINUTES_USUAL: u32 = 60;
 const SLOT_MINUTES_MAX: u32 = 24 * 60;
@@ -34,6 +35,21 @@ pub struct SchedulePolicy {
     pub gateways: Vec<Gateway>,
     /// How long the search for a better plan may take.
     pub time_limit: Duration,
+}
+
+impl SchedulePolicy {
+    /// What is to be planned by it. `loads` tells how busy each device is in each slot, in percent: device by device.
+    pub const fn problem<'p>(&'p self, network: &'p Network, drm: &'p Drm, loads: &'p [f64]) -> Problem<'p> {
+        let Self { slots, max_in_flight, .. } = self;
+        Problem {
+            network,
+            drm,
+            slots,
+            max_in_flight: *max_in_flight,
+            gateways: self.gateways.as_slice(),
+            loads,
+        }
+    }
 }
 
 #[derive(Deserialize)]

@@ -28,6 +28,59 @@ impl LeastSquares {
         Self { size, triangle: vec![0.0; (size + 1) * (size + 1)], lengths: vec![0.0; size], samples: 0 }
     }
 
+    /// Of many samples at once: `rows` has the features of each, side by side. The same as adding one after the other, but sooner
+    /// (Householder; Golub and Van Loan, 5.2). Samples that are not finite are left out.
+    ///
+    /// # Panics
+    /// If there are more than 30 features, or not as many rows as targets.
+    pub fn of(features: usize, rows: &[f64], targets: &[f64]) -> Self {
+        assert_eq!(rows.len(), features * targets.len(), "a row of features for each target");
+        let mut all = Self::new(features);
+        let row = |sample: usize| &rows[sample * features..(sample + 1) * features];
+        let is_whole = |sample: &usize| {
+            targets[*sample].is_finite() && row(*sample).iter().all(|feature| feature.is_finite())
+        };
+        let kept: Vec<usize> = (0..targets.len()).filter(is_whole).collect();
+        all.samples = kept.len();
+        if kept.is_empty() {
+            return all;
+        }
+        let width = all.size + 1;
+        // Column by column.
+        let mut columns = vec![1.0; width * kept.len()];
+        for (place, sample) in kept.iter().enumerate() {
+            for (column, value) in row(*sample).iter().chain([&targets[*sample]]).enumerate() {
+                columns[(column + 1) * kept.len() + place] = *value;
+            }
+        }
+        for (length, column) in all.lengths.iter_mut().zip(columns.chunks_exact(kept.len())) {
+            *length = dot(column, column);
+        }
+        for pivot in 0..width.min(kept.len()) {
+            let (before, behind) = columns.split_at_mut((pivot + 1) * kept.len());
+            let mirror = &mut before[pivot * kept.len() + pivot..];
+            let length = dot(mirror, mirror).sqrt();
+            if length > 0.0 {
+                let kept_value = if mirror[0] > 0.0 { -length } else { length };
+                // Half of its length squared.
+                let scale = length * (length + mirror[0].abs());
+                mirror[0] -= kept_value;
+                for column in behind.chunks_exact_mut(kept.len()) {
+                    let column = &mut column[pivot..];
+                    let factor = dot(mirror, column) / scale;
+                    for (value, mirror) in column.iter_mut().zip(&*mirror) {
+                        *value -= factor * mirror;
+                    }
+                }
+                all.triangle[pivot * width + pivot] = kept_value;
+            }
+            for (column, values) in (pivot + 1..).zip(behind.chunks_exact(kept.len())) {
+                all.triangle[pivot * width + column] = values[pivot];
+            }
+        }
+        all
+    }
+
     /// How many samples it has taken.
     pub const fn samples(&self) -> usize {
         self.samples
@@ -85,6 +138,19 @@ impl LeastSquares {
     }
 }
 
+/// With several sums side by side, which a processor adds up at once.
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let (a, rest_a) = a.as_chunks::<4>();
+    let (b, rest_b) = b.as_chunks::<4>();
+    let mut sums = [0.0; 4];
+    for (a, b) in a.iter().zip(b) {
+        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += a * b;
+        }
+    }
+    sums.iter().sum::<f64>() + rest_a.iter().zip(rest_b).map(|(a, b)| a * b).sum::<f64>()
+}
+
 /// No model has more features.
 pub(super) const FEATURES_MAX: usize = 30;
 
@@ -121,6 +187,37 @@ mod tests {
             factors.iter().zip(expected).all(|(found, wanted)| (found - wanted).abs() < 1e-9),
             "{factors:?}"
         );
+    }
+
+    #[test]
+    fn many_samples_at_once_are_the_same_as_one_after_the_other() {
+        let mut random = fastrand::Rng::with_seed(7);
+        for features in [1, 3, 8] {
+            for samples in [0, 1, features, features + 1, 200] {
+                let mut rows: Vec<f64> = (0..features * samples).map(|_| random.f64()).collect();
+                let targets: Vec<f64> = (0..samples).map(|_| random.f64()).collect();
+                if let Some(value) = rows.get_mut(3) {
+                    *value = f64::NAN;
+                }
+                let mut one = LeastSquares::new(features);
+                for (row, target) in rows.chunks(features).zip(&targets) {
+                    one.add(row, *target);
+                }
+                let mut all = LeastSquares::of(features, &rows, &targets);
+                assert_eq!(all.samples(), one.samples());
+                // Both go on alike.
+                for fit in [&mut one, &mut all] {
+                    fit.add(&vec![0.25; features], 0.5);
+                }
+                match (one.solve(), all.solve()) {
+                    (Some(one), Some(all)) => {
+                        let close = one.iter().zip(&all).all(|(one, all)| (one - all).abs() < 1e-9);
+                        assert!(close, "{features} features, {samples} samples: {one:?}, {all:?}");
+                    }
+                    (one, all) => assert_eq!(one, all),
+                }
+            }
+        }
     }
 
     #[test]

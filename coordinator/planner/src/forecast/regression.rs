@@ -38,11 +38,10 @@ impl Features {
         if self.weekly { 4 + harmonics + 1 + 2 } else { 4 + harmonics }
     }
 
-    /// Of `slot`, by what `load` knows of slots before it.
+    /// Adds those of `slot` to `row`, by what `load` knows of slots before it.
     fn of(&self, grid: &Grid, slot: usize, load: impl Fn(usize) -> f64, row: &mut Vec<f64>) {
         let day = grid.day();
         let back = |slots: usize| slot.checked_sub(slots).map_or(f64::NAN, &load) * SCALE;
-        row.clear();
         row.extend([back(1), back(2), back(day), self.usual.at(grid, slot) * SCALE]);
         let second = grid.second_of_week(slot);
         let mut harmonic = |period: i64, number: i32| {
@@ -62,12 +61,12 @@ impl Regression {
     pub(super) fn fit(grid: &Grid) -> Option<Self> {
         let usual = Profile::daily(grid)?;
         let features = Features { weekly: grid.size() >= DAYS_FOR_WEEK * grid.day(), usual };
-        let mut fit = LeastSquares::new(features.count());
-        let mut row = Vec::with_capacity(features.count());
-        for (slot, load) in grid.loads.iter().enumerate() {
-            features.of(grid, slot, |slot| grid.loads[slot], &mut row);
-            fit.add(&row, load * SCALE);
+        let mut rows = Vec::with_capacity(features.count() * grid.size());
+        for slot in 0..grid.size() {
+            features.of(grid, slot, |slot| grid.loads[slot], &mut rows);
         }
+        let targets: Vec<f64> = grid.loads.iter().map(|load| load * SCALE).collect();
+        let fit = LeastSquares::of(features.count(), &rows, &targets);
         if fit.samples() < SAMPLES_PER_FEATURE * features.count() {
             return None;
         }
@@ -84,6 +83,7 @@ impl Regression {
                 let known = if slot < now { grid.loads[slot] } else { found[slot - now] };
                 if known.is_finite() { known } else { self.features.usual.at(grid, slot) }
             };
+            row.clear();
             self.features.of(grid, slot, load, &mut row);
             for value in &mut row {
                 // Before the first slot.

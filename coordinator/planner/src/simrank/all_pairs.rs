@@ -8,13 +8,18 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use super::precedence::Precedence;
+use super::team::Team;
 use super::transitions::Transitions;
+use super::value::{SINGLE_ROUNDING, Value};
 use super::{Measure, Rule};
 
 /// Less work than this is not worth a thread.
-const WORK_MIN: usize = 1 << 16;
+const WORK_MIN: usize = 1 << 14;
 /// So many devices are compared with each other one at a time: steps from that one are looked up once for all of them.
 const LANES: usize = 8;
+/// Numbers of half the room are used where their rounding is no more than this part of the tolerance: what takes longest is to bring
+/// them from memory and back.
+const ROUNDING_PART: f64 = 0.1;
 
 /// The matrix S.
 #[derive(Debug, Clone)]
@@ -22,30 +27,36 @@ pub(crate) struct Similarities {
     size: usize,
     /// Where a device stands in the matrix.
     places: Vec<u32>,
-    /// Row by row.
-    values: Vec<f64>,
-    /// No similarity is wrong by more than this, rounding aside.
+    pub(super) values: Values,
+    /// No similarity is wrong by more than this.
     pub(crate) error: f64,
+}
+
+/// Row by row.
+#[derive(Debug, Clone)]
+pub(super) enum Values {
+    Single(Vec<f32>),
+    Double(Vec<f64>),
 }
 
 impl Similarities {
     /// How alike two devices are.
     pub(crate) fn of(&self, one: usize, other: usize) -> f64 {
-        self.values[self.places[one] as usize * self.size + self.places[other] as usize]
+        let place = self.places[one] as usize * self.size + self.places[other] as usize;
+        match &self.values {
+            Values::Single(values) => f64::from(values[place]),
+            Values::Double(values) => values[place],
+        }
     }
 
     /// How alike each device is to all others together.
     pub(crate) fn row_sums(&self) -> Vec<f64> {
-        let sum = |place: &u32| {
-            let row = *place as usize * self.size;
-            let all: f64 = self.values[row..row + self.size].iter().sum();
-            all - self.values[row + *place as usize]
-        };
-        self.places.iter().map(sum).collect()
+        let others = |one: usize| (0..self.size).filter(move |other| *other != one);
+        (0..self.size).map(|one| others(one).map(|other| self.of(one, other)).sum()).collect()
     }
 }
 
-/// All of S up to `tolerance`, on so many threads, in `8 · size²` bytes.
+/// All of S up to `tolerance`, on so many threads, in `8 · size²` bytes, or half of that where the tolerance allows it.
 pub(crate) fn all_pairs(
     transitions: &Transitions,
     rule: Rule,
@@ -58,16 +69,45 @@ pub(crate) fn all_pairs(
     for (place, device) in precedence.order.iter().enumerate() {
         places[*device as usize] = u32::try_from(place).expect("as many as a graph has nodes");
     }
+    let ordered = transitions.in_places(&precedence.order, &places);
+    let team = Team::new(threads);
+    let rounding = single_rounding(transitions, rule);
+    let (values, error) = if rounding <= ROUNDING_PART * tolerance {
+        let (values, error) = settle(&ordered, &precedence, rule, tolerance - rounding, &team);
+        (Values::Single(values), error + rounding)
+    } else {
+        let (values, error) = settle(&ordered, &precedence, rule, tolerance, &team);
+        (Values::Double(values), error)
+    };
+    Similarities { size, places, values, error }
+}
+
+/// What numbers of half the room make wrong of a similarity: a value is the sum of products over the steps from two devices, each of
+/// which is rounded, and what is wrong with one goes on into others, C times less with each step (Higham 2002, 3.1).
+fn single_rounding(transitions: &Transitions, rule: Rule) -> f64 {
+    let most = (0..transitions.size()).map(|device| transitions.row(device).count()).max().unwrap_or(0);
+    rule.decay / (1.0 - rule.decay) * (2 * most + 6) as f64 * SINGLE_ROUNDING
+}
+
+/// The rows of S in the order of `precedence`, and how wrong they may be.
+fn settle<V: Value>(
+    steps: &Transitions,
+    precedence: &Precedence,
+    rule: Rule,
+    tolerance: f64,
+    team: &Team,
+) -> (Vec<V>, f64) {
+    let size = steps.size();
     let mut sweep = Sweep {
-        steps: &transitions.in_places(&precedence.order, &places),
+        steps: &Steps::new(steps),
         rule,
-        threads: threads.get(),
+        team,
         size,
-        values: vec![0.0; size * size],
+        values: vec![V::default(); size * size],
         rows: Vec::new(),
     };
     for place in 0..size {
-        sweep.values[place * size + place] = sweep.own();
+        sweep.values[place * size + place] = V::of(sweep.own());
     }
     let (settled, circles) = precedence.blocks.split_at(precedence.settled);
     let open = circles.first().map_or(size, |block| block.start)..size;
@@ -91,21 +131,46 @@ pub(crate) fn all_pairs(
         moved = circles.iter().map(|block| sweep.block(block, of_open.clone())).fold(moved, f64::max);
         error = factor * moved;
     }
-    Similarities { size, places, values: sweep.values, error }
+    (sweep.values, error)
 }
 
-struct Sweep<'t> {
-    /// Between places.
-    steps: &'t Transitions,
+/// Steps between places, with numbers of one kind.
+struct Steps<V> {
+    /// Those from place a are from `starts[a]` up to `starts[a + 1]`.
+    starts: Vec<usize>,
+    places: Vec<u32>,
+    probabilities: Vec<V>,
+}
+
+impl<V: Value> Steps<V> {
+    fn new(transitions: &Transitions) -> Self {
+        let mut all = Self { starts: vec![0], places: Vec::new(), probabilities: Vec::new() };
+        for place in 0..transitions.size() {
+            let (places, probabilities) = transitions.row_slices(place);
+            all.places.extend(places);
+            all.probabilities.extend(probabilities.iter().map(|probability| V::of(*probability)));
+            all.starts.push(all.places.len());
+        }
+        all
+    }
+
+    fn from(&self, place: usize) -> (&[u32], &[V]) {
+        let range = self.starts[place]..self.starts[place + 1];
+        (&self.places[range.clone()], &self.probabilities[range])
+    }
+}
+
+struct Sweep<'t, V> {
+    steps: &'t Steps<V>,
     rule: Rule,
-    threads: usize,
+    team: &'t Team,
     size: usize,
-    values: Vec<f64>,
+    values: Vec<V>,
     /// Of the block in work: what its rows will be.
-    rows: Vec<f64>,
+    rows: Vec<V>,
 }
 
-impl Sweep<'_> {
+impl<V: Value> Sweep<'_, V> {
     /// How alike a device is to itself, whatever it steps to.
     fn own(&self) -> f64 {
         match self.rule.measure {
@@ -118,62 +183,67 @@ impl Sweep<'_> {
     fn block(&mut self, block: &Range<usize>, others: Range<usize>) -> f64 {
         let width = others.len();
         let mut rows = std::mem::take(&mut self.rows);
-        rows.resize(block.len() * width, 0.0);
-        let threads = if rows.len() < WORK_MIN { 1 } else { self.threads.min(block.len()) };
-        let share = block.len().div_ceil(threads);
+        rows.resize(block.len() * width, V::default());
+        let threads = if rows.len() < WORK_MIN { 1 } else { self.team.size() };
+        // Whole groups of rows, so that none is looked at in vain.
+        let share = block.len().div_ceil(threads).next_multiple_of(LANES);
         let this = &*self;
-        let find = |(number, rows): (usize, &mut [f64])| {
+        let find = |(number, rows): (usize, &mut [V])| {
             let first = block.start + number * share;
             match this.rule.measure {
                 Measure::SimRank => this.rows(first, &others, rows),
                 Measure::SimRankStar => this.star_rows(first, &others, rows),
             }
         };
-        side_by_side(rows.chunks_mut(share * width).enumerate(), threads, find);
+        self.team.each(rows.chunks_mut(share * width).enumerate(), find);
         let size = self.size;
-        let write = |(known, rows): (&mut [f64], &[f64])| {
+        let write = |(known, rows): (&mut [V], &[V])| {
             let mut moved: f64 = 0.0;
             for (known, row) in known.chunks_mut(size).zip(rows.chunks(width)) {
                 for (known, new) in known[others.clone()].iter_mut().zip(row) {
-                    moved = moved.max((*new - *known).abs());
+                    let (new_value, old): (f64, f64) = ((*new).into(), (*known).into());
+                    moved = moved.max((new_value - old).abs());
                     *known = *new;
                 }
             }
             moved
         };
         let known = self.values[block.start * size..block.end * size].chunks_mut(share * size);
-        let moved = side_by_side(known.zip(rows.chunks(share * width)), threads, write);
+        let moved = self.team.each(known.zip(rows.chunks(share * width)), write);
         self.rows = rows;
         moved.into_iter().fold(0.0, f64::max)
     }
 
     /// `Σ_i p(i) · S(i, ·)` over the steps from a place.
-    fn ahead(&self, place: usize, ahead: &mut [f64]) {
-        let (places, probabilities) = self.steps.row_slices(place);
+    fn ahead(&self, place: usize, ahead: &mut [V]) {
+        let (places, probabilities) = self.steps.from(place);
         let row = |to: u32| &self.values[to as usize * self.size..][..self.size];
-        ahead.fill(0.0);
+        ahead.fill(V::default());
         let (places, rest) = places.as_chunks::<3>();
         let (probabilities, rest_probabilities) = probabilities.as_chunks::<3>();
         // Three rows in one go: what is summed up is read and written once for them.
         for ([a, b, c], [p, q, r]) in places.iter().zip(probabilities) {
             let rows = row(*a).iter().zip(row(*b)).zip(row(*c));
             for (sum, ((a, b), c)) in ahead.iter_mut().zip(rows) {
-                *sum += p * a + q * b + r * c;
+                *sum += *p * *a;
+                *sum += *q * *b;
+                *sum += *r * *c;
             }
         }
         for (to, probability) in rest.iter().zip(rest_probabilities) {
             for (sum, value) in ahead.iter_mut().zip(row(*to)) {
-                *sum += probability * value;
+                *sum += *probability * *value;
             }
         }
     }
 
     /// The rows from place `first` on.
-    fn rows(&self, first: usize, others: &Range<usize>, rows: &mut [f64]) {
+    fn rows(&self, first: usize, others: &Range<usize>, rows: &mut [V]) {
         let width = others.len();
-        let mut ahead = vec![0.0; self.size];
+        let decay = V::of(self.rule.decay);
+        let mut ahead = vec![V::default(); self.size];
         // What lies ahead of several, side by side.
-        let mut wide = vec![[0.0; LANES]; self.size];
+        let mut wide = vec![[V::default(); LANES]; self.size];
         for (group, rows) in rows.chunks_mut(LANES * width).enumerate() {
             let first = first + group * LANES;
             let lanes = rows.len() / width;
@@ -184,36 +254,44 @@ impl Sweep<'_> {
                 }
             }
             for (column, other) in others.clone().enumerate() {
-                let (places, probabilities) = self.steps.row_slices(other);
-                let mut met = [0.0; LANES];
+                let (places, probabilities) = self.steps.from(other);
+                let mut met = [V::default(); LANES];
                 for (to, probability) in places.iter().zip(probabilities) {
                     for (met, ahead) in met.iter_mut().zip(&wide[*to as usize]) {
-                        *met += probability * ahead;
+                        *met += *probability * *ahead;
                     }
                 }
                 for (lane, met) in met.iter().enumerate().take(lanes) {
-                    rows[lane * width + column] = self.rule.decay * met;
+                    rows[lane * width + column] = decay * *met;
                 }
             }
             for (lane, row) in rows.chunks_mut(width).enumerate() {
                 if others.contains(&(first + lane)) {
-                    row[first + lane - others.start] = self.own();
+                    row[first + lane - others.start] = V::of(self.own());
                 }
             }
         }
     }
 
     /// The rows of SimRank* from place `first` on: one step leads from one of the two, and the other stays.
-    fn star_rows(&self, first: usize, others: &Range<usize>, rows: &mut [f64]) {
-        let mut ahead = vec![0.0; self.size];
-        let mut whole = vec![0.0; self.size];
+    fn star_rows(&self, first: usize, others: &Range<usize>, rows: &mut [V]) {
+        let mut ahead = vec![V::default(); self.size];
+        let mut whole = vec![V::default(); self.size];
+        let half = V::of(0.5 * self.rule.decay);
         for (place, row) in (first..).zip(rows.chunks_mut(others.len())) {
             self.ahead(place, &mut ahead);
             whole.copy_from_slice(&self.values[place * self.size..][..self.size]);
             for other in others.clone() {
-                let met: f64 = self.steps.row(other).map(|(to, probability)| probability * whole[to]).sum();
-                let own = if other == place { self.own() } else { 0.0 };
-                whole[other] = 0.5 * self.rule.decay * (ahead[other] + met) + own;
+                let (places, probabilities) = self.steps.from(other);
+                let mut met = ahead[other];
+                for (to, probability) in places.iter().zip(probabilities) {
+                    met += *probability * whole[*to as usize];
+                }
+                let mut value = half * met;
+                if other == place {
+                    value += V::of(self.own());
+                }
+                whole[other] = value;
             }
             row.copy_from_slice(&whole[others.clone()]);
         }
@@ -228,20 +306,4 @@ impl Sweep<'_> {
             }
         }
     }
-}
-
-/// Does `work` on each part, on a thread of its own where there are several. Gives what came of each.
-fn side_by_side<P: Send, R: Send>(
-    parts: impl Iterator<Item = P>,
-    threads: usize,
-    work: impl Fn(P) -> R + Sync,
-) -> Vec<R> {
-    if threads == 1 {
-        return parts.map(work).collect();
-    }
-    std::thread::scope(|scope| {
-        let work = &work;
-        let running: Vec<_> = parts.map(|part| scope.spawn(move || work(part))).collect();
-        running.into_iter().map(|thread| thread.join().expect("none panics")).collect()
-    })
 }

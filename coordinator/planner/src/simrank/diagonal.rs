@@ -7,7 +7,11 @@
 //! So walks are followed from each device, and from where all of their rest is bounded, no further. The rest after t steps is
 //! `C^t · w_t · S' · w_tᵀ`, of which `C^t Σ_j w_t(j)² S'(j, j)` is known (S' is nearly 1 on its diagonal) and the other part lies
 //! between 0 and `C^t · max(w_t) · Σ_j w_t(j) (r_j - 1)`, where r_j is no less than the sum of row j of S'. Single places whose
-//! part in that is small are left on the way in the same manner. On graphs in which steps spread, a handful of steps remain.
+//! part in that is small are left on the way in the same manner. D is made for the middle between the bounds, so that half of what
+//! lies between them is what may be wrong. On graphs in which steps spread, a handful of steps remain.
+//!
+//! How S' changes with D is known without walking again as far as walks do not meet again: then `w_k(j)²` is an entry of the power k of
+//! `P ∘ P`, and the powers sum up to an inverse. What that leaves out is bounded by how much more walks meet than that.
 //!
 //! A device with one neighbour has `D = 1 - C` whatever the rest of the graph is like, and devices with the same neighbours
 //! and weights share their walks.
@@ -15,14 +19,17 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 
+use super::places::{Places, Steps, Stop};
 use super::transitions::Transitions;
 
 /// More steps than a tolerance of 1e-9 needs at C = 0.8.
 const STEPS_MAX: usize = 128;
 /// How many places walks may go through for one D, all devices together; what is missed then is told.
 const WORK_MAX: usize = 4_000_000_000;
-/// How much less far.
-const FIRST_LOOK: f64 = 4.0;
+/// How much less far walks are followed for a first guess, and for a better one.
+const FIRST_LOOKS: [f64; 2] = [16.0, 4.0];
+/// Powers of `P ∘ P` are left out once they bring less than this.
+const POWER_MIN: f64 = 1e-12;
 /// How much of a tolerance is for walks that end; the rest is for D.
 const LEFT_PART: f64 = 0.85;
 /// Steps towards D that are so much shorter bring nothing.
@@ -31,7 +38,7 @@ const PACE_MIN: f64 = 1e-3;
 /// D with its error.
 #[derive(Debug, Clone)]
 pub(super) struct Diagonal {
-    /// Between `1 - C` and what [`highest()`] gives.
+    /// One for each device.
     pub(super) values: Vec<f64>,
     /// No similarity is wrong by more than this part of itself.
     pub(super) error: f64,
@@ -55,21 +62,32 @@ pub(super) fn diagonal(
 ) -> Diagonal {
     let mut values = highest.to_vec();
     let groups = Groups::new(transitions);
-    let walks = Walks { transitions, decay, sums, share: groups.share() };
-    // The first D is only a guess: walks need not be followed that far for a better one.
-    let mut look = walks.look(&groups, &values, tolerance * FIRST_LOOK, threads);
-    look.error = f64::INFINITY;
-    let mut work = look.work;
+    // D itself is between `1 - C` and the highest. What is aimed at is lower by what the middle may be wrong, and higher where that of
+    // others is lower.
+    let highest: Vec<f64> = highest.iter().map(|value| value + tolerance).collect();
+    let range = Range { lowest: 1.0 - decay - tolerance, highest: &highest };
+    let sums: Vec<f64> = sums.iter().map(|sum| sum * (1.0 + tolerance / (1.0 - decay))).collect();
+    let steps = Steps::new(transitions);
+    let walks = Walks { transitions, steps, decay, sums: &sums, share: groups.share() };
+    let mut work = 0;
+    for farther in FIRST_LOOKS {
+        let look = walks.look(&groups, &values, tolerance * farther, threads);
+        work += look.work;
+        values = walks.better(&values, &range, &look, 1.0);
+    }
+    let apart = walks.powers(&vec![1.0; values.len()]);
+    let mut look = walks.look(&groups, &values, tolerance, threads);
+    work += look.work;
     let mut pace = 1.0;
-    while look.error > tolerance && pace >= PACE_MIN && work <= WORK_MAX {
-        // `I - C (P ∘ P)` is nearly the inverse of the equations, and is it where walks do not meet again.
-        let again = transitions.squares_times(&look.missed);
-        let step = values.iter().zip(highest).zip(look.missed.iter().zip(again)).map(
-            |((value, highest), (missed, again))| {
-                (value - pace * (missed - decay * again)).max(1.0 - decay).min(*highest)
-            },
-        );
-        let next: Vec<f64> = step.collect();
+    loop {
+        let next = walks.better(&values, &range, &look, pace);
+        let foreseen = walks.foreseen(&groups, &look, &values, &next, &apart);
+        if foreseen <= tolerance && foreseen < look.error {
+            return Diagonal { values: next, error: foreseen };
+        }
+        if look.error <= tolerance || pace < PACE_MIN || work > WORK_MAX {
+            return Diagonal { values, error: look.error };
+        }
         let next_look = walks.look(&groups, &next, tolerance, threads);
         work += next_look.work;
         if next_look.error < look.error {
@@ -78,7 +96,6 @@ pub(super) fn diagonal(
             pace *= 0.5;
         }
     }
-    Diagonal { values, error: look.error }
 }
 
 /// Devices with several neighbours, those with the same ones together.
@@ -114,10 +131,18 @@ impl Groups {
     }
 }
 
+/// Where D is looked for.
+struct Range<'h> {
+    lowest: f64,
+    highest: &'h [f64],
+}
+
 /// What a D is like.
 struct Look {
-    /// `S'(i, i) - 1`, or less.
+    /// `S'(i, i) - 1`, as far as it is known: the middle of what it may be.
     missed: Vec<f64>,
+    /// Of each group.
+    meetings: Vec<Meeting>,
     /// No similarity is wrong by more than this part of itself.
     error: f64,
     /// How many places were gone through.
@@ -133,41 +158,98 @@ struct Meeting {
     open: f64,
     /// and wrong by this times the largest miss of all.
     taken: f64,
+    /// `Σ_k C^k Σ_j w_k(j)²` over the steps for which D was asked,
+    known: f64,
+    /// and no less than that over all steps for which it was not.
+    later: f64,
     work: usize,
 }
 
 struct Walks<'t> {
     transitions: &'t Transitions,
+    steps: Steps,
     decay: f64,
     sums: &'t [f64],
     share: usize,
 }
 
+impl Meeting {
+    /// How wrong similarities may be where the middle misses 1 by so much. What is missed elsewhere is no more than the largest of
+    /// these.
+    fn error(&self, missed: f64) -> f64 {
+        (missed.abs() + 0.5 * self.open) / (1.0 - self.taken)
+    }
+}
+
 impl Walks<'_> {
+    /// A D by which less is missed: all of it, if walks never met again.
+    fn better(&self, values: &[f64], range: &Range<'_>, look: &Look, pace: f64) -> Vec<f64> {
+        // `I - C (P ∘ P)` is the inverse of the sum of the powers.
+        let again = self.transitions.squares_times(&look.missed);
+        let missed = look.missed.iter().zip(again).map(|(missed, again)| missed - self.decay * again);
+        let next = values.iter().zip(range.highest).zip(missed);
+        next.map(|((value, highest), missed)| (value - pace * missed).max(range.lowest).min(*highest))
+            .collect()
+    }
+
+    /// `Σ_k C^k (P ∘ P)^k · values`
+    fn powers(&self, values: &[f64]) -> Vec<f64> {
+        let mut sums = values.to_vec();
+        let mut power = values.to_vec();
+        for _ in 0..STEPS_MAX {
+            power = self.transitions.squares_times(&power);
+            let mut most: f64 = 0.0;
+            for (value, sum) in power.iter_mut().zip(&mut sums) {
+                *value *= self.decay;
+                *sum += *value;
+                most = most.max(value.abs());
+            }
+            if most < POWER_MIN {
+                break;
+            }
+        }
+        sums
+    }
+
+    /// How wrong similarities may be with `next` in the place of `values`, of which `look` is known. `apart` are the powers of ones.
+    fn foreseen(&self, groups: &Groups, look: &Look, values: &[f64], next: &[f64], apart: &[f64]) -> f64 {
+        let step: Vec<f64> = next.iter().zip(values).map(|(next, value)| next - value).collect();
+        let most = step.iter().fold(0.0, |most: f64, step| most.max(step.abs()));
+        let moved = self.powers(&step);
+        let mut error: f64 = 0.0;
+        for (device, group) in groups.of.iter().enumerate() {
+            let Some(group) = group else { continue };
+            let meeting = look.meetings[*group];
+            // The power 0 is not among what walks meet; what they do not follow any further counts on both sides.
+            let more = (meeting.known - (apart[device] - 1.0) + 2.0 * meeting.later).max(0.0);
+            let missed = (look.missed[device] + moved[device]).abs() + most * more;
+            error = error.max(meeting.error(missed));
+        }
+        error
+    }
+
     fn look(&self, groups: &Groups, values: &[f64], tolerance: f64, threads: NonZeroUsize) -> Look {
         let mut meetings = vec![Meeting::default(); groups.leaders.len()];
         let share = meetings.len().div_ceil(threads.get()).max(1);
         std::thread::scope(|scope| {
             for (meetings, leaders) in meetings.chunks_mut(share).zip(groups.leaders.chunks(share)) {
                 scope.spawn(move || {
-                    let mut places = Places::new(self, values);
+                    let mut places = Places::new(&self.steps, values, self.sums);
                     for (meeting, leader) in meetings.iter_mut().zip(leaders) {
                         *meeting = self.meeting(*leader, tolerance, &mut places);
                     }
                 });
             }
         });
-        let mut look = Look { missed: vec![0.0; values.len()], error: 0.0, work: values.len() };
+        let work = values.len() + meetings.iter().map(|meeting| meeting.work).sum::<usize>();
+        let mut look = Look { missed: vec![0.0; values.len()], meetings, error: 0.0, work };
         for (device, group) in groups.of.iter().enumerate() {
             let Some(group) = group else { continue };
-            let meeting = meetings[*group];
-            let missed = values[device] + meeting.value - 1.0;
+            let meeting = look.meetings[*group];
+            let missed = values[device] + meeting.value + 0.5 * meeting.open - 1.0;
             look.missed[device] = missed;
-            // What is missed elsewhere is no more than the largest of these.
-            let most = missed.abs().max((missed + meeting.open).abs());
-            look.error = look.error.max(most / (1.0 - meeting.taken));
+            look.error = look.error.max(meeting.error(missed));
         }
-        look.work += meetings.iter().map(|meeting| meeting.work).sum::<usize>();
         self.pass_on(groups, &mut look.missed);
         look
     }
@@ -199,9 +281,9 @@ impl Walks<'_> {
 
     fn meeting(&self, device: usize, tolerance: f64, places: &mut Places<'_>) -> Meeting {
         let mut found = Meeting::default();
-        let mut walk = vec![(u32::try_from(device).expect("as many as a graph has nodes"), 1.0)];
-        // What may be left out still.
-        let mut left = LEFT_PART * tolerance;
+        let mut walk = vec![places.at(device)];
+        // What may be left out still: it is half of that by which the middle may be wrong.
+        let mut left = 2.0 * LEFT_PART * tolerance;
         let mut power = 1.0;
         // At least this part of what is left out never meets again.
         let mut part = 1.0;
@@ -219,17 +301,20 @@ impl Walks<'_> {
                 found.value += met;
                 found.open += tail;
                 found.taken += met;
+                found.later += met / (1.0 - self.decay);
                 return found;
             }
             found.value += power * seen.own;
+            found.known += met;
             // All pairs of which one is as small as that are no more than `2 · small` times what the others are alike to, together.
             let small = 0.3 * left * part / (2.0 * power * seen.others.max(f64::MIN_POSITIVE));
             let mut largest: f64 = 0.0;
-            walk.retain(|(place, value)| {
+            walk.retain(|Stop { place, value, .. }| {
                 if *value <= small {
                     largest = largest.max(*value);
                     found.taken += power * value * value;
-                    found.value += power * value * value * (1.0 - places.all[*place as usize].diagonal);
+                    found.later += power * value * value / (1.0 - self.decay);
+                    found.value += power * value * value * (1.0 - places.diagonal(*place));
                 }
                 *value > small
             });
@@ -238,94 +323,5 @@ impl Walks<'_> {
             found.open += dropped;
         }
         found
-    }
-}
-
-/// Where walks can be, and what is asked of each place: together, because they are met in no order.
-struct Places<'t> {
-    transitions: &'t Transitions,
-    all: Vec<Place>,
-    touched: Vec<u32>,
-}
-
-struct Place {
-    /// How probable it is; 0 between two steps.
-    reached: f64,
-    diagonal: f64,
-    /// What it is alike to others together, or more.
-    others: f64,
-}
-
-/// What a walk is like after a step; w is the probability of a place.
-#[derive(Default)]
-struct Seen {
-    /// `Σ w`
-    mass: f64,
-    /// `Σ w²`
-    squares: f64,
-    /// `Σ w² · D`
-    own: f64,
-    /// `Σ w · (r - 1)`
-    others: f64,
-    /// No less than `Σ w · S · wᵀ` without the places that meet.
-    apart: f64,
-}
-
-/// Places of nearly the same probability: less than twice that of any other.
-#[derive(Clone, Copy, Default)]
-struct Level {
-    count: u32,
-    others: f64,
-    most: f64,
-}
-
-/// Levels from 1 down; what is less probable still is in the last.
-const LEVELS: usize = 64;
-
-impl<'t> Places<'t> {
-    fn new(walks: &Walks<'t>, values: &[f64]) -> Self {
-        let place =
-            |(diagonal, sum): (&f64, &f64)| Place { reached: 0.0, diagonal: *diagonal, others: sum - 1.0 };
-        let all = values.iter().zip(walks.sums).map(place).collect();
-        Self { transitions: walks.transitions, all, touched: Vec::new() }
-    }
-
-    /// One step on.
-    fn step(&mut self, walk: &mut Vec<(u32, f64)>) -> Seen {
-        for (place, value) in walk.drain(..) {
-            let (devices, probabilities) = self.transitions.row_slices(place as usize);
-            for (to, probability) in devices.iter().zip(probabilities) {
-                let reached = &mut self.all[*to as usize].reached;
-                if *reached == 0.0 {
-                    self.touched.push(*to);
-                }
-                *reached += value * probability;
-            }
-        }
-        let mut seen = Seen::default();
-        let mut levels = [Level::default(); LEVELS];
-        for place in self.touched.drain(..) {
-            let at = &mut self.all[place as usize];
-            let value = std::mem::take(&mut at.reached);
-            seen.mass += value;
-            seen.squares += value * value;
-            seen.own += value * value * at.diagonal;
-            seen.others += value * at.others;
-            // The exponent of an f64, from that of 1.
-            let level = 1_023_u64.saturating_sub(value.to_bits() >> 52);
-            let level = &mut levels[usize::try_from(level).unwrap_or(LEVELS).min(LEVELS - 1)];
-            level.count += 1;
-            level.others += value * at.others;
-            level.most = level.most.max(value);
-            walk.push((place, value));
-        }
-        // Each pair counts where its more probable place is: twice with one of a lower level, and within a level once for each.
-        let mut below: f64 = 0.0;
-        for level in levels.iter().rev().filter(|level| level.count > 0) {
-            let beside = if level.count > 1 { level.most } else { 0.0 };
-            seen.apart += level.others * beside.max(2.0 * below);
-            below = level.most;
-        }
-        seen
     }
 }

@@ -12,11 +12,14 @@
 
 mod all_pairs;
 mod diagonal;
+mod places;
 mod precedence;
 mod row_sums;
 mod spread;
 mod star;
+mod team;
 mod transitions;
+mod value;
 
 pub(crate) use all_pairs::{Similarities, all_pairs};
 pub(crate) use row_sums::{Linear, RowSums, row_sums};

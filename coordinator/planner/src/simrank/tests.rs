@@ -2,6 +2,7 @@ use std::num::NonZeroUsize;
 
 use proptest::prelude::*;
 
+use super::all_pairs::Values;
 use super::*;
 
 const DECAY: f64 = 0.8;
@@ -107,12 +108,28 @@ fn one_sweep_over_a_graph_without_circles_is_exact() {
     let edges = (1..90).flat_map(|device| (0..3).map(move |number| edge(device, number)));
     let transitions = Transitions::new(90, edges.collect());
     for rule in [SIMRANK, STAR] {
-        let found = all_pairs(&transitions, rule, 1.0, ONE);
+        let found = all_pairs(&transitions, rule, 1e-8, ONE);
         assert!(found.error == 0.0, "{rule:?}: {}", found.error);
         let again = all_pairs(&transitions, rule, 1e-12, ONE);
         assert!((0..90).all(|a| (0..90).all(|b| (found.of(a, b) - again.of(a, b)).abs() < 1e-12)));
     }
     assert_pairs(&transitions);
+}
+
+#[test]
+fn numbers_of_half_the_room_are_within_the_bound() {
+    for (size, degree) in [(80, 3), (150, 2), (70, 20)] {
+        let transitions = random(size, degree);
+        for rule in [SIMRANK, STAR] {
+            let exact = all_pairs(&transitions, rule, 1e-12, ONE);
+            let found = all_pairs(&transitions, rule, 1e-3, NonZeroUsize::new(2).unwrap());
+            assert!(matches!(found.values, Values::Single(_)) && found.error <= 1e-3);
+            for (a, b) in (0..size as usize).flat_map(|a| (0..size as usize).map(move |b| (a, b))) {
+                let miss = (found.of(a, b) - exact.of(a, b)).abs();
+                assert!(miss <= found.error, "{rule:?}: S({a}, {b}) misses by {miss}, not {}", found.error);
+            }
+        }
+    }
 }
 
 #[test]
@@ -147,6 +164,14 @@ fn a_circle_beside_devices_that_lead_nowhere_is_within_the_bound() {
 #[test]
 fn walks_that_keep_together_are_within_the_bound() {
     assert_within(&Transitions::new(5, vec![(1, 3, 0.98), (4, 2, 0.17), (1, 1, 0.038), (3, 2, 0.21)]), 1e-4);
+}
+
+/// The middle of what is known of one may be wrong to the same side as that of others which it leads to.
+#[test]
+fn walks_to_where_others_are_not_known_either_are_within_the_bound() {
+    let edges = [(8, 1, 0.28), (7, 8, 0.7786), (1, 0, 0.8985), (0, 3, 0.0849), (1, 0, 0.854), (8, 3, 0.2173)];
+    let more = [(1, 7, 0.0357), (0, 8, 0.9146)];
+    assert_within(&Transitions::new(9, [edges.as_slice(), &more].concat()), 1e-4);
 }
 
 /// Devices that call each other: a hub with spokes, and a tree of them.
