@@ -7,15 +7,15 @@ use serde::Serialize;
 use super::grid::Grid;
 use super::model::Model;
 
-/// Days that are held out: a quarter of the history, and no more than a week.
-const HELD_OUT_PART: usize = 4;
+/// Days that are held out: half of the history, and no more than a week.
+const HELD_OUT_PART: usize = 2;
 const HELD_OUT_DAYS_MAX: usize = 7;
 /// Days of history that a comparison needs at least.
 const DAYS_MIN: usize = 3;
 /// Days of history that a weekly profile needs at least: two of each weekday besides what is held out.
 const DAYS_FOR_WEEK: usize = 21;
-/// A model must be better than a simpler one by this part, or chance decides.
-const MARGIN: f64 = 0.02;
+/// A model must be better than a simpler one by this part: on loads that follow nothing, one of several is a little better by chance.
+const MARGIN: f64 = 0.15;
 
 /// A way to forecast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -198,15 +198,22 @@ impl<V: Value> Sweep<'_, V> {
         self.team.each(rows.chunks_mut(share * width).enumerate(), find);
         let size = self.size;
         let write = |(known, rows): (&mut [V], &[V])| {
-            let mut moved: f64 = 0.0;
+            let mut moved = [V::default(); LANES];
             for (known, row) in known.chunks_mut(size).zip(rows.chunks(width)) {
-                for (known, new) in known[others.clone()].iter_mut().zip(row) {
-                    let (new_value, old): (f64, f64) = ((*new).into(), (*known).into());
-                    moved = moved.max((new_value - old).abs());
+                let (known, known_rest) = known[others.clone()].as_chunks_mut::<LANES>();
+                let (row, row_rest) = row.as_chunks::<LANES>();
+                for (known, new) in known.iter_mut().zip(row) {
+                    for ((moved, known), new) in moved.iter_mut().zip(&*known).zip(new) {
+                        *moved = moved.or_distance(*known, *new);
+                    }
+                    *known = *new;
+                }
+                for (known, new) in known_rest.iter_mut().zip(row_rest) {
+                    moved[0] = moved[0].or_distance(*known, *new);
                     *known = *new;
                 }
             }
-            moved
+            moved.into_iter().map(Into::into).fold(0.0, f64::max)
         };
         let known = self.values[block.start * size..block.end * size].chunks_mut(share * size);
         let moved = self.team.each(known.zip(rows.chunks(share * width)), write);
@@ -214,25 +221,27 @@ impl<V: Value> Sweep<'_, V> {
         moved.into_iter().fold(0.0, f64::max)
     }
 
-    /// `Σ_i p(i) · S(i, ·)` over the steps from a place.
-    fn ahead(&self, place: usize, ahead: &mut [V]) {
+    /// `factor · Σ_i p(i) · S(i, ·)` over the steps from a place.
+    fn ahead(&self, place: usize, factor: V, ahead: &mut [V]) {
         let (places, probabilities) = self.steps.from(place);
         let row = |to: u32| &self.values[to as usize * self.size..][..self.size];
         ahead.fill(V::default());
         let (places, rest) = places.as_chunks::<3>();
         let (probabilities, rest_probabilities) = probabilities.as_chunks::<3>();
         // Three rows in one go: what is summed up is read and written once for them.
-        for ([a, b, c], [p, q, r]) in places.iter().zip(probabilities) {
+        for ([a, b, c], probabilities) in places.iter().zip(probabilities) {
+            let [p, q, r] = probabilities.map(|probability| factor * probability);
             let rows = row(*a).iter().zip(row(*b)).zip(row(*c));
             for (sum, ((a, b), c)) in ahead.iter_mut().zip(rows) {
-                *sum += *p * *a;
-                *sum += *q * *b;
-                *sum += *r * *c;
+                *sum += p * *a;
+                *sum += q * *b;
+                *sum += r * *c;
             }
         }
         for (to, probability) in rest.iter().zip(rest_probabilities) {
+            let probability = factor * *probability;
             for (sum, value) in ahead.iter_mut().zip(row(*to)) {
-                *sum += *probability * *value;
+                *sum += probability * *value;
             }
         }
     }
@@ -248,7 +257,7 @@ impl<V: Value> Sweep<'_, V> {
             let first = first + group * LANES;
             let lanes = rows.len() / width;
             for lane in 0..lanes {
-                self.ahead(first + lane, &mut ahead);
+                self.ahead(first + lane, decay, &mut ahead);
                 for (wide, ahead) in wide.iter_mut().zip(&ahead) {
                     wide[lane] = *ahead;
                 }
@@ -262,7 +271,7 @@ impl<V: Value> Sweep<'_, V> {
                     }
                 }
                 for (lane, met) in met.iter().enumerate().take(lanes) {
-                    rows[lane * width + column] = decay * *met;
+                    rows[lane * width + column] = *met;
                 }
             }
             for (lane, row) in rows.chunks_mut(width).enumerate() {
@@ -279,7 +288,7 @@ impl<V: Value> Sweep<'_, V> {
         let mut whole = vec![V::default(); self.size];
         let half = V::of(0.5 * self.rule.decay);
         for (place, row) in (first..).zip(rows.chunks_mut(others.len())) {
-            self.ahead(place, &mut ahead);
+            self.ahead(place, V::of(1.0), &mut ahead);
             whole.copy_from_slice(&self.values[place * self.size..][..self.size]);
             for other in others.clone() {
                 let (places, probabilities) = self.steps.from(other);
