@@ -114,7 +114,7 @@ bench-agent: install device ## Size and idle memory of the agent.
 	$(BENCH) agent
 
 # No engine and no devices: the planner alone.
-bench-planner: ## Similarities, chains, forecasts and schedules, beside NetworkX, scikit-learn and the paper's algorithm.
+bench-planner: install ## Similarities, chains, forecasts and schedules, beside NetworkX, scikit-learn and the paper's algorithm.
 	$(BUILD_BENCH)
 	target/release/takt-bench planner
 

@@ -8,10 +8,8 @@ use svg::Document;
 use svg::node::element::{Definitions, Group, Line, Marker, Path, Rectangle, Title};
 use takt_planner::{Network, Scores};
 
-use super::picture::{LINE, MARGIN, picture, printable, round, shade, text};
+use super::picture::{LETTER, LINE, MARGIN, picture, printable, round, shade, text};
 
-/// How wide a letter is, about.
-const LETTER: f64 = 7.0;
 const BOX_HEIGHT: f64 = 30.0;
 /// Between boxes.
 const GAP: f64 = 30.0;

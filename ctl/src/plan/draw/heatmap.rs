@@ -4,11 +4,10 @@ use svg::Document;
 use svg::node::element::{Group, Rectangle, Title};
 use takt_planner::{Outlook, SlotLoad};
 
-use super::picture::{LINE, MARGIN, picture, printable, round, shade, text};
+use super::picture::{LETTER, LINE, MARGIN, picture, printable, round, shade, text};
 
 const CELL_WIDTH: f64 = 22.0;
 const CELL_HEIGHT: f64 = 18.0;
-const LETTER: f64 = 7.0;
 /// Above the first row: what it is, what colours mean, and times.
 const HEAD: f64 = 5.0 * LINE;
 /// A time for every so many columns, so that they do not overlap.

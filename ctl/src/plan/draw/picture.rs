@@ -7,6 +7,8 @@ use svg::node::element::{Rectangle, Style, Text, Title};
 pub(super) const MARGIN: f64 = 24.0;
 /// The height of a line of text.
 pub(super) const LINE: f64 = 16.0;
+/// How wide a letter is, about.
+pub(super) const LETTER: f64 = 7.0;
 
 const STYLE: &str =
     "text{font:12px sans-serif;fill:#222}.small{font-size:10px;fill:#666}.head{font-size:15px}";
