@@ -65,7 +65,7 @@ have_qemu() { have_command qemu-system-x86_64 && have_command qemu-img; }
 
 list_missing_for_guest() {
     want qemu-system-x86 'the machine of the guest' have_command qemu-system-x86_64
-    # In one go with the machine: an installed one of another origin would be removed by it.
+    # In one go with the machine, see match_qemu.
     want qemu-utils 'disks of guests' have_qemu
     want socat 'leads ports of the guest to ports of this machine' have_command socat
     want linux-headers-cloud-amd64 "builds live patches for the guest's kernel, and says which kernel that is" have_package linux-headers-cloud-amd64
@@ -115,9 +115,23 @@ install_missing() {
         say "  ${missing[$index]}: ${reasons[$index]}"
     done
     quietly apt-get update
-    quietly apt-get install --yes --no-install-recommends -o Dpkg::Options::=--force-confold "${missing[@]}"
+    match_qemu
+    quietly apt-get install --yes --no-install-recommends --allow-downgrades -o Dpkg::Options::=--force-confold \
+        "${missing[@]}"
     missing=()
     reasons=()
+}
+
+# QEMU's machine and its tools are of one source: tools of another version, from backports say, cannot stand beside it.
+match_qemu() {
+    local index version
+    have_package qemu-utils || return 0
+    version=$(apt-cache policy qemu-system-x86 | awk '$1 == "Candidate:" { print $2 }')
+    for index in "${!missing[@]}"; do
+        [ "${missing[$index]}" = qemu-utils ] || continue
+        say "  brings qemu-utils $(dpkg-query -W -f='${Version}' qemu-utils) to the machine's version, $version"
+        missing[$index]=qemu-utils=$version
+    done
 }
 
 # Runs a command; shows what it said only when it failed.
