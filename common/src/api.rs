@@ -155,12 +155,112 @@ pub struct StandbySpec {
     pub takeover: Takeover,
 }
 
+/// Devices that do the same work together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServeSetSpec {
+    /// Its name.
+    pub name: Name,
+    /// Who belongs to it.
+    pub members: Vec<Name>,
+    /// How many of them serve at any time: the others may be away for an upgrade.
+    pub serve_min: u32,
+}
+
 /// `PUT|GET /api/v1/domains/{domain}/drm`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DrmSpec {
     /// All rows; a PUT replaces the matrix.
+    #[serde(default)]
     pub rows: Vec<StandbySpec>,
+    /// Sets of which some must serve.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sets: Vec<ServeSetSpec>,
+}
+
+/// How slots are chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScheduleMethod {
+    /// As paper 1 has it: the device whose least busy slot is the earliest first, then the least dependent.
+    Paper,
+    /// Least predicted disruption, then soonest done.
+    #[default]
+    Optimal,
+}
+
+/// What a gateway can feed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewaySpec {
+    /// Which; none of its devices is upgraded while it is.
+    pub device: Name,
+    /// The devices behind it.
+    pub members: Vec<Name>,
+    /// How many of them may be upgraded in one slot.
+    pub max_in_flight: u32,
+}
+
+/// `PUT|GET|DELETE /api/v1/domains/{domain}/schedule`: when devices of the domain are upgraded. Without one, each begins as soon as
+/// order and redundancy let it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleSpec {
+    /// How long a slot is, in seconds.
+    #[serde(default = "ScheduleSpec::slot_secs_usual")]
+    pub slot_secs: u32,
+    /// How many slots ahead are planned.
+    #[serde(default = "ScheduleSpec::slots_usual")]
+    pub slots: u32,
+    /// The most devices in one slot. Without it, as many as can surely be done in one: elements that each take their whole
+    /// deadline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_in_flight: Option<u32>,
+    /// When devices may begin, such as `mon-fri 22:00-06:00`; always if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<String>,
+    /// On whose clocks: an IANA name; UTC without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+    /// What gateways can feed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<GatewaySpec>,
+    /// How slots are chosen.
+    #[serde(default)]
+    pub method: ScheduleMethod,
+    /// How long the search for a better plan may take, in milliseconds.
+    #[serde(default = "ScheduleSpec::time_limit_ms_usual")]
+    pub time_limit_ms: u32,
+}
+
+impl ScheduleSpec {
+    const fn slot_secs_usual() -> u32 {
+        3_600
+    }
+
+    const fn slots_usual() -> u32 {
+        48
+    }
+
+    const fn time_limit_ms_usual() -> u32 {
+        1_000
+    }
+}
+
+impl Default for ScheduleSpec {
+    fn default() -> Self {
+        Self {
+            slot_secs: Self::slot_secs_usual(),
+            slots: Self::slots_usual(),
+            max_in_flight: None,
+            windows: Vec::new(),
+            time_zone: None,
+            gateways: Vec::new(),
+            method: ScheduleMethod::default(),
+            time_limit_ms: Self::time_limit_ms_usual(),
+        }
+    }
 }
 
 /// `POST /api/v1/campaigns` (operator).
@@ -245,8 +345,44 @@ pub enum DeviceStep {
     },
 }
 
+/// When a device of a campaign is to begin, and why then.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedSlot {
+    /// It does not begin before.
+    pub start: UnixTime,
+    /// It does not begin from here on: without having begun, it gets another slot.
+    pub end: UnixTime,
+    /// Its place among all that have a slot, from 1.
+    pub sequence: u32,
+    /// Who is to serve meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby: Option<DeviceId>,
+    /// How busy it will be, in percent; nothing where nothing is known of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted_load: Option<f64>,
+    /// Why this slot, in words.
+    pub reason: String,
+}
+
+/// How good the slots of a campaign's devices are together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanView {
+    /// When it was made.
+    pub made: UnixTime,
+    /// How.
+    pub method: ScheduleMethod,
+    /// The predicted loads of all planned devices in their slots together, in percent points.
+    pub objective: f64,
+    /// No plan has less.
+    pub lower_bound: f64,
+    /// How much better a plan could be at the most, as a part of `objective`.
+    pub gap: f64,
+    /// How many slots pass until all is done.
+    pub makespan_slots: u32,
+}
+
 /// A device in a campaign.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CampaignDevice {
     /// Which.
     pub device: DeviceId,
@@ -256,6 +392,9 @@ pub struct CampaignDevice {
     pub element: Option<u32>,
     /// Where it is.
     pub step: DeviceStep,
+    /// When it is or was to begin, where the domain has a schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<PlannedSlot>,
     /// What it warned of when its order ended: *verified with warning* is a good end that has some.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -273,7 +412,7 @@ pub struct CampaignEvent {
 }
 
 /// `GET /api/v1/campaigns/{name}`, and each element of `GET /api/v1/campaigns`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CampaignView {
     /// What was asked for.
     pub request: CampaignRequest,
@@ -285,6 +424,9 @@ pub struct CampaignView {
     pub started: UnixTime,
     /// When it ended.
     pub ended: Option<UnixTime>,
+    /// How good the slots of its devices are, where the domain has a schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanView>,
     /// Its devices in upgrade order.
     pub devices: Vec<CampaignDevice>,
     /// The last decisions, oldest first; bounded.
@@ -346,6 +488,49 @@ pub struct DeviceView {
     pub refused: Option<Refused>,
     /// Its last health sample.
     pub health: Option<HealthSample>,
+}
+
+/// How wrong forecasts were on days that they had not seen: mean absolute errors in percent points.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct BacktestView {
+    /// Of the model that is used.
+    pub mae: f64,
+    /// Of the load that stays what it is.
+    pub persistence_mae: f64,
+    /// Of the device's usual day or week.
+    pub profile_mae: f64,
+}
+
+/// The load of a device in a slot, in percent.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SlotForecast {
+    /// When the slot begins.
+    pub start: UnixTime,
+    /// Expected.
+    pub load: f64,
+    /// From here
+    pub low: f64,
+    /// to here in nine of ten cases.
+    pub high: f64,
+}
+
+/// `GET /api/v1/devices/{name or id}/forecast`: how busy a device will be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ForecastView {
+    /// The device.
+    pub device: Name,
+    /// How many samples it stands on.
+    pub samples: u32,
+    /// How long a slot is, in seconds.
+    pub slot_secs: u32,
+    /// `persistence`, `daily-profile`, `weekly-profile` or `regression`.
+    pub model: String,
+    /// Nothing with less than three days of history.
+    pub backtest: Option<BacktestView>,
+    /// The next day.
+    pub slots: Vec<SlotForecast>,
+    /// When the slot with the lowest load begins.
+    pub best: UnixTime,
 }
 
 /// `GET /api/v1/devices/{name or id}/why`: why is this device waiting?

@@ -18,6 +18,12 @@ pub async fn pause(span: Duration) {
     tokio::time::sleep(span).await;
 }
 
+/// Whether a span has passed since this call, for work that stops when it has.
+pub fn timer(span: Duration) -> impl Fn() -> bool {
+    let started = instant();
+    move || started.elapsed() >= span
+}
+
 /// Now, by the clock that never steps, for measuring spans.
 #[expect(clippy::disallowed_methods, reason = "this is the clock adapter")]
 pub fn instant() -> Instant {

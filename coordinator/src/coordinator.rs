@@ -11,7 +11,9 @@ use crate::artifacts::ArtifactStore;
 use crate::ca::FleetCa;
 use crate::dispatch::Outgoing;
 use crate::live::Live;
+use crate::load::Rollups;
 use crate::orders::OrderBook;
+use crate::planning::Failures;
 use crate::registry::{DeviceRecord, Registry, RegistryError};
 use crate::reports::NonsenseCount;
 use crate::repository::{Published, Repository};
@@ -32,6 +34,10 @@ pub struct Coordinator {
     pub artifacts: ArtifactStore,
     /// Who is here now.
     pub live: Live,
+    /// How busy devices are in the present step.
+    pub loads: Rollups,
+    /// Campaigns whose devices got no slots.
+    pub unplanned: Failures,
     /// Messages that were not taken.
     pub nonsense: NonsenseCount,
     /// `host:port` of the gate, as devices reach it; set once the gate listens.
@@ -68,12 +74,14 @@ pub struct Parts {
     pub artifacts: ArtifactStore,
     /// Towards devices.
     pub outbox: mpsc::Sender<Outgoing>,
+    /// How long a step is over which loads are rolled up, in seconds.
+    pub load_step: u64,
 }
 
 impl Coordinator {
     /// Puts the parts together and looks which campaigns go on.
     pub fn new(parts: Parts) -> Result<Self, RegistryError> {
-        let Parts { ca, order_key, operator, registry, repository, artifacts, outbox } = parts;
+        let Parts { ca, order_key, operator, registry, repository, artifacts, outbox, load_step } = parts;
         let unsettled = registry.campaigns()?.into_iter().filter(|stored| !stored.campaign.is_settled());
         let names = unsettled.map(|stored| stored.campaign.name().clone()).collect();
         Ok(Self {
@@ -84,6 +92,8 @@ impl Coordinator {
             repository,
             artifacts,
             live: Live::default(),
+            loads: Rollups::new(load_step),
+            unplanned: Failures::default(),
             nonsense: NonsenseCount::default(),
             broker: OnceLock::new(),
             wake: Notify::new(),
@@ -150,6 +160,7 @@ impl Coordinator {
 
     /// A campaign has settled.
     pub fn campaign_settled(&self, name: &Name) {
+        self.unplanned.forget(name);
         let mut campaigns = self.lock();
         campaigns.names.remove(name);
         campaigns.troubles.remove(name);

@@ -15,6 +15,7 @@ use crate::clock;
 use crate::coordinator::Coordinator;
 use crate::dispatch::Outgoing;
 use crate::orders::OrderError;
+use crate::planning::{Planned, Unplanned, plan};
 use crate::registry::{
     CAMPAIGN_BYTES_MAX, CONFLICT_RETRIES_MAX, CommitTogether, DomainError, RegistryError, StoredCampaign,
     blocking,
@@ -40,6 +41,9 @@ pub enum StepError {
         #[source]
         source: Box<DomainError>,
     },
+    /// Slots.
+    #[error(transparent)]
+    Unplanned(#[from] Unplanned),
     /// An order.
     #[error("sign the order for {device}")]
     Order {
@@ -76,6 +80,9 @@ pub async fn run(coordinator: Arc<Coordinator>, shutdown: CancellationToken) {
 }
 
 fn bring_on_all(coordinator: &Coordinator) {
+    if let Err(error) = coordinator.registry.keep_loads(&coordinator.loads.take_ended(clock::now())) {
+        tracing::error!(error = sentence(&error), "loads of devices not kept");
+    }
     for name in coordinator.open_campaigns() {
         let trouble = bring_on(coordinator, &name).err().map(|error| sentence(&error));
         if let (true, Some(trouble)) = (coordinator.set_trouble(&name, trouble.as_deref()), trouble) {
@@ -110,19 +117,31 @@ fn bring_on(coordinator: &Coordinator, name: &Name) -> Result<(), StepError> {
 fn step(coordinator: &Coordinator, stored: &StoredCampaign, now: UnixTime) -> Result<bool, StepError> {
     let campaign = &stored.campaign;
     let domain = campaign.domain();
-    let (graph, drm) = coordinator
+    let rules = coordinator
         .registry
-        .planning(domain)
+        .rules(domain)
         .map_err(|source| StepError::Domain { domain: domain.clone(), source: Box::new(source) })?;
     // What is decided on this look is committed against this look: a device that changes meanwhile is a conflict.
     let looked_at = coordinator.registry.devices().all();
     let fleet = coordinator.fleet_of(&looked_at);
-    let Step { campaign: next, orders } = advance(campaign, &fleet, &graph, &drm, now);
+    let (planned, unplanned) = match plan(coordinator, campaign, &fleet, &rules, now)? {
+        Planned::Same => (None, None),
+        Planned::Changed(planned) => (Some(planned), None),
+        Planned::Failed(why) => {
+            (Some(Box::new(campaign.with_no_timetable(&why.to_string(), now))), Some(why))
+        }
+    };
+    if let Some(planned) = planned.filter(|planned| **planned != *campaign) {
+        let together = CommitTogether::new(Batch::new()).with_campaign(Some(stored), &planned);
+        coordinator.registry.commit(together.ok_or(StepError::TooLarge)?)?;
+        return Ok(true);
+    }
+    let Step { campaign: next, orders } = advance(campaign, &fleet, &rules.graph, &rules.drm, now);
     if next == *campaign && orders.is_empty() {
         if campaign.is_settled() {
             coordinator.campaign_settled(campaign.name());
         }
-        return Ok(false);
+        return unplanned.map_or(Ok(false), |unplanned| Err(unplanned.into()));
     }
     let published = coordinator.repository.published();
     let book = coordinator.order_book(&published);

@@ -59,11 +59,11 @@ impl Live {
         live.last_seen = Some(now);
     }
 
-    /// The session has ended; a newer one stays.
-    pub fn disconnected(&self, device: DeviceId, connection: u64) {
-        if let Some(live) = self.lock().get_mut(&device).filter(|live| live.connection == Some(connection)) {
-            live.connection = None;
-        }
+    /// The session has ended; a newer one stays, and then this is false.
+    pub fn disconnected(&self, device: DeviceId, connection: u64) -> bool {
+        let mut devices = self.lock();
+        let ended = devices.get_mut(&device).filter(|live| live.connection == Some(connection));
+        ended.is_some_and(|live| live.connection.take().is_some())
     }
 
     /// The device was heard of.

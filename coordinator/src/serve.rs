@@ -128,7 +128,8 @@ pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<Ru
     let (store, registry, repository, artifacts) = opened.await?;
 
     let (outbox, outgoing) = mpsc::channel(dispatch::OUTBOX_MAX);
-    let parts = Parts { ca, order_key, operator, registry, repository, artifacts, outbox };
+    let load_step = settings.load.step_secs();
+    let parts = Parts { ca, order_key, operator, registry, repository, artifacts, outbox, load_step };
     let coordinator = Arc::new(blocking(move || Coordinator::new(parts)).await?);
     let stop = shutdown.child_token();
     let sink = Arc::new(GateSink(coordinator.clone()));

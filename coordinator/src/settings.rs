@@ -11,6 +11,8 @@ use serde::Deserialize;
 /// The largest settings file, far above the commented default one.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
+const DAY_MINUTES: u64 = 24 * 60;
+
 /// What an operator may choose.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -28,6 +30,8 @@ pub struct Settings {
     pub orders: OrderSettings,
     /// Artifacts.
     pub artifacts: ArtifactSettings,
+    /// How busy devices are.
+    pub load: LoadSettings,
 }
 
 /// The HTTPS API.
@@ -72,6 +76,14 @@ pub struct ArtifactSettings {
     pub bytes_max: u64,
 }
 
+/// How busy devices are.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoadSettings {
+    /// Health samples of so many minutes become one sample that is kept; a day has a whole number of them.
+    pub sample_minutes: u64,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -81,6 +93,7 @@ impl Default for Settings {
             gate: GateSettings::default(),
             orders: OrderSettings::default(),
             artifacts: ArtifactSettings::default(),
+            load: LoadSettings::default(),
         }
     }
 }
@@ -115,6 +128,19 @@ impl Default for OrderSettings {
 impl Default for ArtifactSettings {
     fn default() -> Self {
         Self { bytes_max: 8 * 1024 * 1024 * 1024 }
+    }
+}
+
+impl Default for LoadSettings {
+    fn default() -> Self {
+        Self { sample_minutes: 60 }
+    }
+}
+
+impl LoadSettings {
+    /// The same in seconds.
+    pub const fn step_secs(&self) -> u64 {
+        self.sample_minutes * 60
     }
 }
 
@@ -213,10 +239,15 @@ impl Settings {
             ("gate.connections_per_source_max", self.gate.connections_per_source_max as u64),
             ("orders.resend_secs", self.orders.resend_secs),
             ("artifacts.bytes_max", self.artifacts.bytes_max),
+            ("load.sample_minutes", self.load.sample_minutes),
         ] {
             if value == 0 {
                 return refuse(field, "it must be at least 1".to_owned());
             }
+        }
+        if !DAY_MINUTES.is_multiple_of(self.load.sample_minutes) {
+            let why = format!("a day does not have a whole number of {} minutes", self.load.sample_minutes);
+            return refuse("load.sample_minutes", why);
         }
         if self.api.listen == self.gate.listen && self.api.listen.port() != 0 {
             return refuse("gate.listen", format!("{} is the address of api.listen too", self.gate.listen));
@@ -251,7 +282,7 @@ fn toml_error(text: &str, file: &Path, error: &toml::de::Error) -> SettingsError
 
 /// The settings file that a first start writes: the defaults, explained.
 pub fn default_file() -> String {
-    let Settings { api, gate, orders, artifacts, .. } = Settings::default();
+    let Settings { api, gate, orders, artifacts, load, .. } = Settings::default();
     format!(
         r#"# Settings of takt-coordinator. Every field may be left out; a commented one shows its default.
 
@@ -285,6 +316,11 @@ listen = "{}"
 [artifacts]
 # The largest artifact that is taken, in bytes.
 # bytes_max = {}
+
+[load]
+# Health samples of so many minutes become one sample, of which those of four weeks are kept; forecasts stand on them. A day
+# has a whole number of such steps.
+# sample_minutes = {}
 "#,
         api.listen,
         api.connections_max,
@@ -294,7 +330,8 @@ listen = "{}"
         gate.connections_max,
         gate.connections_per_source_max,
         orders.resend_secs,
-        artifacts.bytes_max
+        artifacts.bytes_max,
+        load.sample_minutes
     )
 }
 
@@ -350,6 +387,8 @@ mod tests {
             ("[gate]\nlisten = \"0.0.0.0:8443\"", "gate.listen"),
             ("surprise = 1", "surprise"),
             ("[artifacts]\nbytes_max = \"1 GiB\"", "bytes_max"),
+            ("[load]\nsample_minutes = 7", "load.sample_minutes"),
+            ("[load]\nsample_minutes = 2880", "load.sample_minutes"),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains("/etc/takt/coordinator.toml"), "{error}");

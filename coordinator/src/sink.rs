@@ -45,14 +45,20 @@ impl Sink for GateSink {
 
     async fn health(&self, peer: &Peer, payload: Bytes) -> Result<(), SinkError> {
         match reports::read_health(&self.0.registry, peer.device, &payload) {
-            Ok(sample) => self.0.live.health(sample, clock::now()),
+            Ok(sample) => {
+                let now = clock::now();
+                self.0.loads.note(&sample, now);
+                self.0.live.health(sample, now);
+            }
             Err(nonsense) => self.0.nonsense.note(peer.device, &nonsense),
         }
         Ok(())
     }
 
     fn connected(&self, peer: &Peer) {
-        self.0.live.connected(peer.device, peer.connection, clock::now());
+        let now = clock::now();
+        self.0.loads.connected(peer.device, now);
+        self.0.live.connected(peer.device, peer.connection, now);
         self.0.wake.notify_one();
     }
 
@@ -64,7 +70,9 @@ impl Sink for GateSink {
 
     fn disconnected(&self, peer: &Peer, why: Closed) {
         tracing::debug!(device = %peer.device, ?why, "device left");
-        self.0.live.disconnected(peer.device, peer.connection);
+        if self.0.live.disconnected(peer.device, peer.connection) {
+            self.0.loads.disconnected(peer.device, clock::now());
+        }
     }
 
     fn cloned(&self, peer: &Peer) {

@@ -213,6 +213,11 @@ impl Api {
         self.send(Method::PUT, path, |request| request.json(body)).await.map(drop)
     }
 
+    /// `DELETE`; what the answer holds is of no interest.
+    pub async fn delete(&self, path: &str) -> Result<(), ApiError> {
+        self.send(Method::DELETE, path, |request| request).await.map(drop)
+    }
+
     /// `POST` of a JSON document that is answered with another.
     pub async fn post<B: Serialize + Sync, T: DeserializeOwned>(
         &self,

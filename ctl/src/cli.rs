@@ -18,6 +18,7 @@ use crate::output::Output;
 use crate::plan::{self, PlanCommand};
 use crate::profile::Overrides;
 use crate::release::{self, ReleaseCommand};
+use crate::schedule::{self, ScheduleCommand};
 use crate::trust::{self, TrustCommand};
 use crate::why::{self, WhyArgs};
 
@@ -105,6 +106,9 @@ enum Command {
     /// Who can stand in for whom
     #[command(subcommand)]
     Drm(DrmCommand),
+    /// When devices may be upgraded
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// Bring devices to a release
     #[command(subcommand)]
     Campaign(CampaignCommand),
@@ -162,6 +166,7 @@ impl Cli {
             Command::Device(command) => device::run(command, &online.api()?, output).await,
             Command::Graph(command) => graph::run(command, &online, output).await,
             Command::Drm(command) => drm::run(command, &online, output).await,
+            Command::Schedule(command) => schedule::run(command, &online, output).await,
             Command::Campaign(command) => campaign::run(command, &online.api()?, output).await,
             Command::Plan(command) => plan::run(command, output),
             Command::Why(args) => why::run(args, &online.api()?, output).await,

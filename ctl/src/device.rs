@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
-use takt_common::api::DeviceView;
+use takt_common::api::{DeviceView, ForecastView};
 use takt_common::id::IdError;
 use takt_common::report::Installed;
 use takt_common::{Name, UnixTime};
@@ -28,6 +28,9 @@ pub enum DeviceCommand {
     /// Shows all that is known of one device
     #[command(after_help = "Example:\n  takt device show camera-1")]
     Show(ShowArgs),
+    /// Forecasts how busy a device will be on the next day
+    #[command(after_help = "Example:\n  takt device forecast camera-1")]
+    Forecast(ShowArgs),
 }
 
 /// `takt device list`
@@ -38,7 +41,7 @@ pub struct ListArgs {
     domain: Option<Name>,
 }
 
-/// `takt device show`
+/// `takt device show`, `takt device forecast`
 #[derive(Debug, Args)]
 pub struct ShowArgs {
     /// A device's name or id
@@ -76,7 +79,37 @@ pub async fn run(command: DeviceCommand, api: &Api, output: Output) -> Result<()
             let device: DeviceView = api.get(&format!("/api/v1/devices/{}", args.device)).await?;
             Ok(output.give(&device, || show(&device, clock::now(), output))?)
         }
+        DeviceCommand::Forecast(args) => {
+            let path = format!("/api/v1/devices/{}/forecast", args.device);
+            let forecast: ForecastView = api.get(&path).await?;
+            Ok(output.give(&forecast, || expected(&forecast))?)
+        }
     }
+}
+
+fn expected(forecast: &ForecastView) -> Vec<String> {
+    let tested = forecast.backtest.map_or_else(
+        || "too little history to test it".to_owned(),
+        |test| {
+            format!(
+                "on held-out days it was {:.1} percent points wrong, persistence {:.1}",
+                test.mae, test.persistence_mae
+            )
+        },
+    );
+    let mut lines =
+        vec![format!("{}: {} on {} samples; {tested}", forecast.device, forecast.model, forecast.samples)];
+    let mut table = Table::new(&["FROM", "LOAD %", "9 OF 10 CASES", ""]);
+    for slot in &forecast.slots {
+        table.row(vec![
+            slot.start.to_string(),
+            format!("{:.1}", slot.load),
+            format!("{:.1}-{:.1}", slot.low, slot.high),
+            if slot.start == forecast.best { "lowest" } else { "" }.to_owned(),
+        ]);
+    }
+    lines.extend(table.lines());
+    lines
 }
 
 fn list(devices: &[DeviceView], now: UnixTime) -> Vec<String> {

@@ -10,8 +10,8 @@ use takt_common::api::{DrmSpec, StandbySpec, Takeover};
 use takt_common::id::IdError;
 
 use crate::cli::Online;
+use crate::document::{self, DocumentError};
 use crate::failure::Failure;
-use crate::file::{self, FileError, SyntaxError};
 use crate::output::Output;
 use crate::table::Table;
 
@@ -34,7 +34,8 @@ pub struct SetArgs {
     /// Whose matrix
     #[arg(long)]
     domain: Name,
-    /// Rows as .json or .toml: {"rows": [{"device": …, "standbys": […], "takeover": "launch"}]}
+    /// Rows and sets as .json or .toml: {"rows": [{"device": …, "standbys": […], "takeover": "launch"}], "sets": [{"name": …,
+    /// "members": […], "serve_min": 2}]}
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// DEVICE:STANDBY[,STANDBY…]: who may serve while DEVICE is away; the first that is able is asked
@@ -78,31 +79,9 @@ impl FromStr for RowArg {
 /// A matrix file or the rows in it are not usable.
 #[derive(Debug, thiserror::Error)]
 pub enum DrmError {
-    /// Out of reach.
-    #[error("read the redundancy matrix")]
-    File(#[from] FileError),
-    /// Its name does not end with a form that is known.
-    #[error("the redundancy matrix {}: a name ending in .json or .toml is expected", path.display())]
-    Form {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Not JSON as expected.
-    #[error("read the redundancy matrix {}", path.display())]
-    Json {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        source: serde_json::Error,
-    },
-    /// Not TOML as expected.
-    #[error("read the redundancy matrix {}", path.display())]
-    Toml {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        source: SyntaxError,
-    },
+    /// The file is not usable.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
     /// A device that would stand in for itself.
     #[error("row {device}: a device cannot stand in for itself")]
     Itself {
@@ -155,27 +134,21 @@ fn lines(drm: &DrmSpec) -> Vec<String> {
         };
         table.row(vec![row.device.to_string(), standbys.join(","), takeover.to_owned()]);
     }
-    table.lines()
+    let mut lines = table.lines();
+    lines.extend(drm.sets.iter().map(|set| {
+        let members: Vec<&str> = set.members.iter().map(Name::as_str).collect();
+        format!("set {}: {} of {} must serve", set.name, set.serve_min, members.join(", "))
+    }));
+    lines
 }
 
 /// The matrix that a file and arguments describe together.
 fn drm_of(file: Option<&Path>, rows: Vec<RowArg>) -> Result<DrmSpec, DrmError> {
+    let read = |file| document::read::<DrmSpec>("redundancy matrix", file);
     let mut drm = file.map(read).transpose()?.unwrap_or_default();
     drm.rows.extend(rows.into_iter().map(|row| row.0));
     check(&drm)?;
     Ok(drm)
-}
-
-fn read(path: &Path) -> Result<DrmSpec, DrmError> {
-    let owned = || path.to_owned();
-    let text = file::read_text(path)?;
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("json") => {
-            serde_json::from_str(&text).map_err(|source| DrmError::Json { path: owned(), source })
-        }
-        Some("toml") => file::from_toml(&text).map_err(|source| DrmError::Toml { path: owned(), source }),
-        _ => Err(DrmError::Form { path: owned() }),
-    }
 }
 
 fn check(drm: &DrmSpec) -> Result<(), DrmError> {
@@ -241,6 +214,5 @@ mod tests {
             read("n.json", r#"{"rows":[{"device":"a","standbys":[],"takeover":"launch"}]}"#),
             Err(DrmError::NoStandby { .. })
         ));
-        assert!(matches!(read("m.csv", ""), Err(DrmError::Form { .. })));
     }
 }

@@ -6,6 +6,7 @@ use takt_common::api::Problem;
 
 use crate::api::ApiError;
 use crate::campaign::WatchError;
+use crate::document::DocumentError;
 use crate::drm::DrmError;
 use crate::exit::Exit;
 use crate::file::FileError;
@@ -48,6 +49,9 @@ pub enum Failure {
     /// A redundancy matrix.
     #[error(transparent)]
     Drm(#[from] DrmError),
+    /// A document.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
     /// An update lock.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -79,9 +83,12 @@ impl Failure {
             Self::Plan(error) => error.exit(),
             Self::File(FileError::Exists { .. }) => Exit::Refused,
             Self::File(FileError::Write { .. }) | Self::Output(_) => Exit::Failed,
-            Self::Profile(_) | Self::Init(_) | Self::Graph(_) | Self::Drm(_) | Self::File(_) => {
-                Exit::BadInput
-            }
+            Self::Profile(_)
+            | Self::Init(_)
+            | Self::Graph(_)
+            | Self::Drm(_)
+            | Self::Document(_)
+            | Self::File(_) => Exit::BadInput,
         }
     }
 

@@ -252,6 +252,16 @@ fn a_campaign_whose_devices_stay_silent_is_watched_to_its_end() {
     site.takt("drm set --domain line-7 --row camera-1:camera-2 --row camera-2:camera-1").ok();
     assert_eq!(site.takt("drm show --domain line-7 --json").json()["rows"][0]["standbys"][0], "camera-2");
 
+    let set =
+        "schedule set --domain line-7 --slot 30m --slots 8 --window 00:00-24:00 --time-zone Europe/Berlin";
+    assert!(site.takt(set).ok().out.contains("domain line-7 has a schedule now"));
+    let schedule = site.takt("schedule show --domain line-7").ok();
+    assert!(schedule.out.contains("8 of 1800 s") && schedule.out.contains("Europe/Berlin"), "{schedule:?}");
+    site.takt("schedule set --domain line-7 --window never").refused(5, &["field 'windows'", "never"]);
+    site.takt("schedule clear --domain line-7").ok();
+    site.takt("schedule show --domain line-7").refused(4, &["line-7 has no schedule"]);
+    site.takt("device forecast camera-1").refused(4, &["camera-1"]);
+
     let start = "campaign start week-47 --release counter@1.0.0 --domain line-7 --deadline 3s";
     let started = site.takt(start).ok();
     assert!(started.out.contains("brings line-7 to counter 1.0.0"), "{started:?}");

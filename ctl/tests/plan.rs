@@ -98,6 +98,33 @@ fn forecasts_have_a_model_a_backtest_and_a_best_slot() {
 }
 
 #[test]
+fn a_plan_that_is_kept_moves_only_the_devices_that_must_move() {
+    let line = line();
+    let made = line.takt(&format!("plan schedule {PROBLEM}"));
+    line.write("plan.json", made.out.as_bytes());
+    let slots = |plan: &Value| -> std::collections::BTreeMap<String, String> {
+        let pairs = plan["assignments"].as_array().unwrap().iter();
+        pairs.map(|one| (name(one, "device").to_owned(), name(one, "slot_start").to_owned())).collect()
+    };
+    let before = slots(&made.json());
+    let same = line.takt(&format!("plan schedule {PROBLEM} --keep plan.json")).json();
+    assert_eq!(slots(&same), before);
+    // The first open slot is over: who had it moves, and nobody else.
+    let policy = String::from_utf8(std::fs::read(line.path("policy.toml")).unwrap()).unwrap();
+    let later = policy.replacen("start = \"", "start = \"2026-11-17T00:00:00Z\" # ", 1);
+    assert_ne!(later, policy);
+    line.write("policy.toml", later.as_bytes());
+    let after = slots(&line.takt(&format!("plan schedule {PROBLEM} --keep plan.json")).json());
+    let moved = before.iter().filter(|(device, slot)| after[*device] != **slot).count();
+    let gone = before.values().filter(|slot| ***slot < *"2026-11-17T01:00:00+01:00").count();
+    assert!(gone > 0 && moved >= gone, "{before:?} and {after:?}");
+    assert!(moved <= gone + 2, "{before:?} and {after:?}");
+    refusal(&line.takt(&format!("plan schedule {PROBLEM} --move-cost 3")), 2);
+    let wrong = refusal(&line.takt(&format!("plan schedule {PROBLEM} --keep policy.toml")), 2);
+    assert!(wrong.contains("policy.toml, line 1"), "{wrong}");
+}
+
+#[test]
 fn schedules_keep_to_the_rules_and_say_how_good_they_are() {
     let line = line();
     let mut objectives = Vec::new();

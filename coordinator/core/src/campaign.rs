@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use takt_common::api::{
-    CampaignDevice, CampaignEvent, CampaignRequest, CampaignState, CampaignView, DeviceStep,
+    CampaignDevice, CampaignEvent, CampaignRequest, CampaignState, CampaignView, DeviceStep, PlanView,
+    PlannedSlot,
 };
 use takt_common::digest::Sha256Digest;
 use takt_common::order::Position;
@@ -48,7 +49,7 @@ impl ReleaseFacts {
 }
 
 /// A campaign. Only this crate changes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Campaign {
     /// [`CAMPAIGN_FORMAT`].
     pub(crate) format: u32,
@@ -62,6 +63,12 @@ pub struct Campaign {
     pub(crate) brake: Option<Brake>,
     /// How many elements have begun.
     pub(crate) elements: u32,
+    /// The plan that members have their slots from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) plan: Option<StoredPlan>,
+    /// Why its devices have no slots although the domain has a schedule: none of them begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unplanned: Option<String>,
     /// In upgrade order.
     pub(crate) members: Vec<Member>,
     pub(crate) events: Vec<CampaignEvent>,
@@ -84,8 +91,18 @@ pub(crate) enum Braking {
     Operator,
 }
 
+/// A plan without its slots.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StoredPlan {
+    pub(crate) view: PlanView,
+    /// Of graph, DRM and schedule that it was made from.
+    pub(crate) ground: Sha256Digest,
+    /// Load was known until here.
+    pub(crate) known_until: UnixTime,
+}
+
 /// A device of a campaign.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Member {
     pub(crate) device: DeviceId,
     pub(crate) name: Name,
@@ -93,7 +110,13 @@ pub(crate) struct Member {
     pub(crate) element: Option<u32>,
     /// When its turn came; its wait for a standby is counted from here.
     pub(crate) turn: Option<UnixTime>,
+    /// How long it has waited in turns that passed with their slots, in seconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) waited_secs: u64,
     pub(crate) step: DeviceStep,
+    /// When it is to begin; it keeps the slot in which it has begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) slot: Option<PlannedSlot>,
     /// The withdrawal of its order, once issued.
     pub(crate) withdrawal: Option<Withdrawal>,
     /// A standby that serves until it is known how the device ended.
@@ -142,6 +165,11 @@ pub enum CampaignFormatError {
     Format(u32),
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_zero(secs: &u64) -> bool {
+    *secs == 0
+}
+
 impl Campaign {
     /// Its name.
     pub const fn name(&self) -> &Name {
@@ -185,6 +213,7 @@ impl Campaign {
             name: member.name.clone(),
             element: member.element,
             step: member.step.clone(),
+            slot: member.slot.clone(),
             warnings: member.warnings.clone(),
         };
         CampaignView {
@@ -193,6 +222,7 @@ impl Campaign {
             reason: self.reason.clone(),
             started: self.started,
             ended: self.ended,
+            plan: self.plan.as_ref().map(|plan| plan.view.clone()),
             devices: self.members.iter().map(device).collect(),
             events: self.events.clone(),
         }

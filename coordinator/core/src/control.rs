@@ -38,6 +38,7 @@ pub fn resume(campaign: &Campaign, now: UnixTime) -> Result<Campaign, ControlErr
     resumed.note(now, None, "resumed by an operator".to_owned());
     for member in resumed.members.iter_mut().filter(|member| member.step == DeviceStep::Pending) {
         member.turn = member.turn.map(|_| now);
+        member.waited_secs = 0;
     }
     Ok(resumed)
 }

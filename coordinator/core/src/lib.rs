@@ -10,6 +10,7 @@ mod control;
 mod fleet;
 mod open;
 mod record;
+mod timetable;
 mod why;
 
 pub use advance::{Step, advance};
@@ -17,4 +18,5 @@ pub use campaign::{CAMPAIGN_FORMAT, Campaign, CampaignFormatError, ReleaseFacts}
 pub use control::{ControlError, abort, pause, resume};
 pub use fleet::{DeviceState, EndedOrder, FleetView, OrderRequest, RefusedOrder, Waiting};
 pub use open::{DEADLINE_SECS_MAX, ELEMENT_SIZE_MAX, OpenError, open};
+pub use timetable::{Due, Ground, Timetable, TimetableError, due, make_timetable};
 pub use why::why;

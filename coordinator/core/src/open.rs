@@ -112,6 +112,8 @@ pub fn open(
         ended: None,
         brake: None,
         elements: 0,
+        plan: None,
+        unplanned: None,
         members: Vec::with_capacity(targets.len()),
         events: Vec::new(),
     };
@@ -203,7 +205,9 @@ fn join(device: &DeviceState, release: &ReleaseFacts, now: UnixTime) -> Member {
         name,
         element: None,
         turn: None,
+        waited_secs: 0,
         step,
+        slot: None,
         withdrawal: None,
         owed: None,
         warnings: Vec::new(),

@@ -8,6 +8,7 @@ use crate::advance::finding::{deadlines, not_relieved};
 use crate::advance::scene::{Scene, Start, is_in_element, is_verified, offline};
 use crate::campaign::{Campaign, Member};
 use crate::fleet::{DeviceState, FleetView};
+use crate::timetable::is_slot_open;
 
 /// Says what holds `device`, the nearest cause first. `campaigns` are all that are stored, `graph` and `drm` those of
 /// its domain.
@@ -130,6 +131,9 @@ impl Answer {
             return self
                 .waits(format!("campaign {name} stops and begins no further device: {}", brake.reason));
         }
+        if let Some(unplanned) = &campaign.unplanned {
+            self.waits(format!("campaign {name}: it has no slot: {unplanned}"));
+        }
         let unverified = scene.unverified_requirements(campaign, member);
         if !unverified.is_empty() {
             self.waits(format!(
@@ -139,6 +143,19 @@ impl Answer {
         }
         if campaign.state == CampaignState::Paused {
             return self.waits(format!("campaign {name} is {}", campaign.reason));
+        }
+        if !is_slot_open(campaign, member, scene.now) {
+            let why = match &member.slot {
+                Some(slot) if scene.now < slot.start => {
+                    format!("its slot begins at {}: {}", slot.start, slot.reason)
+                }
+                Some(slot) => format!(
+                    "its slot, in which it could begin until {}, has passed; it waits for another one",
+                    slot.end
+                ),
+                None => "it has no slot yet: those ahead are full, or none is open".to_owned(),
+            };
+            return self.waits(format!("campaign {name}: {why}"));
         }
         if let (Start::Wait(why), Some(turn)) = (scene.start_of(campaign, member), member.turn) {
             let (until, _) = deadlines(campaign, turn);

@@ -57,9 +57,21 @@ fn plan() -> impl Strategy<Value = Plan> {
     let in_first = prop_oneof![
         2 => Just(vec![true; DEVICES_MAX]), 1 => prop::collection::vec(any::<bool>(), DEVICES_MAX)
     ];
+    let members = prop::collection::btree_set(0..DEVICES_MAX, 2..5);
+    let sets = prop::collection::vec((members, 1..4_u32), 0..2);
+    let slot_secs = prop_oneof![1 => Just(None), 1 => (1..150_u32).prop_map(Some)];
     let trouble = prop_oneof![Just((0, 0, 0, 0)), (0..60_u64, 0..60_u64, 0..15_u64, 0..50_u64)];
-    (devices, pairs, rows, 1..4_u32, in_first, trouble, any::<u64>()).prop_map(
-        |(devices, pairs, rows, element_size, in_first, (lost, repeated, flapping, crashing), seed)| {
+    (devices, pairs, (rows, sets), slot_secs, 1..4_u32, in_first, trouble, any::<u64>()).prop_map(
+        |(
+            devices,
+            pairs,
+            (rows, sets),
+            slot_secs,
+            element_size,
+            in_first,
+            (lost, repeated, flapping, crashing),
+            seed,
+        )| {
             let count = devices.len();
             let pairs = pairs.into_iter().filter(|(from, to, _)| to < from && *from < count);
             let edges = pairs.map(|(from, to, requires)| ((from, to), requires)).collect();
@@ -69,10 +81,16 @@ fn plan() -> impl Strategy<Value = Plan> {
                 (device < count && !standbys.is_empty()).then(|| (device, standbys.into_iter().collect()))
             };
             let standbys = rows.into_iter().filter_map(row).collect();
+            let set = |(members, serve_min): (BTreeSet<usize>, u32)| {
+                let members: BTreeSet<usize> = members.into_iter().filter(|member| *member < count).collect();
+                (serve_min < u32::try_from(members.len()).unwrap()).then_some((members, serve_min))
+            };
             Plan {
                 devices,
                 edges,
                 standbys,
+                sets: sets.into_iter().filter_map(set).collect(),
+                slot_secs,
                 element_size,
                 in_first,
                 lost,
@@ -88,6 +106,7 @@ fn plan() -> impl Strategy<Value = Plan> {
 /// Advances every campaign once, checks the promises, and stores unless the coordinator dies first.
 fn round(world: &mut World) {
     for index in 0..world.campaigns.len() {
+        world.plan(index);
         let campaign = world.campaign(index);
         let step = advance(&campaign, &world.fleet, &world.graph, &world.drm, world.now);
         let again = advance(&campaign, &world.fleet, &world.graph, &world.drm, world.now);
@@ -122,11 +141,15 @@ fn check_orders(world: &World, index: usize, before: &Campaign, step: &Step) {
         }
         match &order.action {
             Action::Install => {
+                check_slot(world, before, order, order.device);
+                check_sets(world, order, order.device);
                 check_brake(world, index, before, order);
                 check_requires(world, index, order.device);
                 check_standby_first(world, order);
             }
             Action::TakeOver { device, .. } => {
+                check_slot(world, before, order, *device);
+                check_sets(world, order, *device);
                 check_brake(world, index, before, order);
                 check_requires(world, index, *device);
                 let standby = &world.devices[&order.device];
@@ -135,6 +158,36 @@ fn check_orders(world: &World, index: usize, before: &Campaign, step: &Step) {
             }
             Action::HandBack { .. } | Action::Withdraw => {}
         }
+    }
+}
+
+/// With a schedule, a device begins in its slot and at no other time.
+fn check_slot(world: &World, before: &Campaign, order: &OrderRequest, device: DeviceId) {
+    let member = before.view().devices.into_iter().find(|member| member.device == device).unwrap();
+    if world.schedule.is_none() || member.step != DeviceStep::Pending {
+        return;
+    }
+    let slot = member.slot.unwrap_or_else(|| panic!("{order:?} without a slot"));
+    assert!((slot.start..slot.end).contains(&world.now), "{order:?} at {}, its slot is {slot:?}", world.now);
+}
+
+/// So many of a set serve as must, when a device of it begins: the others are online and not in work.
+fn check_sets(world: &World, order: &OrderRequest, device: DeviceId) {
+    let in_work = |other: &DeviceId| {
+        let held = world.fleet.devices.values().filter_map(|state| Some((state.id, state.order.as_ref()?)));
+        let mut away = held.filter_map(|(id, held)| match &held.action {
+            Action::Install => Some(id),
+            Action::TakeOver { device, .. } => Some(*device),
+            _ => None,
+        });
+        away.any(|away| away == *other)
+    };
+    for set in world.drm.sets().iter().filter(|set| set.members.contains(&device)) {
+        let others = set.members.iter().filter(|other| **other != device);
+        let away = others.filter(|other| !world.fleet.devices[*other].online || in_work(other)).count();
+        // The order on a device that its standby serves for follows its takeover: by then others may have gone.
+        let begins = !matches!(order.mode, Mode::Rolling { .. });
+        assert!(!begins || away < set.away_max, "{order:?}: {away} others of {set:?} are away");
     }
 }
 
@@ -245,7 +298,8 @@ fn check_why(world: &World) {
 fn run_until_over(world: &mut World) {
     let count = world.plan.devices.len() as u64;
     // Each round sees a deadline late by its own length, and a crash loses a round; half of all rounds may be lost.
-    let per_device = SECS_PER_DEVICE_MAX + 40 * ROUND_SECS_MAX;
+    let slots = 4 * u64::from(world.plan.slot_secs.unwrap_or(0));
+    let per_device = SECS_PER_DEVICE_MAX + 40 * ROUND_SECS_MAX + slots;
     let until = world.now.as_secs() + count * per_device;
     while (0..world.campaigns.len()).any(|index| !world.campaign(index).is_over()) {
         assert!(world.now < UnixTime::from_secs(until), "not over in time: {:#?}", views(world));
@@ -364,6 +418,8 @@ fn a_fleet_without_trouble_is_finished_in_rolling_steps() {
         devices: vec![good; 4],
         edges: BTreeMap::from([((1, 0), true), ((2, 0), true), ((3, 0), false)]),
         standbys: BTreeMap::from([(1, vec![2]), (2, vec![1]), (3, vec![1, 2])]),
+        sets: Vec::new(),
+        slot_secs: None,
         element_size: 2,
         in_first: vec![true; 4],
         lost: 0,
@@ -429,6 +485,8 @@ fn the_random_worlds_meet_everything_that_can_happen() {
             "no standby can take over",
             "has not handed back",
             "did not serve",
+            "moved to slot",
+            "must serve",
         ] {
             *met.entry(text).or_default() += texts.iter().filter(|event| event.contains(text)).count();
         }

@@ -131,7 +131,26 @@ impl DomainGraph {
         found
     }
 
-    /// The same by number.
+    /// The next devices among `targets` that `device` requires, directly or through devices that are no targets: what those require
+    /// in turn is left to them.
+    pub fn next_requirements(&self, device: DeviceId, targets: &BTreeSet<DeviceId>) -> BTreeSet<DeviceId> {
+        let mut found = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        let mut queue: VecDeque<u32> = self.numbers.get(&device).copied().into_iter().collect();
+        while let Some(number) = queue.pop_front() {
+            for next in self.network.required(number) {
+                let required = self.devices[*next as usize].0;
+                if targets.contains(&required) {
+                    found.insert(required);
+                } else if seen.insert(*next) {
+                    queue.push_back(*next);
+                }
+            }
+        }
+        found
+    }
+
+    /// Devices and edges by number.
     pub(crate) const fn network(&self) -> &Network {
         &self.network
     }

@@ -2,7 +2,9 @@
 //!
 //! Pure and synchronous: the same input gives the same plan on every run.
 
+mod advice;
 mod chain;
+mod domain_schedule;
 mod files;
 mod forecast;
 mod graph;
@@ -13,9 +15,11 @@ mod schedule;
 mod simrank;
 mod standby;
 
+pub use advice::{Doubt, LikelyEdge, LikelyStandby};
 pub use chain::{
     Chain, DECAY, DEVICES_PAIRED_MAX, DEVICES_SCORED_MAX, Likeness, Pairs, Score, Scores, TOLERANCE_OF_PAIRS,
 };
+pub use domain_schedule::{DomainGateway, DomainSchedule, ScheduleError};
 pub use files::{InputError, LoadWeights, SchedulePolicy, read_drm, read_edges, read_policy, read_workload};
 pub use forecast::{
     Backtest, LeastSquares, ModelName, Outlook, Sample, Series, SlotLoad, common_step, outlook,
@@ -23,9 +27,10 @@ pub use forecast::{
 pub use graph::{DomainGraph, GraphError};
 pub use network::{Call, Edge, Metrics, Network, NetworkBuilder};
 pub use petgraph::Direction;
-pub use redundancy::{RedundancyError, RedundancyMatrix};
+pub use redundancy::{DeviceSet, RedundancyError, RedundancyMatrix};
 pub use schedule::{
-    Assignment, Conflict, Forecasts, Gateway, Method, Mode, Plan, Problem, Slots, check_plan, make_plan,
+    Assignment, Conflict, Forecasts, Gateway, Kept, Method, Mode, Plan, Problem, Slots, TimeZoneError,
+    Window, WindowError, Windows, check_plan, make_plan, time_zone,
 };
 pub use simrank::Measure;
 pub use standby::{Drm, ServeSet, Standby, Takeover};

@@ -1,14 +1,26 @@
 //! The Device Redundancy Matrix (paper 1): who can stand in for whom.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use takt_common::api::DrmSpec;
+use takt_common::api::{DrmSpec, ServeSetSpec};
 use takt_common::{DeviceId, Name};
 
 /// The checked Device Redundancy Matrix of one domain.
 #[derive(Debug, Clone, Default)]
 pub struct RedundancyMatrix {
     rows: BTreeMap<DeviceId, Vec<DeviceId>>,
+    sets: Vec<DeviceSet>,
+}
+
+/// Devices of one domain that do the same work together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceSet {
+    /// Its name.
+    pub name: Name,
+    /// Who belongs to it.
+    pub members: BTreeSet<DeviceId>,
+    /// How many of them may be away at once.
+    pub away_max: usize,
 }
 
 /// A Device Redundancy Matrix is refused.
@@ -39,6 +51,37 @@ pub enum RedundancyError {
     /// A row without standbys, which would promise nothing.
     #[error("row of {0}: at least one standby is needed")]
     NoStandby(Name),
+    /// A set names a device that the domain does not have.
+    #[error("set {set}: the domain has no device '{unknown}'")]
+    UnknownMember {
+        /// The set.
+        set: Name,
+        /// The name that is not known.
+        unknown: Name,
+    },
+    /// A set names a member twice.
+    #[error("set {set}: {member} is named twice")]
+    DuplicateMember {
+        /// The set.
+        set: Name,
+        /// The member.
+        member: Name,
+    },
+    /// Two sets have one name.
+    #[error("there are two sets '{0}'")]
+    DuplicateSet(Name),
+    /// All members of a set must serve, so none could ever be upgraded.
+    #[error(
+        "set {set}: serve_min is {serve_min} of {members} members, so none of them could ever be upgraded"
+    )]
+    NobodyAway {
+        /// The set.
+        set: Name,
+        /// How many must serve.
+        serve_min: u32,
+        /// How many there are.
+        members: usize,
+    },
 }
 
 impl RedundancyMatrix {
@@ -71,7 +114,7 @@ impl RedundancyMatrix {
                 return Err(RedundancyError::DuplicateRow(row.device.clone()));
             }
         }
-        Ok(Self { rows })
+        Ok(Self { rows, sets: device_sets(&spec.sets, devices)? })
     }
 
     /// Who may serve for `device`, the preferred first; empty when nobody may.
@@ -79,10 +122,43 @@ impl RedundancyMatrix {
         self.rows.get(&device).map_or(&[], Vec::as_slice)
     }
 
+    /// Of which some must serve.
+    pub fn sets(&self) -> &[DeviceSet] {
+        &self.sets
+    }
+
     /// Whether one of the two may serve for the other, so that they must not be away together.
     pub fn related(&self, a: DeviceId, b: DeviceId) -> bool {
         self.standbys_for(a).contains(&b) || self.standbys_for(b).contains(&a)
     }
+}
+
+fn device_sets(
+    specs: &[ServeSetSpec],
+    devices: &BTreeMap<Name, DeviceId>,
+) -> Result<Vec<DeviceSet>, RedundancyError> {
+    let mut sets: Vec<DeviceSet> = Vec::with_capacity(specs.len());
+    for spec in specs {
+        let set = || spec.name.clone();
+        if sets.iter().any(|other| other.name == spec.name) {
+            return Err(RedundancyError::DuplicateSet(set()));
+        }
+        let mut members = BTreeSet::new();
+        for name in &spec.members {
+            let unknown = || RedundancyError::UnknownMember { set: set(), unknown: name.clone() };
+            if !members.insert(devices.get(name).copied().ok_or_else(unknown)?) {
+                return Err(RedundancyError::DuplicateMember { set: set(), member: name.clone() });
+            }
+        }
+        let serve_min = usize::try_from(spec.serve_min).unwrap_or(usize::MAX);
+        let away_max = members.len().saturating_sub(serve_min);
+        if away_max == 0 {
+            let (serve_min, members) = (spec.serve_min, members.len());
+            return Err(RedundancyError::NobodyAway { set: set(), serve_min, members });
+        }
+        sets.push(DeviceSet { name: set(), members, away_max });
+    }
+    Ok(sets)
 }
 
 #[cfg(test)]
@@ -110,7 +186,45 @@ mod tests {
             standbys: standbys.iter().map(|text| name(text)).collect(),
             takeover: Takeover::Launch,
         };
-        RedundancyMatrix::new(&DrmSpec { rows: rows.iter().map(row).collect() }, &devices)
+        RedundancyMatrix::new(&DrmSpec { rows: rows.iter().map(row).collect(), sets: vec![] }, &devices)
+    }
+
+    /// A name, its members and how many of them must serve.
+    type Set = (&'static str, &'static [&'static str], u32);
+
+    fn with_sets(sets: &[Set]) -> Result<RedundancyMatrix, RedundancyError> {
+        let devices =
+            ["a", "b", "c"].iter().enumerate().map(|(number, text)| (name(text), id(number))).collect();
+        let set = |(text, members, serve_min): &Set| ServeSetSpec {
+            name: name(text),
+            members: members.iter().map(|text| name(text)).collect(),
+            serve_min: *serve_min,
+        };
+        RedundancyMatrix::new(&DrmSpec { rows: vec![], sets: sets.iter().map(set).collect() }, &devices)
+    }
+
+    #[test]
+    fn so_many_of_a_set_may_be_away_as_need_not_serve() {
+        let matrix = with_sets(&[("cells", &["a", "b", "c"], 1), ("pair", &["a", "b"], 1)]).unwrap();
+        assert_eq!(matrix.sets().iter().map(|set| set.away_max).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(matrix.sets()[1].members, BTreeSet::from([id(0), id(1)]));
+    }
+
+    #[test]
+    fn sets_of_which_nobody_could_be_upgraded_are_refused_by_name() {
+        let cases: [(&[Set], &str); 5] = [
+            (&[("s", &["x"], 0)], "set s: the domain has no device 'x'"),
+            (&[("s", &["a", "a"], 1)], "set s: a is named twice"),
+            (&[("s", &["a", "b"], 1), ("s", &["b", "c"], 1)], "there are two sets 's'"),
+            (
+                &[("s", &["a", "b"], 2)],
+                "set s: serve_min is 2 of 2 members, so none of them could ever be upgraded",
+            ),
+            (&[("s", &[], 0)], "set s: serve_min is 0 of 0 members, so none of them could ever be upgraded"),
+        ];
+        for (sets, expected) in cases {
+            assert_eq!(with_sets(sets).unwrap_err().to_string(), expected);
+        }
     }
 
     #[test]

@@ -15,10 +15,15 @@ use super::extract::{JsonBody, Operator};
 use super::problem::Refused;
 use crate::clock;
 use crate::coordinator::Coordinator;
-use crate::registry::{CAMPAIGN_BYTES_MAX, CONFLICT_RETRIES_MAX, CommitTogether, RegistryError, blocking};
+use crate::registry::{
+    CAMPAIGN_BYTES_MAX, CONFLICT_RETRIES_MAX, CommitTogether, DomainRules, RegistryError, blocking,
+};
 
 /// What the timeline and the state of the members may grow to after the start.
 const GROWTH_BYTES: usize = 80 * 1024;
+
+/// What the slot of a member takes, with its reason.
+const SLOT_BYTES: usize = 512;
 
 /// What an operator does to a campaign.
 type Control = fn(&Campaign, UnixTime) -> Result<Campaign, ControlError>;
@@ -36,11 +41,12 @@ fn start_now(state: &Coordinator, request: &CampaignRequest, now: UnixTime) -> R
     let published = state.repository.published();
     let release = state.order_book(&published).release(&request.release, now)?.facts;
     let _alone = state.begin_alone();
-    let (graph, drm) = state.registry.planning(&request.domain)?;
+    let DomainRules { graph, drm, schedule, .. } = state.registry.rules(&request.domain)?;
     let others: Vec<Campaign> =
         state.registry.campaigns()?.into_iter().map(|stored| stored.campaign).collect();
     let campaign = open(request, &release, &state.fleet(), &graph, &drm, &others, now)?;
-    let bytes = campaign.to_bytes().len();
+    let slots = if schedule.is_some() { campaign.view().devices.len() * SLOT_BYTES } else { 0 };
+    let bytes = campaign.to_bytes().len() + slots;
     if bytes + GROWTH_BYTES > CAMPAIGN_BYTES_MAX {
         let devices = campaign.view().devices.len();
         return Err(Refused::rule(format!(

@@ -7,14 +7,15 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use takt_common::DeviceId;
-use takt_common::api::{DeviceView, WhyView};
+use takt_common::api::{DeviceView, ForecastView, WhyView};
 use takt_coordinator_core::why;
 
 use super::extract::{Device, Operator};
 use super::problem::Refused;
 use crate::clock;
 use crate::coordinator::Coordinator;
-use crate::registry::{DeviceRecord, blocking};
+use crate::planning;
+use crate::registry::{DeviceRecord, DomainRules, blocking};
 
 /// All devices, by name.
 pub(super) async fn list(_: Operator, State(state): State<Arc<Coordinator>>) -> Json<Vec<DeviceView>> {
@@ -45,7 +46,7 @@ pub(super) async fn waits(
         let campaigns: Vec<_> = stored.into_iter().map(|stored| stored.campaign).collect();
         let fleet = state.fleet();
         let Some(device) = fleet.devices.get(&id) else { return Err(Refused::not_found(id.to_string())) };
-        let (graph, drm) = state.registry.planning(&device.domain)?;
+        let DomainRules { graph, drm, .. } = state.registry.rules(&device.domain)?;
         let mut answer = why(device, &campaigns, &fleet, &graph, &drm, clock::now());
         for campaign in campaigns.iter().filter(|campaign| !campaign.is_settled() && campaign.has_device(id))
         {
@@ -57,6 +58,20 @@ pub(super) async fn waits(
         Ok(answer)
     });
     Ok(Json(answer.await?))
+}
+
+/// How busy a device will be.
+pub(super) async fn forecast(
+    _: Operator,
+    State(state): State<Arc<Coordinator>>,
+    Path(device): Path<String>,
+) -> Result<Json<ForecastView>, Refused> {
+    let record = find(&state, &device)?;
+    let asked = record.clone();
+    let forecast = blocking(move || planning::forecast(&state, &asked.state, clock::now())).await?;
+    forecast.map(Json).ok_or_else(|| {
+        Refused::not_found(format!("nothing is known of the load of {} yet", record.state.name))
+    })
 }
 
 /// The order in hand of the calling device, in the same bytes as over MQTT.

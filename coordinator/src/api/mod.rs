@@ -42,9 +42,14 @@ pub fn router(coordinator: Arc<Coordinator>) -> Router {
         .route("/devices", get(devices::list))
         .route("/devices/{device}", get(devices::show))
         .route("/devices/{device}/why", get(devices::waits))
+        .route("/devices/{device}/forecast", get(devices::forecast))
         .route("/devices/{device}/order", get(devices::order))
         .route("/domains/{domain}/graph", get(domains::graph).put(domains::set_graph))
         .route("/domains/{domain}/drm", get(domains::drm).put(domains::set_drm))
+        .route(
+            "/domains/{domain}/schedule",
+            get(domains::schedule).put(domains::set_schedule).delete(domains::clear_schedule),
+        )
         .route("/campaigns", get(campaigns::list).post(campaigns::start))
         .route("/campaigns/{campaign}", get(campaigns::show))
         .route("/campaigns/{campaign}/pause", post(campaigns::hold))

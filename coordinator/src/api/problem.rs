@@ -149,7 +149,9 @@ impl From<DomainError> for Refused {
     fn from(error: DomainError) -> Self {
         match error {
             DomainError::Registry(error) => error.into(),
-            DomainError::Graph(_) | DomainError::Drm(_) => Self::rule(sentence(&error)),
+            DomainError::Graph(_) | DomainError::Drm(_) | DomainError::Schedule(_) => {
+                Self::rule(sentence(&error))
+            }
         }
     }
 }

@@ -1,15 +1,30 @@
-//! Graph and DRM of a domain, as the operator gave them.
+//! Graph, DRM and schedule of a domain, as the operator gave them.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use takt_common::Name;
-use takt_common::api::{DrmSpec, GraphSpec};
-use takt_planner::{DomainGraph, GraphError, RedundancyError, RedundancyMatrix};
+use takt_common::api::{DrmSpec, GraphSpec, ScheduleSpec};
+use takt_common::{Name, Sha256Digest};
+use takt_planner::{
+    DomainGraph, DomainSchedule, GraphError, RedundancyError, RedundancyMatrix, ScheduleError,
+};
 use takt_store::{Batch, StoreJson as _};
 
 use super::{Registry, RegistryError, keys};
 
-/// A graph or DRM is not taken.
+/// What holds in a domain, ready for decisions.
+#[derive(Debug, Clone)]
+pub struct DomainRules {
+    /// Who depends on whom.
+    pub graph: DomainGraph,
+    /// Who stands in for whom.
+    pub drm: RedundancyMatrix,
+    /// When devices may be upgraded; without one, whenever they can.
+    pub schedule: Option<DomainSchedule>,
+    /// Of these three, as the operator gave them.
+    pub digest: Sha256Digest,
+}
+
+/// A graph, DRM or schedule is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum DomainError {
     /// The graph is wrong.
@@ -18,6 +33,9 @@ pub enum DomainError {
     /// The DRM is wrong.
     #[error(transparent)]
     Drm(#[from] RedundancyError),
+    /// The schedule is wrong.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
     /// The registry failed.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -34,6 +52,19 @@ impl Registry {
         self.document(&keys::drm(domain))
     }
 
+    /// The schedule of a domain, if it has one.
+    pub fn schedule(&self, domain: &Name) -> Result<Option<ScheduleSpec>, RegistryError> {
+        self.document(&keys::schedule(domain))
+    }
+
+    /// Checks and replaces the schedule of a domain; `None` takes it away.
+    pub fn set_schedule(&self, domain: &Name, schedule: Option<&ScheduleSpec>) -> Result<(), DomainError> {
+        if let Some(schedule) = schedule {
+            DomainSchedule::new(schedule, &self.devices().names(domain))?;
+        }
+        Ok(self.set_document(keys::schedule(domain), &schedule)?)
+    }
+
     /// Checks and replaces the graph of a domain.
     pub fn set_graph(&self, domain: &Name, graph: &GraphSpec) -> Result<(), DomainError> {
         DomainGraph::new(graph, &self.devices().names(domain))?;
@@ -46,12 +77,17 @@ impl Registry {
         Ok(self.set_document(keys::drm(domain), drm)?)
     }
 
-    /// Graph and DRM of a domain, ready for decisions.
-    pub fn planning(&self, domain: &Name) -> Result<(DomainGraph, RedundancyMatrix), DomainError> {
+    /// What holds in a domain.
+    pub fn rules(&self, domain: &Name) -> Result<DomainRules, DomainError> {
         let names = self.devices().names(domain);
-        let graph = DomainGraph::new(&self.graph(domain)?, &names)?;
-        let drm = RedundancyMatrix::new(&self.drm(domain)?, &names)?;
-        Ok((graph, drm))
+        let (graph, drm, schedule) = (self.graph(domain)?, self.drm(domain)?, self.schedule(domain)?);
+        let all = serde_json::to_vec(&(&graph, &drm, &schedule)).expect("they have only text keys");
+        Ok(DomainRules {
+            graph: DomainGraph::new(&graph, &names)?,
+            drm: RedundancyMatrix::new(&drm, &names)?,
+            schedule: schedule.map(|schedule| DomainSchedule::new(&schedule, &names)).transpose()?,
+            digest: Sha256Digest::of(&all),
+        })
     }
 
     fn document<T: DeserializeOwned + Default>(&self, key: &str) -> Result<T, RegistryError> {

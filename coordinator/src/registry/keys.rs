@@ -49,6 +49,19 @@ pub(super) fn drm(domain: &Name) -> String {
     format!("drm/{domain}")
 }
 
+pub(super) fn schedule(domain: &Name) -> String {
+    format!("schedule/{domain}")
+}
+
+pub(super) fn loads(id: DeviceId) -> String {
+    format!("load/{id}/")
+}
+
+/// A day, counted from 1970, wide enough that keys stand in the order of time.
+pub(super) fn load(id: DeviceId, day: u64) -> String {
+    format!("{}{day:08}", loads(id))
+}
+
 pub(super) fn token(secret: &Sha256Digest) -> String {
     format!("{TOKENS}{secret}")
 }

@@ -6,6 +6,7 @@ mod campaigns;
 mod devices;
 mod domains;
 mod keys;
+mod loads;
 mod record;
 mod tokens;
 
@@ -16,7 +17,8 @@ use takt_store::{Batch, SledStore, Store as _, StoreError};
 
 pub use campaigns::{CAMPAIGN_BYTES_MAX, StoredCampaign};
 pub use devices::{Change, CommitTogether, DeviceStore, REPORTS_KEPT};
-pub use domains::DomainError;
+pub use domains::{DomainError, DomainRules};
+pub use loads::LOAD_DAYS_KEPT;
 pub use record::{DeviceRecord, IssuedOrder, ReportHead, WARNINGS_KEPT};
 pub use tokens::{StoredToken, TokenRefusal};
 

@@ -13,4 +13,5 @@ mod operator;
 mod order_round_trip;
 mod process;
 mod repository;
+mod slots;
 mod support;

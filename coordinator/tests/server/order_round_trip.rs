@@ -10,7 +10,7 @@ use takt_common::release::ReleaseId;
 use takt_common::report::{Outcome, Report};
 use takt_common::{PublicKey, Sha256Digest};
 
-fn campaign(name: &str, release: ReleaseId) -> CampaignRequest {
+pub fn campaign(name: &str, release: ReleaseId) -> CampaignRequest {
     CampaignRequest {
         name: name.parse().unwrap(),
         release,
@@ -22,13 +22,13 @@ fn campaign(name: &str, release: ReleaseId) -> CampaignRequest {
     }
 }
 
-async fn start(world: &World, request: &CampaignRequest) -> CampaignView {
+pub async fn start(world: &World, request: &CampaignRequest) -> CampaignView {
     let response = world.operator("POST", "/api/v1/campaigns").json(request).send().await.unwrap();
     assert_eq!(response.status(), 201);
     response.json().await.unwrap()
 }
 
-async fn order_key(world: &World) -> PublicKey {
+pub async fn order_key(world: &World) -> PublicKey {
     world.get::<CoordinatorKeys>("/api/v1/keys").await.order
 }
 
@@ -41,7 +41,7 @@ async fn until_state(world: &World, name: &str, state: CampaignState) -> Campaig
     .await
 }
 
-async fn world_with_release() -> (World, ReleaseId) {
+pub async fn world_with_release() -> (World, ReleaseId) {
     let mut world = World::start_with("[orders]\nresend_secs = 1\n").await;
     world.init_trust().await;
     let release = world.publish_release("1.0.0", 1).await;

@@ -8,7 +8,7 @@ use takt_common::{DeviceId, UnixTime};
 
 use crate::output::{Output, Tone};
 use crate::span;
-use crate::table::{EMPTY, Table, cell};
+use crate::table::{Table, cell};
 
 /// The state of a campaign in one word.
 pub(super) const fn state(state: CampaignState) -> &'static str {
@@ -56,6 +56,10 @@ pub(super) fn list(campaigns: &[CampaignView]) -> Vec<String> {
 pub(super) fn show(campaign: &CampaignView, output: Output) -> Vec<String> {
     let mut lines = vec![heading(campaign, output)];
     lines.push(format!("started {}, ended {}", campaign.started, cell(campaign.ended)));
+    lines.extend(campaign.plan.as_ref().map(|plan| {
+        let (load, above) = (plan.objective, 100.0 * plan.gap);
+        format!("slots chosen {}: {load:.1} percent points of load together, at most {above:.2} % more than need be", plan.made)
+    }));
     lines.push(String::new());
     lines.extend(devices(campaign, &BTreeMap::new(), campaign.ended));
     lines.push(String::new());
@@ -125,7 +129,9 @@ const fn step_since(device: &CampaignDevice) -> Option<UnixTime> {
 fn note(device: &CampaignDevice, reported: Option<&DeviceView>, names: &BTreeMap<DeviceId, &str>) -> String {
     let name = |id: &DeviceId| names.get(id).map_or_else(|| id.to_string(), |&name| name.to_owned());
     match &device.step {
-        DeviceStep::Pending => EMPTY.to_owned(),
+        DeviceStep::Pending => {
+            cell(device.slot.as_ref().map(|slot| format!("begins at {}; {}", slot.start, slot.reason)))
+        }
         DeviceStep::TakingOver { standby, .. } => format!("{} is taking over", name(standby)),
         DeviceStep::Upgrading { mode, .. } => {
             let mut note = match mode {

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use takt_planner::{Plan, check_plan};
+use takt_planner::check_plan;
 
 use super::PlanError;
-use super::inputs::{Input, ProblemArgs};
+use super::inputs::{ProblemArgs, plan};
 use crate::failure::Failure;
 use crate::output::Output;
 
@@ -27,13 +27,12 @@ struct CheckView {
 }
 
 pub(super) fn run(args: &CheckArgs, output: Output) -> Result<(), Failure> {
-    let input = Input::read(&args.plan)?;
-    let plan: Plan = serde_json::from_slice(&input.bytes)
-        .map_err(|source| PlanError::Plan { file: input.name.clone(), source })?;
+    let plan = plan(&args.plan)?;
     let inputs = args.problem.read()?;
     let violations = check_plan(&inputs.problem(), &plan);
     let first = violations.first().cloned();
     let count = violations.len();
     output.json_line(&CheckView { violations })?;
-    first.map_or(Ok(()), |first| Err(PlanError::Violations { file: input.name, count, first }.into()))
+    let file = args.plan.display().to_string();
+    first.map_or(Ok(()), |first| Err(PlanError::Violations { file, count, first }.into()))
 }

@@ -1,10 +1,11 @@
 //! The files of a command.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use takt_planner::{
-    Forecasts, LoadWeights, Network, Problem, SchedulePolicy, Series, common_step, outlook, read_drm,
+    DEVICES_PAIRED_MAX, Forecasts, LoadWeights, Network, Plan, Problem, SchedulePolicy, Series, read_drm,
     read_edges, read_policy, read_workload,
 };
 
@@ -31,9 +32,27 @@ pub(super) fn edges(path: &Path) -> Result<Network, PlanError> {
     Ok(read_edges(&input.name, &input.bytes)?)
 }
 
+/// How many devices there are, if they are few enough for similarities of all pairs.
+pub(super) fn paired(network: &Network, file: String) -> Result<usize, PlanError> {
+    let devices = network.devices().len();
+    let fits = devices <= DEVICES_PAIRED_MAX;
+    if fits { Ok(devices) } else { Err(PlanError::TooMany { file, devices, most: DEVICES_PAIRED_MAX }) }
+}
+
+pub(super) fn drm(path: &Path, network: &Network) -> Result<takt_planner::Drm, PlanError> {
+    let input = Input::read(path)?;
+    Ok(read_drm(&input.name, &input.bytes, network)?)
+}
+
 pub(super) fn workload(path: &Path, weights: LoadWeights) -> Result<Vec<Series>, PlanError> {
     let input = Input::read(path)?;
     Ok(read_workload(&input.name, &input.bytes, weights)?)
+}
+
+/// A plan as `takt plan schedule` writes it.
+pub(super) fn plan(path: &Path) -> Result<Plan, PlanError> {
+    let input = Input::read(path)?;
+    serde_json::from_slice(&input.bytes).map_err(|source| PlanError::Plan { file: input.name, source })
 }
 
 /// What a load is where the file has no column for it.
@@ -89,36 +108,30 @@ impl ProblemArgs {
     pub(super) fn read(&self) -> Result<Inputs, PlanError> {
         let series = workload(&self.workload, self.load.weights())?;
         let network = edges(&self.edges)?.with(series.iter().map(|series| series.device.as_str()));
-        let input = Input::read(&self.drm)?;
-        let drm = read_drm(&input.name, &input.bytes, &network)?;
+        let drm = drm(&self.drm, &network)?;
         let input = Input::read(&self.policy)?;
         let policy = read_policy(&input.name, &input.bytes, &network)?;
-        let forecasts = forecasts(&network, &series, &policy);
+        let forecasts = Forecasts::of(&network, &series, &policy.slots);
         Ok(Inputs { network, drm, policy, forecasts })
     }
 }
 
 impl Inputs {
+    /// The slots that devices have by another plan, as far as they are slots of this one: by the devices' numbers.
+    pub(super) fn slots_of(&self, plan: &Plan) -> Vec<Option<usize>> {
+        let slots = &self.policy.slots;
+        let starts: BTreeMap<String, usize> =
+            (0..slots.open.len()).map(|slot| (slots.rfc3339(slot), slot)).collect();
+        let mut found = vec![None; self.network.devices().len()];
+        for assignment in &plan.assignments {
+            if let Some(device) = self.network.find(&assignment.device) {
+                found[device as usize] = starts.get(&assignment.slot_start).copied();
+            }
+        }
+        found
+    }
+
     pub(super) fn problem(&self) -> Problem<'_> {
         self.policy.problem(&self.network, &self.drm, &self.forecasts.loads)
     }
-}
-
-fn forecasts(network: &Network, series: &[Series], policy: &SchedulePolicy) -> Forecasts {
-    let step = common_step(series);
-    let slots = &policy.slots;
-    let end = slots.at(slots.open.len());
-    let mut forecasts = Forecasts::default();
-    for device in network.devices() {
-        let known =
-            series.binary_search_by(|series| series.device.cmp(device)).ok().map(|found| &series[found]);
-        let outlook = known.and_then(|series| {
-            let last = series.samples.last()?.at;
-            let horizon = usize::try_from((end - last).max(0) / step + 1).unwrap_or(1);
-            outlook(series, step, horizon)
-        });
-        let known = known.zip(outlook.as_ref());
-        forecasts.add(known, step, slots.start, slots.seconds, slots.open.len());
-    }
-    forecasts
 }

@@ -1,5 +1,6 @@
 //! `takt plan …`: the planner on files, without a coordinator. Results are JSON.
 
+mod advise;
 mod chain;
 mod check;
 mod draw;
@@ -40,6 +41,11 @@ pub enum PlanCommand {
         after_help = "Example:\n  takt plan check --plan plan.json --edges edges.csv --drm drm.toml --workload workload.csv --policy policy.toml"
     )]
     Check(check::CheckArgs),
+    /// Advises on what is probably missing: edges that devices alike have, and devices that can stand in for each other
+    #[command(
+        after_help = "Example:\n  takt plan advise --edges edges.csv --drm drm.toml --rejected rejected.csv"
+    )]
+    Advise(advise::AdviseArgs),
     /// Draws the dependency graph, or the forecast as a heat map
     #[command(
         after_help = "Example:\n  takt plan draw --edges edges.csv -o graph.svg\n  takt plan draw --heatmap --workload workload.csv -o forecast.svg"
@@ -139,6 +145,7 @@ pub fn run(command: PlanCommand, output: Output) -> Result<(), Failure> {
         PlanCommand::Forecast(args) => forecast::run(&args, output),
         PlanCommand::Schedule(args) => schedule::run(&args, output),
         PlanCommand::Check(args) => check::run(&args, output),
+        PlanCommand::Advise(args) => advise::run(&args, output),
         PlanCommand::Draw(args) => draw::run(&args, output),
     }
 }

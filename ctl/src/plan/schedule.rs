@@ -1,9 +1,11 @@
 //! `takt plan schedule`: a slot for each device.
 
-use clap::{Args, ValueEnum};
-use takt_planner::{Method, Plan, make_plan};
+use std::path::PathBuf;
 
-use super::inputs::{Inputs, ProblemArgs};
+use clap::{Args, ValueEnum};
+use takt_planner::{Kept, Method, Plan, make_plan};
+
+use super::inputs::{Inputs, ProblemArgs, plan};
 use super::{MeasureArg, PlanError, likeness};
 use crate::clock::timer;
 use crate::failure::Failure;
@@ -17,6 +19,21 @@ pub struct ScheduleArgs {
     /// How
     #[arg(long, value_enum, default_value = "optimal")]
     method: MethodArg,
+    /// A plan that is there already, as this command writes it: as few devices as can be are moved away from it
+    #[arg(long, value_name = "PLAN")]
+    keep: Option<PathBuf>,
+    /// With --keep: a device moves where that saves so many percent points of predicted load, too
+    #[arg(long, value_name = "POINTS", requires = "keep", value_parser = points)]
+    move_cost: Option<f64>,
+}
+
+fn points(text: &str) -> Result<f64, String> {
+    let points: f64 = text.parse().map_err(|_| "a number is expected".to_owned())?;
+    if (0.0..=1e9).contains(&points) {
+        Ok(points)
+    } else {
+        Err("a number of at least 0 is expected".to_owned())
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -34,11 +51,23 @@ pub(super) fn run(args: &ScheduleArgs, output: Output) -> Result<(), Failure> {
         MethodArg::Paper => Method::Paper,
         MethodArg::Optimal => Method::Optimal,
     };
-    Ok(output.json_line(&plan(&inputs, method, &enough)?)?)
+    let before = args.keep.as_deref().map(plan).transpose()?.map(|plan| inputs.slots_of(&plan));
+    let kept = before.as_deref().map(|slots| {
+        let fewest = Kept::fewest_moves(slots);
+        Kept { move_cost: args.move_cost.unwrap_or(fewest.move_cost), ..fewest }
+    });
+    Ok(output.json_line(&make(&inputs, method, kept, &enough)?)?)
 }
 
-fn plan(inputs: &Inputs, method: Method, enough: &dyn Fn() -> bool) -> Result<Plan, PlanError> {
+fn make(
+    inputs: &Inputs,
+    method: Method,
+    kept: Option<Kept<'_>>,
+    enough: &dyn Fn() -> bool,
+) -> Result<Plan, PlanError> {
     let likeness = likeness(MeasureArg::Simrank, takt_planner::DECAY)?;
     let scores = inputs.network.scores(likeness).totals();
-    Ok(make_plan(&inputs.problem(), &inputs.forecasts.intervals, &scores, method, enough)?)
+    let mut problem = inputs.problem();
+    problem.kept = kept;
+    Ok(make_plan(&problem, &inputs.forecasts.intervals, &scores, method, enough)?)
 }

@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write as _};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use takt_planner::{DECAY, DEVICES_PAIRED_MAX, Direction, Likeness, Network, TOLERANCE_OF_PAIRS};
+use takt_planner::{DECAY, Direction, Likeness, Network, TOLERANCE_OF_PAIRS};
 
 use super::{MeasureArg, PlanError, inputs, likeness};
 use crate::failure::Failure;
@@ -72,10 +72,7 @@ pub(super) fn run(args: &SimilarityArgs, _output: Output) -> Result<(), Failure>
             rows.row(device, other, similarity)?;
         }
     } else {
-        let devices = network.devices().len();
-        if devices > DEVICES_PAIRED_MAX {
-            return Err(PlanError::TooMany { file, devices, most: DEVICES_PAIRED_MAX }.into());
-        }
+        let devices = inputs::paired(&network, file)?;
         let pairs = network.pairs(args.direction.direction(), likeness);
         for one in (0..).take(devices) {
             for other in (one + 1..).take(devices - one as usize - 1) {

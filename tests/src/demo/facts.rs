@@ -33,6 +33,10 @@ impl Facts {
         for camera in CAMERAS {
             facts.check(format!("its standby served while {camera} switched"), stood_in(scene, acts, camera));
         }
+        facts.check(
+            "each device began in its slot, which was given a reason".to_owned(),
+            began_in_slots(acts),
+        );
         facts.check("no standby serves any more".to_owned(), relieved(scene));
         for camera in CAMERAS {
             facts.check(format!("`takt why` told why {camera} waited"), told_why(acts, camera));
@@ -124,6 +128,27 @@ fn gateway_first(scene: &Scene, acts: &Acts) -> Result<(), String> {
         ensure(own.before.to >= gateway.after.from + probation, || {
             format!("{camera} was switched before the {GATEWAY} had served for its probation")
         })?;
+    }
+    Ok(())
+}
+
+fn began_in_slots(acts: &Acts) -> Result<(), String> {
+    for name in NAMES {
+        let begun = acts.good.looks.iter().find_map(|look| {
+            let device = look.devices.iter().find(|device| device.name.as_str() == name)?;
+            match &device.step {
+                DeviceStep::TakingOver { since, .. } | DeviceStep::Upgrading { since, .. } => {
+                    Some((device.slot.clone(), *since))
+                }
+                _ => None,
+            }
+        });
+        let (slot, since) = begun.ok_or_else(|| format!("{name} was not seen to begin"))?;
+        let slot = slot.ok_or_else(|| format!("{name} had no slot"))?;
+        ensure((slot.start..slot.end).contains(&since), || {
+            format!("{name} began at {since}, its slot is from {} to {}", slot.start, slot.end)
+        })?;
+        ensure(slot.reason.contains("load"), || format!("the slot of {name} says {}", slot.reason))?;
     }
     Ok(())
 }

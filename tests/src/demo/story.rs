@@ -18,6 +18,8 @@ pub(super) const BAD: &str = "3.0.0";
 
 /// Requests that drive up the counters of the three devices.
 const COUNTS: [u64; 3] = [41, 42, 43];
+/// How long a slot is; an hour would be usual.
+const SLOT: &str = "3s";
 /// Seconds within which the bad release must be well once: it never is, so this only makes the demo longer.
 const BAD_START_SECS: u32 = 2;
 /// How long the clients may take to see what the coordinator knows.
@@ -66,6 +68,10 @@ pub(super) fn play(scene: &mut Scene) -> Result<Acts, FleetError> {
     let [one, other] = CAMERAS;
     scene.fleet.set_drm(&[&format!("{one}:{other}"), &format!("{other}:{one}")])?;
     scene.say(&format!("declared: {one} and {other} require {GATEWAY}, and stand in for each other"));
+    scene.fleet.set_schedule(&["--slot", SLOT, "--slots", "100"])?;
+    scene.say(&format!(
+        "declared: devices are upgraded in slots of {SLOT}, each in the least busy one that can be"
+    ));
 
     let good = campaign(scene, "upgrade", GOOD, 1)?;
     let upgraded_at = scene.fleet.stopwatch.elapsed();

@@ -185,6 +185,11 @@ impl Fleet {
         self.set(&["drm", "set", "--domain", DOMAIN], "--row", rows)
     }
 
+    /// Gives the domain a schedule with these options of `takt schedule set`.
+    pub fn set_schedule(&self, options: &[&str]) -> Result<(), FleetError> {
+        self.takt.text(&[&["schedule", "set", "--domain", DOMAIN], options].concat()).map(|_| ())
+    }
+
     fn set(&self, command: &[&str], option: &str, values: &[&str]) -> Result<(), FleetError> {
         let options: Vec<&str> = values.iter().flat_map(|value| [option, value]).collect();
         self.takt.text(&[command, &options].concat()).map(|_| ())

@@ -78,7 +78,7 @@ impl World {
             takeover: Takeover::Launch,
         });
         let graph = DomainGraph::new(&GraphSpec { edges: edges.collect() }, &names).unwrap();
-        let drm = RedundancyMatrix::new(&DrmSpec { rows: rows.collect() }, &names).unwrap();
+        let drm = RedundancyMatrix::new(&DrmSpec { rows: rows.collect(), sets: vec![] }, &names).unwrap();
         let mut states = BTreeMap::new();
         let mut devices = vec![];
         for (number, temper) in plan.devices.iter().enumerate() {

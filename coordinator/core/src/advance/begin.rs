@@ -1,22 +1,26 @@
 //! Which devices begin: one element at a time, required devices first, a standby before the device.
 
-use takt_common::DeviceId;
 use takt_common::api::{CampaignState, DeviceStep};
 use takt_common::order::{Action, Mode};
+use takt_common::{DeviceId, UnixTime};
 
 use crate::advance::Round;
 use crate::advance::scene::{Start, is_in_element};
+use crate::timetable::is_slot_open;
 
 impl Round<'_> {
     /// Begins devices of the present element that had to wait, or else the next element.
     pub(super) fn begin(&mut self) {
-        if self.campaign.brake.is_some() || self.campaign.state != CampaignState::Ongoing {
+        let held = self.campaign.brake.is_some() || self.campaign.unplanned.is_some();
+        if held || self.campaign.state != CampaignState::Ongoing {
             return;
         }
         let members = 0..self.campaign.members.len();
         let waiting = members.filter(|index| {
             let member = &self.campaign.members[*index];
-            member.step == DeviceStep::Pending && member.element.is_some()
+            member.step == DeviceStep::Pending
+                && member.element.is_some()
+                && is_slot_open(&self.campaign, member, self.scene.now)
         });
         for index in waiting.collect::<Vec<_>>() {
             self.try_start(index);
@@ -35,8 +39,9 @@ impl Round<'_> {
                 break;
             }
             let member = &self.campaign.members[index];
-            let pending = member.step == DeviceStep::Pending;
-            if !pending || !self.scene.unverified_requirements(&self.campaign, member).is_empty() {
+            let may_begin =
+                member.step == DeviceStep::Pending && is_slot_open(&self.campaign, member, self.scene.now);
+            if !may_begin || !self.scene.unverified_requirements(&self.campaign, member).is_empty() {
                 continue;
             }
             if self.try_start(index) {
@@ -60,8 +65,12 @@ impl Round<'_> {
     }
 
     fn take_turn(&mut self, index: usize) {
-        self.campaign.members[index].element = Some(self.campaign.elements);
-        self.campaign.members[index].turn = Some(self.scene.now);
+        // In a turn of its own, a device has at least a moment.
+        let waited_max = self.campaign.request.deadline_secs.saturating_sub(1);
+        let member = &mut self.campaign.members[index];
+        let waited_since = self.scene.now.as_secs().saturating_sub(member.waited_secs.min(waited_max));
+        member.element = Some(self.campaign.elements);
+        member.turn = Some(UnixTime::from_secs(waited_since));
     }
 
     /// Asks for the first order of a pending member, if it can begin.

@@ -20,7 +20,7 @@ use finding::{Finding, look};
 use scene::{Scene, is_in_work, is_verified};
 
 /// What follows from a round. Store both in one batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Step {
     /// The campaign as it is now; equal to the one before when nothing is new.
     pub campaign: Campaign,
@@ -111,10 +111,10 @@ impl Round<'_> {
         } else if verified == total {
             self.end(CampaignState::Finished, format!("all {total} devices are verified{warned}"));
         } else if self.campaign.state == CampaignState::Ongoing {
-            let at = if names.is_empty() {
-                "a device waits to begin".to_owned()
-            } else {
-                format!("in work: {names}")
+            let at = match self.campaign.next_slot(self.scene.now) {
+                _ if !names.is_empty() => format!("in work: {names}"),
+                Some((name, start)) => format!("the next slot is that of {name} and begins {start}"),
+                None => "a device waits to begin".to_owned(),
             };
             self.campaign.reason = format!("{verified} of {total} devices are verified{warned}; {at}");
         }

@@ -8,7 +8,7 @@ use takt_common::order::{Action, Mode};
 use takt_common::release::ReleaseId;
 use takt_common::report::Outcome;
 use takt_common::{DeviceId, UnixTime};
-use takt_planner::{DomainGraph, RedundancyMatrix};
+use takt_planner::{DeviceSet, DomainGraph, RedundancyMatrix};
 
 use crate::campaign::{Campaign, Member};
 use crate::fleet::{DeviceState, FleetView};
@@ -86,24 +86,32 @@ impl<'a> Scene<'a> {
             return self.start_served(standby);
         }
         let runs = state.installed_release(&campaign.release.id.name);
-        let standbys = self.drm.standbys_for(member.device);
+        let standbys = self.standbys_of(member);
         // Silence does not mean that nothing runs there.
         if runs.is_none() && state.sequence == 0 && !standbys.is_empty() {
             return Start::Wait("it has not said yet what it runs".to_owned());
         }
-        let (Some(runs), [_, ..]) = (runs, standbys) else {
+        let (Some(runs), [_, ..]) = (runs, standbys.as_slice()) else {
             return Start::InPlace;
         };
         let mut reasons = Vec::with_capacity(standbys.len());
         for standby in standbys {
-            match self.unable(campaign, member.device, *standby) {
+            match self.unable(campaign, member.device, standby) {
                 None => {
-                    return Start::Rolling { standby: *standby, release: runs.release.clone() };
+                    return Start::Rolling { standby, release: runs.release.clone() };
                 }
-                Some(why) => reasons.push(format!("{} {why}", self.fleet.label(*standby))),
+                Some(why) => reasons.push(format!("{} {why}", self.fleet.label(standby))),
             }
         }
         Start::Wait(format!("no standby can take over: {}", reasons.join("; ")))
+    }
+
+    /// Who may serve for the member, the one that its slot foresees first.
+    fn standbys_of(&self, member: &Member) -> Vec<DeviceId> {
+        let mut standbys = self.drm.standbys_for(member.device).to_vec();
+        let foreseen = member.slot.as_ref().and_then(|slot| slot.standby);
+        standbys.sort_by_key(|standby| Some(*standby) != foreseen);
+        standbys
     }
 
     /// Why the device cannot take an order of its own now.
@@ -115,11 +123,13 @@ impl<'a> Scene<'a> {
         Some(format!("it stands in for {}", self.fleet.label(device)))
     }
 
-    /// A device that must not be away together with this one and is in work, here or in another campaign.
+    /// Devices that must not be away together with this one and are, here or in another campaign.
     fn conflict(&self, campaign: &Campaign, member: &Member) -> Option<String> {
         let here = campaign.members.iter().filter(|other| is_in_element(other)).map(|other| other.device);
         let device = member.device;
-        for other in here.chain(self.in_work.iter().copied()).filter(|other| *other != device) {
+        let in_work: BTreeSet<DeviceId> =
+            here.chain(self.in_work.iter().copied()).filter(|other| *other != device).collect();
+        for other in in_work.iter().copied() {
             let bond = if self.drm.related(device, other) {
                 "one stands in for the other"
             } else if self.graph.requirements(device).contains(&other) {
@@ -131,7 +141,36 @@ impl<'a> Scene<'a> {
             };
             return Some(format!("{} is in work and {bond}", self.fleet.label(other)));
         }
-        None
+        self.drm.sets().iter().find_map(|set| self.too_many_away(set, device, &in_work))
+    }
+
+    /// Whether so many of a set are away that `device` must not be.
+    fn too_many_away(
+        &self,
+        set: &DeviceSet,
+        device: DeviceId,
+        in_work: &BTreeSet<DeviceId>,
+    ) -> Option<String> {
+        if !set.members.contains(&device) {
+            return None;
+        }
+        let away = |other: &DeviceId| match self.fleet.devices.get(other) {
+            _ if in_work.contains(other) => Some(format!("{} is in work", self.fleet.label(*other))),
+            Some(state) if state.online => None,
+            Some(state) => Some(format!("{} {}", state.name, offline(state))),
+            None => Some(format!("{other} is not enrolled any more")),
+        };
+        let away: Vec<String> =
+            set.members.iter().filter(|other| **other != device).filter_map(away).collect();
+        let serve_min = set.members.len() - set.away_max;
+        (away.len() >= set.away_max).then(|| {
+            format!(
+                "of set {}, {serve_min} of {} must serve: {}",
+                set.name,
+                set.members.len(),
+                away.join(", ")
+            )
+        })
     }
 
     /// Somebody serves for the device since an earlier upgrade: go on with that one if it can be relied on.

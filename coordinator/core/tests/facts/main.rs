@@ -7,5 +7,6 @@ mod opening;
 mod reasons;
 mod reports;
 mod site;
+mod slots;
 mod steps;
 mod stored;

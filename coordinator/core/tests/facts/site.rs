@@ -74,7 +74,8 @@ impl Site {
             takeover: Takeover::Launch,
         };
         let edges = GraphSpec { edges: vec![edge("camera-1"), edge("camera-2")] };
-        let rows = DrmSpec { rows: vec![row("camera-1", "camera-2"), row("camera-2", "camera-1")] };
+        let rows =
+            DrmSpec { rows: vec![row("camera-1", "camera-2"), row("camera-2", "camera-1")], sets: vec![] };
         let (graph, drm) =
             (DomainGraph::new(&edges, &names).unwrap(), RedundancyMatrix::new(&rows, &names).unwrap());
         let mut fleet = FleetView::default();

@@ -6,14 +6,19 @@ mod device;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use takt_common::api::{CampaignRequest, CampaignView, DrmSpec, EdgeSpec, GraphSpec, StandbySpec, Takeover};
+use takt_common::api::{
+    CampaignRequest, CampaignView, DrmSpec, EdgeSpec, GraphSpec, ScheduleSpec, ServeSetSpec, StandbySpec,
+    Takeover,
+};
 use takt_common::digest::Sha256Digest;
 use takt_common::order::{Policy, Position};
 use takt_common::release::ReleaseId;
 use takt_common::report::{Installed, Report};
 use takt_common::{DeviceId, Name, UnixTime};
-use takt_coordinator_core::{Campaign, DeviceState, FleetView, OrderRequest, ReleaseFacts, open};
-use takt_planner::{DomainGraph, RedundancyMatrix};
+use takt_coordinator_core::{
+    Campaign, DeviceState, FleetView, Ground, OrderRequest, ReleaseFacts, due, make_timetable, open,
+};
+use takt_planner::{DomainGraph, DomainSchedule, RedundancyMatrix};
 
 pub(crate) use device::{Device, Install, Takes};
 
@@ -78,6 +83,10 @@ pub(crate) struct Plan {
     /// From a higher number to a lower one; true when hard.
     pub(crate) edges: BTreeMap<(usize, usize), bool>,
     pub(crate) standbys: BTreeMap<usize, Vec<usize>>,
+    /// Members, and how many of them must serve.
+    pub(crate) sets: Vec<(BTreeSet<usize>, u32)>,
+    /// With a schedule, how long its slots are.
+    pub(crate) slot_secs: Option<u32>,
     pub(crate) element_size: u32,
     /// The campaigns' devices; two campaigns when some are false.
     pub(crate) in_first: Vec<bool>,
@@ -107,6 +116,7 @@ pub(crate) struct World {
     pub(crate) chance: Chance,
     pub(crate) graph: DomainGraph,
     pub(crate) drm: RedundancyMatrix,
+    pub(crate) schedule: Option<DomainSchedule>,
     /// What the coordinator has stored.
     pub(crate) fleet: FleetView,
     pub(crate) campaigns: Vec<Vec<u8>>,
@@ -151,7 +161,15 @@ impl World {
             takeover: Takeover::Launch,
         });
         let graph = DomainGraph::new(&GraphSpec { edges: edges.collect() }, &names).unwrap();
-        let drm = RedundancyMatrix::new(&DrmSpec { rows: rows.collect() }, &names).unwrap();
+        let sets = plan.sets.iter().enumerate().map(|(number, (members, serve_min))| ServeSetSpec {
+            name: name(&format!("set-{number}")),
+            members: members.iter().map(|member| device_name(*member)).collect(),
+            serve_min: *serve_min,
+        });
+        let drm = DrmSpec { rows: rows.collect(), sets: sets.collect() };
+        let drm = RedundancyMatrix::new(&drm, &names).unwrap();
+        let spec = |slot_secs| ScheduleSpec { slot_secs, ..ScheduleSpec::default() };
+        let schedule = plan.slot_secs.map(|slot_secs| DomainSchedule::new(&spec(slot_secs), &names).unwrap());
         let (mut fleet, mut devices) = (FleetView::default(), BTreeMap::new());
         for (number, nature) in plan.devices.iter().enumerate() {
             let next = Position { epoch: 1, generation: 1 };
@@ -183,6 +201,7 @@ impl World {
             chance: Chance(seed),
             graph,
             drm,
+            schedule,
             fleet,
             campaigns,
             orders: BTreeMap::new(),
@@ -205,6 +224,21 @@ impl World {
 
     pub(crate) fn campaign(&self, index: usize) -> Campaign {
         Campaign::from_bytes(&self.campaigns[index]).unwrap()
+    }
+
+    /// Gives the devices of a campaign their slots, where that is due.
+    pub(crate) fn plan(&mut self, index: usize) {
+        let campaign = self.campaign(index);
+        let Some(schedule) = &self.schedule else { return };
+        let digest = Sha256Digest::of(b"ground");
+        let Some(due) = due(&campaign, &digest, UnixTime::from_secs(0), self.now) else { return };
+        let (graph, drm, known_until) = (&self.graph, &self.drm, UnixTime::from_secs(0));
+        let ground = Ground { graph, drm, schedule, digest, series: &[], known_until };
+        let timetable =
+            make_timetable(&campaign, &self.fleet, &ground, due, self.now, &|| Box::new(|| false)).unwrap();
+        let planned = campaign.with_timetable(&timetable, self.now);
+        assert_eq!(takt_coordinator_core::due(&planned, &digest, known_until, self.now), None);
+        self.store(index, &planned, &[]);
     }
 
     pub(crate) fn view(&self, index: usize) -> CampaignView {

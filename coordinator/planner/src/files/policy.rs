@@ -2,18 +2,16 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-use jiff::civil::{DateTime, Weekday};
+use jiff::civil::DateTime;
 use jiff::fmt::temporal::Pieces;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::InputError;
-use super::time::minutes;
 use super::toml_file::TomlFile;
 use crate::network::Network;
-use crate::schedule::{Gateway, Problem, Slots};
+use crate::schedule::{Gateway, Problem, Slots, Window, Windows, time_zone};
 use crate::standby::Drm;
 
 const SLOT_MINUTES_USUAL: u32 = 60;
@@ -48,6 +46,7 @@ impl SchedulePolicy {
             max_in_flight: *max_in_flight,
             gateways: self.gateways.as_slice(),
             loads,
+            kept: None,
         }
     }
 }
@@ -76,16 +75,6 @@ struct GatewayEntry {
     max_in_flight: Spanned<usize>,
 }
 
-/// Part of each day, or of some days of the week, on local clocks.
-struct Window {
-    /// From Monday; all of them without any.
-    days: [bool; 7],
-    /// Minutes since midnight.
-    from: u32,
-    /// No later than `from` for a window that goes on after midnight, which belongs to the day on which it began.
-    until: u32,
-}
-
 /// Reads a policy for the devices of `network`. Only `slots` and `start` are required: an hour for each slot, always open, no limits,
 /// ten seconds for the search. `start` and `deadline` are RFC 3339, or without offset on the clocks of `time_zone` (an IANA name,
 /// UTC if absent). A window is `22:00-06:00`, or of some days only: `mon-fri 22:00-06:00`, `sat,sun 00:00-24:00`. A slot is open
@@ -95,10 +84,8 @@ pub fn read_policy(file: &str, text: &[u8], network: &Network) -> Result<Schedul
     let content: File = toml.read()?;
     let zone = match &content.time_zone {
         None => TimeZone::UTC,
-        Some(name) => TimeZone::get(name.as_ref()).map_err(|_| {
-            let what = format!("'{}' is not a time zone like Europe/Berlin", name.as_ref());
-            toml.error_at(&name.span(), "time_zone", what)
-        })?,
+        Some(name) => time_zone(name.as_ref())
+            .map_err(|error| toml.error_at(&name.span(), "time_zone", error.to_string()))?,
     };
     let moment = |text: &Spanned<String>, field| {
         moment(text.as_ref(), &zone).ok_or_else(|| {
@@ -124,25 +111,11 @@ pub fn read_policy(file: &str, text: &[u8], network: &Network) -> Result<Schedul
     let deadline = content.deadline.as_ref().map(|deadline| moment(deadline, "deadline")).transpose()?;
     let mut windows = Vec::new();
     for text in &content.windows {
-        windows.push(window(text.as_ref()).ok_or_else(|| {
-            let what = format!(
-                "'{}' is not a window like 22:00-06:00, mon-fri 22:00-06:00 or sat,sun 00:00-24:00",
-                text.as_ref()
-            );
-            toml.error_at(&text.span(), "windows", what)
-        })?);
+        let window = text.as_ref().parse::<Window>();
+        windows.push(window.map_err(|error| toml.error_at(&text.span(), "windows", error.to_string()))?);
     }
-    let seconds = i64::from(slot_minutes) * 60;
-    let open: Vec<bool> = (0..count)
-        .map(|slot| {
-            let from = start + seconds * i64::try_from(slot).unwrap_or(0);
-            let in_time = deadline.is_none_or(|deadline| from + seconds <= deadline);
-            in_time
-                && (windows.is_empty()
-                    || windows.iter().any(|window| window.holds(from, from + seconds, &zone)))
-        })
-        .collect();
-    if !open.contains(&true) {
+    let slots = Windows { windows, zone }.slots(start, i64::from(slot_minutes) * 60, count, deadline);
+    if !slots.open.contains(&true) {
         let span = content.deadline.as_ref().map_or_else(|| content.slots.span(), Spanned::span);
         let field = if content.deadline.is_some() { "deadline" } else { "windows" };
         let what = format!(
@@ -173,7 +146,6 @@ pub fn read_policy(file: &str, text: &[u8], network: &Network) -> Result<Schedul
             max_in_flight: whole(&entry.max_in_flight, "max_in_flight", usize::MAX)?,
         });
     }
-    let slots = Slots { start, seconds, open, zone };
     Ok(SchedulePolicy { slots, max_in_flight, gateways, time_limit: limit })
 }
 
@@ -185,57 +157,4 @@ fn moment(text: &str, zone: &TimeZone) -> Option<i64> {
         Some(offset) => Some(offset.to_timestamp(local).ok()?.as_second()),
         None => Some(zone.to_timestamp(local).ok()?.as_second()),
     }
-}
-
-fn window(text: &str) -> Option<Window> {
-    let (days, times) = match text.trim().rsplit_once(' ') {
-        Some((days, times)) => (days_of_week(days)?, times),
-        None => ([true; 7], text.trim()),
-    };
-    let (from, until) = times.split_once('-')?;
-    let (from, until) = (minutes(from)?, minutes(until)?);
-    (from < 24 * 60 && from != until).then_some(Window { days, from, until })
-}
-
-fn days_of_week(text: &str) -> Option<[bool; 7]> {
-    const NAMES: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-    let find = |name: &str| NAMES.iter().position(|known| known.eq_ignore_ascii_case(name.trim()));
-    let mut days = [false; 7];
-    for part in text.split(',') {
-        let (first, last) = match part.split_once('-') {
-            Some((first, last)) => (find(first)?, find(last)?),
-            None => (find(part)?, find(part)?),
-        };
-        let mut day = first;
-        days[day] = true;
-        while day != last {
-            day = (day + 1) % 7;
-            days[day] = true;
-        }
-    }
-    Some(days)
-}
-
-impl Window {
-    /// Whether all from one moment to another lies in it, on the clocks of `zone`.
-    fn holds(&self, from: i64, until: i64, zone: &TimeZone) -> bool {
-        let (Ok(first), Ok(last)) = (Timestamp::from_second(from), Timestamp::from_second(until - 1)) else {
-            return false;
-        };
-        let (first, last) = (zone.to_datetime(first), zone.to_datetime(last));
-        // The opening that `first` lies in began on its day, or on the day before.
-        [first.date(), first.date().yesterday().unwrap_or(first.date())].into_iter().any(|day| {
-            let began = self.days[weekday(day.weekday())];
-            let at = |minutes: u32| {
-                let later = jiff::Span::new().minutes(i64::from(minutes));
-                day.to_datetime(jiff::civil::Time::midnight()).checked_add(later)
-            };
-            let end = if self.until > self.from { self.until } else { self.until + 24 * 60 };
-            began && at(self.from).is_ok_and(|from| from <= first) && at(end).is_ok_and(|end| last < end)
-        })
-    }
-}
-
-fn weekday(day: Weekday) -> usize {
-    usize::try_from(day.to_monday_zero_offset()).unwrap_or(0)
 }

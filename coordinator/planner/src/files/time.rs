@@ -4,6 +4,8 @@ use jiff::civil::{Date, DateTime, Time};
 use jiff::fmt::temporal::Pieces;
 use jiff::tz::Offset;
 
+use crate::schedule::minutes;
+
 /// When a slot begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Start {
@@ -45,16 +47,6 @@ fn paper(text: &str) -> Option<Start> {
     let time = Time::new(i8::try_from(from / 60).ok()?, i8::try_from(from % 60).ok()?, 0, 0).ok()?;
     let start = DateTime::from_parts(Date::new(year, month, day).ok()?, time);
     Some(Start { at: Offset::UTC.to_timestamp(start).ok()?.as_second(), offset: None })
-}
-
-/// Minutes of `hour:minute`, up to 24:00.
-pub(super) fn minutes(text: &str) -> Option<u32> {
-    let (hour, minute) = text.trim().split_once(':')?;
-    if hour.is_empty() || hour.len() > 2 || minute.len() != 2 {
-        return None;
-    }
-    let (hour, minute): (u32, u32) = (hour.parse().ok()?, minute.parse().ok()?);
-    (minute < 60 && hour * 60 + minute <= 24 * 60).then_some(hour * 60 + minute)
 }
 
 #[cfg(test)]

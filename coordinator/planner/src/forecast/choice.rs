@@ -31,14 +31,21 @@ pub enum ModelName {
     Regression,
 }
 
+impl ModelName {
+    /// As it is written in documents.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Persistence => "persistence",
+            Self::DailyProfile => "daily-profile",
+            Self::WeeklyProfile => "weekly-profile",
+            Self::Regression => "regression",
+        }
+    }
+}
+
 impl Display for ModelName {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Persistence => "persistence",
-            Self::DailyProfile => "daily profile",
-            Self::WeeklyProfile => "weekly profile",
-            Self::Regression => "regression",
-        })
+        f.write_str(&self.key().replace('-', " "))
     }
 }
 

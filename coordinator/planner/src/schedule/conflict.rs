@@ -30,6 +30,12 @@ impl Conflict {
 /// devices, or else limits and order that cannot hold together, each of which is needed for that.
 pub(super) fn conflict(problem: &Problem<'_>, model: &Model, enough: &dyn Fn() -> bool) -> Conflict {
     let open = problem.slots.open.iter().filter(|open| **open).count();
+    let closed =
+        (0..).zip(model.costs.chunks(model.slots)).find(|(_, row)| row.iter().all(|cost| !cost.is_finite()));
+    if let (Some((device, _)), true) = (closed, open > 0) {
+        let name = names(problem, &[device]);
+        return Conflict(format!("{name} can be upgraded in none of the {open} open slots"));
+    }
     let line = longest_line(model);
     if line.len() > open {
         let names = names(problem, &line);

@@ -7,11 +7,13 @@ use super::paper::paper;
 use super::plan::{Assignment, Method, Mode, Plan};
 use super::problem::{Model, Problem};
 use super::reason::reason;
+use super::slots::Slots;
 use super::spans::Spans;
-use crate::forecast::{Outlook, Series, SlotLoad};
+use crate::forecast::{Outlook, Series, SlotLoad, common_step, outlook};
+use crate::network::Network;
 
 /// How busy devices will be in the slots of a plan: device by device, with the interval that holds nine of ten truths. Nothing
-/// is known of a device without samples, for which all is 0.
+/// is known of a device without samples: for it all loads are 0, and the ends of intervals are no numbers.
 #[derive(Debug, Clone, Default)]
 pub struct Forecasts {
     /// Expected, in percent.
@@ -21,6 +23,25 @@ pub struct Forecasts {
 }
 
 impl Forecasts {
+    /// Of all devices of `network`. `series` are in the order of their devices' names.
+    pub fn of(network: &Network, series: &[Series], slots: &Slots) -> Self {
+        let step = common_step(series);
+        let end = slots.at(slots.open.len());
+        let mut forecasts = Self::default();
+        for device in network.devices() {
+            let known =
+                series.binary_search_by(|series| series.device.cmp(device)).ok().map(|found| &series[found]);
+            let outlook = known.and_then(|series| {
+                let last = series.samples.last()?.at;
+                let horizon = usize::try_from((end - last).max(0) / step + 1).unwrap_or(1);
+                outlook(series, step, horizon)
+            });
+            let known = known.zip(outlook.as_ref());
+            forecasts.add(known, step, slots.start, slots.seconds, slots.open.len());
+        }
+        forecasts
+    }
+
     /// Adds a device: the mean of all that was measured or is forecast in each slot, weighted by how much of the slot it covers.
     /// `slots` of `seconds` each begin at `start`; `step` is the length of a forecast's slot, in seconds too.
     pub fn add(
@@ -60,7 +81,7 @@ impl Forecasts {
                 _ if weight > 0.0 => sums.map(|sum| sum / weight),
                 // A gap in what was measured.
                 Some(end) => [end.load, end.low, end.high],
-                None => [0.0; 3],
+                None => [0.0, f64::NAN, f64::NAN],
             };
             self.loads.push(load);
             self.intervals.push((low, high));
@@ -69,7 +90,7 @@ impl Forecasts {
 }
 
 /// Plans all devices of `problem` by `method`. `scores` are those of the dependency chain, by the devices' numbers. `enough` tells when
-/// time is up: then the best plan so far is given.
+/// time is up: then the best plan so far is given. Its bound and gap are those of the disruption alone, whatever is kept.
 pub fn make_plan(
     problem: &Problem<'_>,
     intervals: &[(f64, f64)],
@@ -82,14 +103,16 @@ pub fn make_plan(
     if spans.tighten(&model).is_err() {
         return Err(conflict(problem, &model, enough));
     }
+    let priced = problem.kept.map(|kept| model.clone().keeping(kept));
+    let priced = priced.as_ref();
     let (slots, bound) = match method {
-        Method::Optimal => match optimum(&model, &spans, enough) {
-            Outcome::Found { slots, bound } => (slots, bound),
+        Method::Optimal => match optimum(priced.unwrap_or(&model), &spans, enough) {
+            Outcome::Found { slots, bound } => (slots, priced.is_none().then_some(bound)),
             Outcome::Impossible => return Err(conflict(problem, &model, enough)),
             Outcome::TimeUp => return Err(Conflict::time_up()),
         },
         Method::Paper => {
-            let Some(slots) = paper(&model, &spans, scores) else {
+            let Some(slots) = paper(priced.unwrap_or(&model), &spans, scores) else {
                 // Whether there is any plan is more than the paper's algorithm can tell.
                 return Err(match optimum(&model, &spans, enough) {
                     Outcome::Impossible => conflict(problem, &model, enough),
@@ -97,10 +120,10 @@ pub fn make_plan(
                     Outcome::TimeUp => Conflict::time_up(),
                 });
             };
-            let bound = lower_bound(&model, &spans, model.total(&slots), enough);
-            (slots, bound)
+            (slots, None)
         }
     };
+    let bound = bound.unwrap_or_else(|| lower_bound(&model, &spans, model.total(&slots), enough));
     Ok(write(problem, &model, intervals, scores, method, &slots, bound))
 }
 

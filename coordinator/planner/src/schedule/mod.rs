@@ -12,13 +12,16 @@ mod problem;
 mod reason;
 mod slots;
 mod spans;
+mod windows;
 
 pub use check::check_plan;
 pub use conflict::Conflict;
 pub use make::{Forecasts, make_plan};
 pub use plan::{Assignment, Method, Mode, Plan};
-pub use problem::Problem;
+pub use problem::{Kept, Problem};
 pub use slots::{Gateway, Slots};
+pub(crate) use windows::minutes;
+pub use windows::{TimeZoneError, Window, WindowError, Windows, time_zone};
 
 #[cfg(test)]
 mod tests;

@@ -19,8 +19,26 @@ pub struct Problem<'p> {
     pub max_in_flight: Option<usize>,
     /// What gateways can feed.
     pub gateways: &'p [Gateway],
-    /// How busy a device is in a slot, in percent: device by device.
+    /// How busy a device is in a slot, in percent: device by device. Infinite where it cannot be upgraded in that slot.
     pub loads: &'p [f64],
+    /// A plan that is there already.
+    pub kept: Option<Kept<'p>>,
+}
+
+/// The slots that devices have by the plan before: a new one moves a device only for what is worth it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Kept<'p> {
+    /// Of each device, by its number; none where it had none, or one that is over.
+    pub slots: &'p [Option<usize>],
+    /// What it costs to move a device, in percent points of predicted load.
+    pub move_cost: f64,
+}
+
+impl<'p> Kept<'p> {
+    /// To move as few devices as can be, whatever that costs: one more move outweighs all loads.
+    pub fn fewest_moves(slots: &'p [Option<usize>]) -> Self {
+        Self { slots, move_cost: 100.0 * (slots.len() + 1) as f64 }
+    }
 }
 
 /// Something of which there is only so much in each slot.
@@ -213,6 +231,19 @@ impl Model {
                 }
             }
         }
+    }
+
+    /// The same with a price on each move away from what is kept. Where that is closed, a device must move anyway.
+    pub(super) fn keeping(mut self, kept: Kept<'_>) -> Self {
+        for (row, slot) in self.costs.chunks_mut(self.slots).zip(kept.slots) {
+            let Some(slot) = slot.filter(|slot| row.get(*slot).is_some_and(|cost| cost.is_finite())) else {
+                continue;
+            };
+            for (_, cost) in row.iter_mut().enumerate().filter(|(other, _)| *other != slot) {
+                *cost += kept.move_cost;
+            }
+        }
+        self
     }
 
     pub(super) fn cost(&self, device: u32, slot: usize) -> f64 {

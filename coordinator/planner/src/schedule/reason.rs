@@ -22,11 +22,13 @@ pub(super) fn reason(
     let (best, least) = (0..)
         .zip(row)
         .fold((slot, load), |best, (slot, load)| if *load < best.1 { (slot, *load) } else { best });
-    let between =
-        intervals.get(device as usize * model.slots + slot).map_or_else(String::new, |(low, high)| {
-            if high - low < 2.0 * SAME_PERCENT { String::new() } else { format!(" ({low:.0}-{high:.0} %)") }
-        });
-    let mut parts = vec![if load <= least + SAME_PERCENT {
+    let interval = intervals.get(device as usize * model.slots + slot);
+    let between = interval.map_or_else(String::new, |(low, high)| {
+        if high - low < 2.0 * SAME_PERCENT { String::new() } else { format!(" ({low:.0}-{high:.0} %)") }
+    });
+    let mut parts = vec![if interval.is_some_and(|(low, _)| low.is_nan()) {
+        format!("slot {}: nothing is known of its load", problem.slots.clock(slot))
+    } else if load <= least + SAME_PERCENT {
         format!("slot {}: lowest predicted load {load:.0} %{between}", problem.slots.clock(slot))
     } else {
         format!(
@@ -40,8 +42,14 @@ pub(super) fn reason(
         parts.push(format!("after {}", list(&before)));
     }
     let behind: Vec<&str> = model.behind[device as usize].iter().map(name).collect();
-    if !behind.is_empty() && load > least + SAME_PERCENT {
-        parts.push(format!("before {}", list(&behind)));
+    let is_kept = problem.kept.is_some_and(|kept| kept.slots[device as usize] == Some(slot));
+    if load > least + SAME_PERCENT {
+        if !behind.is_empty() {
+            parts.push(format!("before {}", list(&behind)));
+        }
+        if is_kept {
+            parts.push("kept from the plan before".to_owned());
+        }
     }
     if let Some(standby) = standby {
         parts.push(format!("{} stands in", name(&standby)));

@@ -40,9 +40,10 @@ impl Slots {
         at.display_with_offset(offset).to_string()
     }
 
-    /// Hours and minutes at which a slot begins, on the clocks of the zone.
+    /// Hours and minutes at which a slot begins, on the clocks of the zone; seconds too, where slots do not begin with a minute.
     pub fn clock(&self, slot: usize) -> String {
+        let form = if self.start % 60 == 0 && self.seconds % 60 == 0 { "%H:%M" } else { "%H:%M:%S" };
         Timestamp::from_second(self.at(slot))
-            .map_or_else(|_| slot.to_string(), |at| self.zone.to_datetime(at).strftime("%H:%M").to_string())
+            .map_or_else(|_| slot.to_string(), |at| self.zone.to_datetime(at).strftime(form).to_string())
     }
 }

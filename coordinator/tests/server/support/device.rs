@@ -10,6 +10,7 @@ use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS, TlsConfig
 use serde::de::DeserializeOwned;
 use takt_common::api::{EnrolRequest, EnrolResponse, TokenRequest, TokenResponse};
 use takt_common::envelope::{PayloadType, Signers};
+use takt_common::health::{HEALTH_FORMAT, HealthSample, HostFacts};
 use takt_common::order::{Order, Position};
 use takt_common::report::{Ack, Installed, OrderRef, Outcome, PhaseName, REPORT_FORMAT, Report};
 use takt_common::topic::{Down, Topic, Up};
@@ -153,6 +154,42 @@ impl Online {
     pub async fn say(&self, envelope: Vec<u8>) {
         let topic = Topic::up(&self.domain, self.device, Up::Report).to_string();
         self.client.publish(topic, QoS::AtLeastOnce, false, envelope).await.unwrap();
+    }
+
+    /// A health sample of a machine that is so busy, a part of all.
+    pub async fn feel(&self, key: &SigningKey, cpu_busy: f64) {
+        let host = HostFacts {
+            cpu_busy,
+            memory_total_bytes: 100,
+            memory_available_bytes: 60,
+            ..HostFacts::default()
+        };
+        let sample = HealthSample {
+            format: HEALTH_FORMAT,
+            device: self.device,
+            made: clock::now(),
+            agent: "test".to_owned(),
+            phase: PhaseName::Idle,
+            waiting_on: None,
+            host,
+            workloads: Vec::new(),
+            checkpoint: Ok(()),
+        };
+        let payload = serde_json::to_vec(&sample).unwrap();
+        let envelope = Envelope::seal(PayloadType::Health, &payload, &[key]).to_bytes();
+        let topic = Topic::up(&self.domain, self.device, Up::Health).to_string();
+        self.client.publish(topic, QoS::AtMostOnce, false, envelope).await.unwrap();
+    }
+
+    /// Lets the connection live until `done`.
+    pub async fn live_until<T>(&mut self, done: impl Future<Output = T>) -> T {
+        tokio::pin!(done);
+        loop {
+            tokio::select! {
+                value = &mut done => return value,
+                event = self.events.poll() => drop(event.expect("the connection stands")),
+            }
+        }
     }
 
     /// The next message on a topic of `subject`, opened by the coordinator's key.

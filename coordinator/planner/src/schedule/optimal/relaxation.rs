@@ -48,6 +48,10 @@ pub(super) struct Ascent {
 const PATIENCE: u32 = 12;
 /// Steps so short bring nothing.
 const PACE_MIN: f64 = 2e-3;
+/// Nothing is scarce in a plan at these prices: along what is left of the directions of earlier rounds, prices would grow without end.
+const LENGTH_MIN: f64 = 1e-9;
+/// The part of all prices together that a bound may lose in rounding.
+const ROUNDING: f64 = 1e-13;
 /// How much of a direction is that of the round before: subgradients alone go to and fro.
 const MOMENTUM: f64 = 0.6;
 /// What a round counts in the mean of slots.
@@ -136,7 +140,7 @@ impl<'m> Relaxation<'m> {
             }
         }
         for (pool, prices) in self.model.pools.iter().zip(self.prices.pools.chunks(slots)) {
-            bound -= f64::from(pool.limit) * prices.iter().sum::<f64>();
+            bound -= f64::from(pool.limit) * prices.iter().sum::<f64>() * (1.0 + ROUNDING);
         }
         let mut found = vec![0; self.model.devices];
         for (root, slot) in best_roots {
@@ -238,7 +242,7 @@ impl<'m> Relaxation<'m> {
                 break;
             }
             let length = self.direction(&now.slots, &mut direction);
-            if length == 0.0 {
+            if length < LENGTH_MIN {
                 break;
             }
             let missing = (upper - now.bound).max(1e-6 * upper.abs()).max(1e-9);

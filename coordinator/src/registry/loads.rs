@@ -1,0 +1,79 @@
+//! How busy devices were, a day of a device under each key.
+
+use takt_common::{DeviceId, UnixTime};
+use takt_store::{BATCH_BYTES_MAX, Batch, Store as _, StoreJson as _};
+
+use super::{Registry, RegistryError, keys};
+use crate::load::LoadSample;
+
+/// Days of samples that are kept of each device: four weeks.
+pub const LOAD_DAYS_KEPT: u64 = 28;
+
+const DAY_SECS: u64 = 86_400;
+/// The most that a day takes, with a sample each minute.
+const DAY_BYTES_MAX: usize = 48 * 1024;
+
+/// A sample in its day: the second at which it begins, compute, memory, availability and storage.
+type Entry = (u32, u16, u16, u16, u16);
+
+impl Registry {
+    /// Keeps samples, at most one of each device, in as many batches as they need. One replaces one of the same moment.
+    pub fn keep_loads(&self, samples: &[(DeviceId, LoadSample)]) -> Result<(), RegistryError> {
+        let mut batch = Batch::new();
+        for (device, sample) in samples {
+            if batch.bytes() + DAY_BYTES_MAX > BATCH_BYTES_MAX {
+                self.commit_batch(std::mem::take(&mut batch))?;
+            }
+            batch = self.with_load(batch, *device, sample)?;
+        }
+        if batch.is_empty() { Ok(()) } else { Ok(self.commit_batch(batch)?) }
+    }
+
+    fn with_load(&self, batch: Batch, device: DeviceId, sample: &LoadSample) -> Result<Batch, RegistryError> {
+        let (day, second) = (sample.at.as_secs() / DAY_SECS, sample.at.as_secs() % DAY_SECS);
+        let key = keys::load(device, day);
+        let known: Option<Vec<Entry>> = self.store().get_json(key.as_bytes())?;
+        let begins = known.is_none();
+        let second = u32::try_from(second).unwrap_or(0);
+        let mut entries = known.unwrap_or_default();
+        entries.retain(|entry| entry.0 != second);
+        entries.push((second, sample.compute, sample.memory, sample.availability, sample.storage));
+        entries.sort_unstable();
+        let mut batch = batch.put_json(key, &entries)?;
+        if begins {
+            for old in self.load_days(device)?.into_iter().filter(|old| old + LOAD_DAYS_KEPT <= day) {
+                batch = batch.delete(keys::load(device, old));
+            }
+        }
+        Ok(batch)
+    }
+
+    /// What is kept of a device, the oldest first.
+    pub fn loads(&self, device: DeviceId) -> Result<Vec<LoadSample>, RegistryError> {
+        let prefix = keys::loads(device);
+        let mut samples = Vec::new();
+        for (key, entries) in self.store().scan_json::<Vec<Entry>>(prefix.as_bytes(), None, days_max())? {
+            let Some(day) = day_of(&key, prefix.len()) else { continue };
+            samples.extend(entries.into_iter().map(|(second, compute, memory, availability, storage)| {
+                let at = UnixTime::from_secs(day * DAY_SECS + u64::from(second));
+                LoadSample { at, compute, memory, availability, storage }
+            }));
+        }
+        Ok(samples)
+    }
+
+    fn load_days(&self, device: DeviceId) -> Result<Vec<u64>, RegistryError> {
+        let prefix = keys::loads(device);
+        let pairs = self.store().scan(prefix.as_bytes(), None, days_max())?;
+        Ok(pairs.iter().filter_map(|(key, _)| day_of(key, prefix.len())).collect())
+    }
+}
+
+/// All that can be there: those kept, and the one that begins.
+fn days_max() -> usize {
+    usize::try_from(LOAD_DAYS_KEPT).unwrap_or(usize::MAX).saturating_add(1)
+}
+
+fn day_of(key: &[u8], prefix: usize) -> Option<u64> {
+    std::str::from_utf8(key.get(prefix..)?).ok()?.parse().ok()
+}
