@@ -125,6 +125,9 @@ pub struct EdgeSpec {
     /// Weight in [0, 1]; absent when not declared.
     #[serde(default)]
     pub weight: Option<f64>,
+    /// By how many release counters of one component the two may be apart at any time; absent for any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skew_max: Option<u64>,
 }
 
 /// `PUT|GET /api/v1/domains/{domain}/graph`.
@@ -190,7 +193,7 @@ pub enum ScheduleMethod {
     Optimal,
 }
 
-/// What a gateway can feed.
+/// What a gateway can feed, and whose path to the rest leads through it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GatewaySpec {
@@ -200,6 +203,9 @@ pub struct GatewaySpec {
     pub members: Vec<Name>,
     /// How many of them may be upgraded in one slot.
     pub max_in_flight: u32,
+    /// They agree to be cut off whenever that is. Otherwise the gateway is upgraded after them, but for those that require it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub agreed: bool,
 }
 
 /// `PUT|GET|DELETE /api/v1/domains/{domain}/schedule`: when devices of the domain are upgraded. Without one, each begins as soon as

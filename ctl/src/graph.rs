@@ -39,7 +39,8 @@ pub struct SetArgs {
     /// Edges as .json, .toml or .csv; CSV columns: source,target,requests,bytes,requires[,weight]
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// SOURCE:TARGET[:requires][:WEIGHT]: SOURCE calls TARGET; with `requires`, TARGET is upgraded first
+    /// SOURCE:TARGET[:requires][:WEIGHT][:skew=N]: SOURCE calls TARGET; with `requires`, TARGET is upgraded first; with `skew`, their
+    /// releases of one component are never more than N release counters apart
     #[arg(long = "edge", value_name = "EDGE", required_unless_present = "file")]
     edges: Vec<EdgeArg>,
 }
@@ -60,7 +61,7 @@ pub struct EdgeArg(EdgeSpec);
 #[derive(Debug, thiserror::Error)]
 pub enum EdgeError {
     /// Not two names and options.
-    #[error("SOURCE:TARGET[:requires][:WEIGHT] is expected, such as camera-1:gateway:requires")]
+    #[error("SOURCE:TARGET[:requires][:WEIGHT][:skew=N] is expected, such as camera-1:gateway:requires")]
     Form,
     /// A device's name is none.
     #[error(transparent)]
@@ -73,11 +74,20 @@ impl FromStr for EdgeArg {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut parts = text.split(':');
         let (Some(source), Some(target)) = (parts.next(), parts.next()) else { return Err(EdgeError::Form) };
-        let mut edge =
-            EdgeSpec { source: source.parse()?, target: target.parse()?, requires: false, weight: None };
+        let mut edge = EdgeSpec {
+            source: source.parse()?,
+            target: target.parse()?,
+            requires: false,
+            weight: None,
+            skew_max: None,
+        };
         for part in parts {
             match part {
                 "requires" if !edge.requires => edge.requires = true,
+                skew if skew.starts_with("skew=") && edge.skew_max.is_none() => {
+                    let most = skew.trim_start_matches("skew=").parse();
+                    edge.skew_max = Some(most.map_err(|_| EdgeError::Form)?);
+                }
                 number if edge.weight.is_none() => {
                     edge.weight = Some(number.parse().map_err(|_| EdgeError::Form)?);
                 }
@@ -168,6 +178,8 @@ struct FileEdge {
     requires: bool,
     #[serde(default)]
     weight: Option<f64>,
+    #[serde(default)]
+    skew_max: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -200,11 +212,17 @@ fn path(domain: &Name) -> String {
 }
 
 fn lines(graph: &GraphSpec) -> Vec<String> {
-    let mut table = Table::new(&["SOURCE", "TARGET", "REQUIRES", "WEIGHT"]);
+    let mut table = Table::new(&["SOURCE", "TARGET", "REQUIRES", "WEIGHT", "SKEW"]);
     for edge in &graph.edges {
         let requires = if edge.requires { "yes" } else { "no" };
         let weight = cell(edge.weight.map(|weight| format!("{weight:.3}")));
-        table.row(vec![edge.source.to_string(), edge.target.to_string(), requires.to_owned(), weight]);
+        table.row(vec![
+            edge.source.to_string(),
+            edge.target.to_string(),
+            requires.to_owned(),
+            weight,
+            cell(edge.skew_max),
+        ]);
     }
     table.lines()
 }
@@ -285,6 +303,7 @@ fn csv(text: &str) -> Result<FileGraph, SyntaxError> {
             bytes,
             requires,
             weight,
+            skew_max: None,
         });
     }
     Ok(FileGraph { edges })
@@ -316,6 +335,7 @@ fn weighed(edges: &[FileEdge]) -> Result<Vec<EdgeSpec>, GraphError> {
         target: edge.target.clone(),
         requires: edge.requires,
         weight: edge.weight.or_else(|| weight(edge)),
+        skew_max: edge.skew_max,
     };
     Ok(edges.iter().map(spec).collect())
 }

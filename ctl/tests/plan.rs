@@ -125,6 +125,69 @@ fn a_plan_that_is_kept_moves_only_the_devices_that_must_move() {
 }
 
 #[test]
+fn advice_names_edges_and_standbys_that_are_probably_missing() {
+    let line = line();
+    let header = "source,target,requests,bytes,requires\n";
+    let calls = "camera-1,gateway,,,true\ncamera-2,gateway,,,true\ncamera-3,gateway,,,true\n\
+                 camera-1,store,,,true\ncamera-2,store,,,true\n";
+    line.write("calls.csv", format!("{header}{calls}").as_bytes());
+    let advice = line.takt("plan advise --edges calls.csv").json();
+    let [edge] = advice["edges"].as_array().unwrap().as_slice() else { panic!("{advice}") };
+    assert_eq!((name(edge, "source"), name(edge, "target")), ("camera-3", "store"));
+    assert_eq!((edge["requires"].as_bool(), edge["confidence"].as_f64()), (Some(true), Some(1.0)));
+    assert!(name(edge, "reason").contains("which call what camera-3 calls, call store too"), "{edge}");
+    let pairs = |advice: &Value| -> Vec<(String, String)> {
+        let standbys = advice["standbys"].as_array().unwrap().iter();
+        standbys.map(|one| (name(one, "device").to_owned(), name(one, "by").to_owned())).collect()
+    };
+    assert!(pairs(&advice).contains(&("camera-1".to_owned(), "camera-2".to_owned())), "{advice}");
+
+    line.write("rejected.csv", format!("{header}camera-3,store,,,\n").as_bytes());
+    line.write("stand.toml", b"[[standby]]\ndevice='camera-1'\nby='camera-2'\ntakeover='launch'\n");
+    let advice = line.takt("plan advise --edges calls.csv --drm stand.toml --rejected rejected.csv").json();
+    assert_eq!(advice["edges"], serde_json::json!([]));
+    assert!(pairs(&advice).iter().all(|(device, _)| device != "camera-1"), "{advice}");
+    refusal(&line.takt("plan advise --edges calls.csv --alike 0"), 2);
+}
+
+#[test]
+fn a_gateway_comes_after_those_that_it_cuts_off_unless_they_agreed() {
+    let line = line();
+    let calls = "source,target,requests,bytes,requires\nsensor,gateway,,,false\ncamera,gateway,,,true\n";
+    line.write("calls.csv", calls.as_bytes());
+    line.write("none.toml", b"");
+    let load = "device,slot_start,compute,memory,availability,response_ms,storage\n\
+                gateway,2026-11-15T23:00:00Z,10,10,100,1,1\n";
+    line.write("load.csv", load.as_bytes());
+    let files = "--edges calls.csv --drm none.toml --workload load.csv --policy slots.toml";
+    let slots = |agreed: &str| {
+        let policy = format!(
+            "start = '2026-11-16T00:00:00Z'\nslots = 3\n[[gateway]]\ndevice = 'gateway'\n\
+             members = ['sensor', 'camera']\nmax_in_flight = 2\n{agreed}"
+        );
+        line.write("slots.toml", policy.as_bytes());
+        let made = line.takt(&format!("plan schedule {files}"));
+        line.write("plan.json", made.out.as_bytes());
+        let checked = line.takt(&format!("plan check --plan plan.json {files}")).json();
+        assert_eq!(checked["violations"], serde_json::json!([]));
+        let plan = made.json();
+        let slot = |device: &str| {
+            let mut all = plan["assignments"].as_array().unwrap().iter();
+            all.find(|one| name(one, "device") == device).unwrap()["slot"].as_i64().unwrap()
+        };
+        ["sensor", "gateway", "camera"].map(slot)
+    };
+    // The sensor is cut off; the camera requires the gateway, so it wants it first.
+    assert_eq!(slots(""), [0, 1, 2]);
+    assert_eq!(slots("agreed = true\n"), [1, 0, 1]);
+    // By the rule that nobody agreed to, that plan is wrong.
+    let policy = std::fs::read_to_string(line.path("slots.toml")).unwrap().replace("agreed = true", "");
+    line.write("slots.toml", policy.as_bytes());
+    let checked = line.takt(&format!("plan check --plan plan.json {files}"));
+    assert!(checked.code == 5 && checked.out.contains("cuts off sensor"), "{checked:?}");
+}
+
+#[test]
 fn schedules_keep_to_the_rules_and_say_how_good_they_are() {
     let line = line();
     let mut objectives = Vec::new();

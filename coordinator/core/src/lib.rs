@@ -10,6 +10,7 @@ mod control;
 mod fleet;
 mod open;
 mod record;
+mod skew;
 mod timetable;
 mod why;
 

@@ -10,6 +10,7 @@ use takt_planner::{DomainGraph, RedundancyMatrix};
 
 use crate::campaign::{CAMPAIGN_FORMAT, Campaign, Member, ReleaseFacts};
 use crate::fleet::{DeviceState, FleetView};
+use crate::skew::impossible;
 
 /// The most devices of one element; more would not be a batch any more.
 pub const ELEMENT_SIZE_MAX: u32 = 1_000;
@@ -59,6 +60,24 @@ pub enum OpenError {
         /// The devices with their reasons.
         reasons: String,
     },
+    /// Neighbours would be too far apart.
+    #[error(
+        "device {device} with {release} (release counter {counter}) would be too far apart from {neighbour}, which runs counter {runs}: at most {most} are allowed between them"
+    )]
+    Skew {
+        /// Which device.
+        device: Name,
+        /// The release.
+        release: ReleaseId,
+        /// Its counter.
+        counter: u64,
+        /// The neighbour, which is not upgraded before.
+        neighbour: String,
+        /// What it runs.
+        runs: u64,
+        /// How far they may be apart.
+        most: u64,
+    },
     /// A device is in another campaign that has not ended.
     #[error("device {device} is in campaign {campaign}, which has not ended")]
     Busy {
@@ -101,6 +120,16 @@ pub fn open(
         let reasons =
             excluded.iter().map(|(device, why)| format!("{} {why}", device.name)).collect::<Vec<_>>();
         return Err(OpenError::NoTarget { release: release.id.clone(), reasons: reasons.join("; ") });
+    }
+    if let Some((device, far)) = impossible(&targets, release, fleet, graph) {
+        return Err(OpenError::Skew {
+            device: fleet.devices[&device].name.clone(),
+            release: release.id.clone(),
+            counter: release.counter,
+            neighbour: fleet.label(far.neighbour),
+            runs: far.counter,
+            most: far.most,
+        });
     }
     let mut campaign = Campaign {
         format: CAMPAIGN_FORMAT,

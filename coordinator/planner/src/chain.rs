@@ -26,7 +26,7 @@ pub const DECAY: f64 = 0.8;
 /// What a similarity may be wrong by where nothing else is said.
 pub const TOLERANCE_OF_PAIRS: f64 = 1e-9;
 /// Of more devices a score s may be wrong by this times `1 + s`, in each direction.
-const TOLERANCE: f64 = 1e-3;
+pub(crate) const TOLERANCE_OF_SCORES: f64 = 1e-3;
 
 /// Scores are compared in steps of this: mirror-image devices differ by rounding only, and then the name decides.
 const SCORE_STEPS_PER_UNIT: f64 = 1e6;
@@ -68,6 +68,14 @@ pub struct Scores {
 }
 
 impl Scores {
+    pub(crate) fn of(calls_in: RowSums, calls_out: RowSums) -> Self {
+        Self {
+            score_in: calls_in.sums.into_iter().map(step).collect(),
+            score_out: calls_out.sums.into_iter().map(step).collect(),
+            error_bound: calls_in.error_bound.max(calls_out.error_bound),
+        }
+    }
+
     /// How dependent each device is: both together.
     pub fn totals(&self) -> Vec<f64> {
         self.score_in.iter().zip(&self.score_out).map(|(a, b)| step(a + b)).collect()
@@ -89,13 +97,7 @@ fn step(score: f64) -> f64 {
 impl Network {
     /// The scores of all devices (paper 1, "Build Device Dependency Chain").
     pub fn scores(&self, likeness: Likeness) -> Scores {
-        let (calls_in, calls_out) =
-            (self.sums(Direction::Incoming, likeness), self.sums(Direction::Outgoing, likeness));
-        Scores {
-            score_in: calls_in.sums.into_iter().map(step).collect(),
-            score_out: calls_out.sums.into_iter().map(step).collect(),
-            error_bound: calls_in.error_bound.max(calls_out.error_bound),
-        }
+        Scores::of(self.sums(Direction::Incoming, likeness), self.sums(Direction::Outgoing, likeness))
     }
 
     /// How alike each two devices are, by those that call them ([`Direction::Incoming`]) or those that they call, in memory for
@@ -116,7 +118,8 @@ impl Network {
         }
         match likeness.measure {
             Measure::SimRank => {
-                Linear::new(&transitions, likeness.decay, TOLERANCE, likeness.threads).row(device as usize)
+                Linear::new(&transitions, likeness.decay, TOLERANCE_OF_SCORES, likeness.threads)
+                    .row(device as usize)
             }
             Measure::SimRankStar => {
                 star_row(&transitions, likeness.decay, likeness.tolerance, device as usize)
@@ -130,8 +133,10 @@ impl Network {
             return sums_of_pairs(&transitions, likeness);
         }
         match likeness.measure {
-            Measure::SimRank => row_sums(&transitions, likeness.decay, TOLERANCE, likeness.threads),
-            Measure::SimRankStar => star_sums(&transitions, likeness.decay, TOLERANCE, likeness.threads),
+            Measure::SimRank => row_sums(&transitions, likeness.decay, TOLERANCE_OF_SCORES, likeness.threads),
+            Measure::SimRankStar => {
+                star_sums(&transitions, likeness.decay, TOLERANCE_OF_SCORES, likeness.threads)
+            }
         }
     }
 }

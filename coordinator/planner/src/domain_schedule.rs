@@ -41,6 +41,8 @@ pub struct DomainGateway {
     pub members: BTreeSet<DeviceId>,
     /// How many of them may be upgraded in one slot.
     pub max_in_flight: usize,
+    /// They agree to be cut off whenever that is.
+    pub agreed: bool,
 }
 
 /// A schedule is refused.
@@ -110,6 +112,7 @@ impl DomainSchedule {
                 device: find(&gateway.device)?,
                 members: gateway.members.iter().map(find).collect::<Result<_, _>>()?,
                 max_in_flight: count("max_in_flight", gateway.max_in_flight)?,
+                agreed: gateway.agreed,
             })
         });
         Ok(Self {
@@ -170,7 +173,12 @@ mod tests {
     fn schedules_that_cannot_be_kept_are_refused_by_field() {
         let usual = ScheduleSpec::default;
         let gateway = |device, member| {
-            vec![GatewaySpec { device: name(device), members: vec![name(member)], max_in_flight: 1 }]
+            vec![GatewaySpec {
+                device: name(device),
+                members: vec![name(member)],
+                max_in_flight: 1,
+                agreed: false,
+            }]
         };
         let cases = [
             (ScheduleSpec { slot_secs: 0, ..usual() }, "field 'slot_secs': 0 is not between 1 and 86400"),

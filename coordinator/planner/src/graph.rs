@@ -18,6 +18,8 @@ pub struct DomainGraph {
     /// By number.
     devices: Vec<(DeviceId, Name)>,
     numbers: BTreeMap<DeviceId, u32>,
+    /// Neighbours, and by how many release counters the two may be apart; each pair both ways.
+    skews: BTreeMap<DeviceId, Vec<(DeviceId, u64)>>,
 }
 
 /// A graph is refused.
@@ -114,7 +116,14 @@ impl DomainGraph {
             return Err(GraphError::RequiresCycle(names.collect()));
         }
         let numbers = devices.iter().map(|(device, _)| *device).zip(0..).collect();
-        Ok(Self { network, devices, numbers })
+        let mut skews: BTreeMap<DeviceId, Vec<(DeviceId, u64)>> = BTreeMap::new();
+        for (edge, spec) in network.edges().iter().zip(&spec.edges) {
+            let Some(most) = spec.skew_max else { continue };
+            let [source, target] = [edge.source, edge.target].map(|number| devices[number as usize].0);
+            skews.entry(source).or_default().push((target, most));
+            skews.entry(target).or_default().push((source, most));
+        }
+        Ok(Self { network, devices, numbers, skews })
     }
 
     /// The devices that `device` requires, directly or through others, whether they are to be upgraded or not.
@@ -148,6 +157,11 @@ impl DomainGraph {
             }
         }
         found
+    }
+
+    /// The neighbours of `device` that it may not be too far apart from, and by how many release counters of one component it may.
+    pub fn skews(&self, device: DeviceId) -> &[(DeviceId, u64)] {
+        self.skews.get(&device).map_or(&[], Vec::as_slice)
     }
 
     /// Devices and edges by number.

@@ -8,6 +8,7 @@ mod domain_schedule;
 mod files;
 mod forecast;
 mod graph;
+mod live_scores;
 mod network;
 mod order;
 mod redundancy;
@@ -25,6 +26,7 @@ pub use forecast::{
     Backtest, LeastSquares, ModelName, Outlook, Sample, Series, SlotLoad, common_step, outlook,
 };
 pub use graph::{DomainGraph, GraphError};
+pub use live_scores::LiveScores;
 pub use network::{Call, Edge, Metrics, Network, NetworkBuilder};
 pub use petgraph::Direction;
 pub use redundancy::{DeviceSet, RedundancyError, RedundancyMatrix};

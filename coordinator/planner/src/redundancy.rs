@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use takt_common::api::{DrmSpec, ServeSetSpec};
 use takt_common::{DeviceId, Name};
 
+use crate::domain_schedule::DomainGateway;
+
 /// The checked Device Redundancy Matrix of one domain.
 #[derive(Debug, Clone, Default)]
 pub struct RedundancyMatrix {
     rows: BTreeMap<DeviceId, Vec<DeviceId>>,
     sets: Vec<DeviceSet>,
+    gateways: Vec<DomainGateway>,
 }
 
 /// Devices of one domain that do the same work together.
@@ -114,7 +117,19 @@ impl RedundancyMatrix {
                 return Err(RedundancyError::DuplicateRow(row.device.clone()));
             }
         }
-        Ok(Self { rows, sets: device_sets(&spec.sets, devices)? })
+        Ok(Self { rows, sets: device_sets(&spec.sets, devices)?, gateways: Vec::new() })
+    }
+
+    /// With what leads through gateways: a gateway and a device behind it must not be away together either.
+    #[must_use]
+    pub fn with_gateways(self, gateways: &[DomainGateway]) -> Self {
+        Self { gateways: gateways.to_vec(), ..self }
+    }
+
+    /// Whether the path of `device` leads through `gateway`.
+    pub fn is_behind(&self, device: DeviceId, gateway: DeviceId) -> bool {
+        let mut gateways = self.gateways.iter().filter(|other| other.device == gateway);
+        device != gateway && gateways.any(|other| other.members.contains(&device))
     }
 
     /// Who may serve for `device`, the preferred first; empty when nobody may.

@@ -202,7 +202,7 @@ impl Case {
             let gateway = name(*gateway);
             write!(
                 text,
-                "[[gateway]]\ndevice = \"{gateway}\"\nmembers = {members:?}\nmax_in_flight = {most}\n"
+                "[[gateway]]\ndevice = \"{gateway}\"\nmembers = {members:?}\nmax_in_flight = {most}\nagreed = true\n"
             )
             .unwrap();
         }

@@ -82,10 +82,12 @@ impl Registry {
         let names = self.devices().names(domain);
         let (graph, drm, schedule) = (self.graph(domain)?, self.drm(domain)?, self.schedule(domain)?);
         let all = serde_json::to_vec(&(&graph, &drm, &schedule)).expect("they have only text keys");
+        let schedule = schedule.map(|schedule| DomainSchedule::new(&schedule, &names)).transpose()?;
+        let gateways = schedule.as_ref().map_or(&[][..], |schedule| &schedule.gateways);
         Ok(DomainRules {
             graph: DomainGraph::new(&graph, &names)?,
-            drm: RedundancyMatrix::new(&drm, &names)?,
-            schedule: schedule.map(|schedule| DomainSchedule::new(&schedule, &names)).transpose()?,
+            drm: RedundancyMatrix::new(&drm, &names)?.with_gateways(gateways),
+            schedule,
             digest: Sha256Digest::of(&all),
         })
     }

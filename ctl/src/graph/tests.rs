@@ -14,11 +14,24 @@ fn edges_from_arguments_take_their_options_in_any_order() {
     let both = edge("a:b:0.5:requires");
     assert_eq!((both.requires, both.weight), (true, Some(0.5)));
     assert_eq!(edge("a:b:requires:0.5"), both);
+    assert_eq!(edge("a:b:skew=2:requires").skew_max, Some(2));
 }
 
 #[test]
 fn malformed_edges_are_refused() {
-    for text in ["", "a", "a:", ":b", "a:B", "a:b:", "a:b:need", "a:b:requires:requires", "a:b:0.1:0.2"] {
+    for text in [
+        "",
+        "a",
+        "a:",
+        ":b",
+        "a:B",
+        "a:b:",
+        "a:b:need",
+        "a:b:requires:requires",
+        "a:b:0.1:0.2",
+        "a:b:skew=",
+        "a:b:skew=1:skew=1",
+    ] {
         assert!(text.parse::<EdgeArg>().is_err(), "{text}");
     }
 }

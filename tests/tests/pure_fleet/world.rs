@@ -71,6 +71,7 @@ impl World {
             target: device_name(*to),
             requires: *requires,
             weight: None,
+            skew_max: None,
         });
         let rows = plan.standbys.iter().map(|(device, standbys)| StandbySpec {
             device: device_name(*device),

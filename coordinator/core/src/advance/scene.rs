@@ -12,6 +12,7 @@ use takt_planner::{DeviceSet, DomainGraph, RedundancyMatrix};
 
 use crate::campaign::{Campaign, Member};
 use crate::fleet::{DeviceState, FleetView};
+use crate::skew::too_far;
 
 /// The facts of a round; they do not change while it decides.
 pub(crate) struct Scene<'a> {
@@ -82,6 +83,15 @@ impl<'a> Scene<'a> {
         if let Some(why) = self.conflict(campaign, member) {
             return Start::Wait(why);
         }
+        if let Some(far) = too_far(member.device, &campaign.release, self.fleet, self.graph).next() {
+            return Start::Wait(format!(
+                "{} runs release counter {} and this would be {}: they may be {} apart",
+                self.fleet.label(far.neighbour),
+                far.counter,
+                campaign.release.counter,
+                far.most
+            ));
+        }
         if let Some(standby) = self.served_by.get(&member.device).copied() {
             return self.start_served(standby);
         }
@@ -132,6 +142,10 @@ impl<'a> Scene<'a> {
         for other in in_work.iter().copied() {
             let bond = if self.drm.related(device, other) {
                 "one stands in for the other"
+            } else if self.drm.is_behind(device, other) {
+                "this device is behind it"
+            } else if self.drm.is_behind(other, device) {
+                "it is behind this device"
             } else if self.graph.requirements(device).contains(&other) {
                 "it is required"
             } else if self.graph.requirements(other).contains(&device) {

@@ -148,19 +148,18 @@ fn slots(ask: &Ask<'_>, plan: &Plan, forecasts: &Forecasts) -> BTreeMap<DeviceId
         let (start, end) = ask.span(assignment.slot);
         let foreseen = assignment.standby.as_ref().and_then(|standby| Some(ask.member(standby)?.device));
         let outside = ask.outside.get(&member.device).copied();
-        let reason = match (foreseen, outside) {
-            (None, Some(standby)) => {
-                format!("{}; {} stands in", assignment.reason, ask.fleet.label(standby))
-            }
-            _ => assignment.reason.clone(),
-        };
+        let mut reason = vec![assignment.reason.clone()];
+        reason.extend(ask.not_yet.get(&number).map(|names| format!("after {}, in work", names.join(", "))));
+        if let (None, Some(standby)) = (foreseen, outside) {
+            reason.push(format!("{} stands in", ask.fleet.label(standby)));
+        }
         let slot = PlannedSlot {
             start,
             end,
             sequence: u32::try_from(assignment.sequence).unwrap_or(u32::MAX),
             standby: foreseen.or(outside),
             predicted_load: (!from.is_nan()).then(|| rounded(assignment.predicted_load)),
-            reason: cut(reason),
+            reason: cut(reason.join("; ")),
         };
         Some((member.device, slot))
     });

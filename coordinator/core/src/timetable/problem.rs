@@ -10,6 +10,7 @@ use super::pending;
 use crate::advance::scene::is_in_element;
 use crate::campaign::{Campaign, Member};
 use crate::fleet::FleetView;
+use crate::skew::too_far;
 
 /// What is asked of the planner. Devices are numbered by their names.
 pub(super) struct Ask<'a> {
@@ -25,8 +26,8 @@ pub(super) struct Ask<'a> {
     drm: Drm,
     gateways: Vec<Gateway>,
     max_in_flight: usize,
-    /// Devices that require one which is being upgraded: they wait for another slot.
-    not_yet: Vec<u32>,
+    /// Devices that require others which are being upgraded, and these: they wait for another slot.
+    pub(super) not_yet: BTreeMap<u32, Vec<&'a str>>,
     /// For so long from its beginning, devices begin in a slot, in seconds.
     usable: u64,
 }
@@ -53,28 +54,39 @@ impl<'a> Ask<'a> {
             builder.device(name);
         }
         for (source, member) in (0..).zip(members.values()) {
-            for required in &ground.graph.next_requirements(member.device, &targets) {
+            let mut first = ground.graph.next_requirements(member.device, &targets);
+            // What it would be too far ahead of comes first as well.
+            first.extend(
+                too_far(member.device, &campaign.release, fleet, ground.graph).map(|far| far.neighbour),
+            );
+            for required in &first {
                 let Some(target) = number(required) else { continue };
                 let (weight, metrics) = (None, Metrics::default());
                 builder.call(Call { source, target, requires: true, weight, metrics });
             }
         }
-        let in_work: BTreeSet<DeviceId> = campaign
+        let in_work = campaign
             .members
             .iter()
-            .filter(|member| is_in_element(member) && !targets.contains(&member.device))
-            .map(|member| member.device)
-            .collect();
-        let waits = |member: &Member| !ground.graph.requirements(member.device).is_disjoint(&in_work);
-        let not_yet =
-            (0..).zip(members.values()).filter(|(_, member)| waits(member)).map(|(number, _)| number);
+            .filter(|member| is_in_element(member) && !targets.contains(&member.device));
+        let in_work: BTreeMap<DeviceId, &str> =
+            in_work.map(|member| (member.device, member.name.as_str())).collect();
+        let waits_for = |member: &Member| -> Vec<&str> {
+            let required = ground.graph.requirements(member.device);
+            required.iter().filter_map(|device| in_work.get(device).copied()).collect()
+        };
+        let not_yet = (0..)
+            .zip(members.values())
+            .map(|(number, member)| (number, waits_for(member)))
+            .filter(|(_, names)| !names.is_empty());
 
         let (slot_secs, deadline_secs) =
             (u64::from(ground.schedule.slot_secs), campaign.request.deadline_secs);
         let element_size = usize::try_from(campaign.request.element_size).unwrap_or(usize::MAX);
-        // As many elements as can be done in a slot, each in its whole deadline. In a slot that is shorter than that, one begins.
+        // As many elements as can be done in a slot, each in its whole deadline. Of a slot that is less than twice as long, too little
+        // would be left: in such slots a device begins at any time.
         let elements = usize::try_from((slot_secs / deadline_secs).max(1)).unwrap_or(1);
-        let usable = if slot_secs > deadline_secs { slot_secs - deadline_secs + 1 } else { slot_secs };
+        let usable = if elements > 1 { slot_secs - deadline_secs + 1 } else { slot_secs };
         let mut slots = ground.schedule.slots(now);
         let since = now.as_secs().saturating_sub(u64::try_from(slots.start).unwrap_or(0));
         if since >= usable {
@@ -117,7 +129,7 @@ impl<'a> Ask<'a> {
 
     /// Takes the present slot from devices that cannot begin in it.
     pub(super) fn close_present(&self, loads: &mut [f64]) {
-        for device in &self.not_yet {
+        for device in self.not_yet.keys() {
             loads[*device as usize * self.slots.open.len()] = f64::INFINITY;
         }
     }
@@ -192,9 +204,9 @@ fn gateways(ground: &Ground<'_>, number: &dyn Fn(&DeviceId) -> Option<u32>, drm:
     let mut gateways = Vec::new();
     for gateway in &ground.schedule.gateways {
         let members: Vec<u32> = gateway.members.iter().filter_map(number).collect();
-        let max_in_flight = gateway.max_in_flight;
+        let (max_in_flight, agreed) = (gateway.max_in_flight, gateway.agreed);
         if let Some(device) = number(&gateway.device) {
-            gateways.push(Gateway { device, members, max_in_flight });
+            gateways.push(Gateway { device, members, max_in_flight, agreed });
         } else {
             let serve_min = members.len().saturating_sub(max_in_flight);
             drm.sets.push(ServeSet { name: "devices behind one gateway".to_owned(), members, serve_min });

@@ -7,6 +7,7 @@ mod opening;
 mod reasons;
 mod reports;
 mod site;
+mod skew;
 mod slots;
 mod steps;
 mod stored;

@@ -66,8 +66,13 @@ impl Site {
             .zip(1_u32..)
             .map(|(text, number)| (name(text), format!("{number:032x}").parse().unwrap()))
             .collect();
-        let edge =
-            |source| EdgeSpec { source: name(source), target: name("gateway"), requires: true, weight: None };
+        let edge = |source| EdgeSpec {
+            source: name(source),
+            target: name("gateway"),
+            requires: true,
+            weight: None,
+            skew_max: None,
+        };
         let row = |device, standby| StandbySpec {
             device: name(device),
             standbys: vec![name(standby)],

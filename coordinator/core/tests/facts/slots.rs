@@ -37,7 +37,7 @@ fn quiet_at(device: &str, hour: usize, load: f64) -> Series {
 }
 
 impl Site {
-    fn names(&self) -> BTreeMap<Name, DeviceId> {
+    pub(crate) fn names(&self) -> BTreeMap<Name, DeviceId> {
         self.fleet.devices.values().map(|device| (device.name.clone(), device.id)).collect()
     }
 

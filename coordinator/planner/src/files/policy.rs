@@ -73,6 +73,8 @@ struct GatewayEntry {
     device: Spanned<String>,
     members: Vec<Spanned<String>>,
     max_in_flight: Spanned<usize>,
+    #[serde(default)]
+    agreed: bool,
 }
 
 /// Reads a policy for the devices of `network`. Only `slots` and `start` are required: an hour for each slot, always open, no limits,
@@ -144,6 +146,7 @@ pub fn read_policy(file: &str, text: &[u8], network: &Network) -> Result<Schedul
             device: find(&entry.device, "device")?,
             members: entry.members.iter().map(|name| find(name, "members")).collect::<Result<_, _>>()?,
             max_in_flight: whole(&entry.max_in_flight, "max_in_flight", usize::MAX)?,
+            agreed: entry.agreed,
         });
     }
     Ok(SchedulePolicy { slots, max_in_flight, gateways, time_limit: limit })

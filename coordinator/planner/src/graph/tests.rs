@@ -12,7 +12,7 @@ fn devices(names: &[&str]) -> BTreeMap<Name, DeviceId> {
 }
 
 fn edge(source: &str, target: &str) -> EdgeSpec {
-    EdgeSpec { source: name(source), target: name(target), requires: true, weight: None }
+    EdgeSpec { source: name(source), target: name(target), requires: true, weight: None, skew_max: None }
 }
 
 fn refusal(edges: Vec<EdgeSpec>) -> String {

@@ -17,7 +17,7 @@ fn devices(names: &[&str]) -> BTreeMap<Name, DeviceId> {
 }
 
 fn edge(source: &str, target: &str, requires: bool) -> EdgeSpec {
-    EdgeSpec { source: name(source), target: name(target), requires, weight: None }
+    EdgeSpec { source: name(source), target: name(target), requires, weight: None, skew_max: None }
 }
 
 fn order_of(names: &[&str], edges: Vec<EdgeSpec>) -> Vec<String> {
@@ -82,7 +82,7 @@ proptest! {
             .into_iter()
             .filter(|(from, to, ..)| to < from && *from < size && seen.insert((*from, *to)))
             .map(|(from, to, requires, weight)| EdgeSpec {
-                source: label(from), target: label(to), requires, weight: Some(weight),
+                source: label(from), target: label(to), requires, weight: Some(weight), skew_max: None,
             })
             .collect();
         let graph = DomainGraph::new(&GraphSpec { edges }, &devices).unwrap();

@@ -10,6 +10,7 @@ pub fn check_plan(problem: &Problem<'_>, plan: &Plan) -> Vec<String> {
     let mut found = Vec::new();
     let Some(slots) = assignments(problem, plan, &mut found) else { return found };
     order(problem, &slots, &mut found);
+    paths(problem, &slots, &mut found);
     let mut devices_of: BTreeMap<usize, BTreeSet<&str>> = BTreeMap::new();
     for (device, slot) in &slots {
         devices_of.entry(*slot).or_default().insert(device);
@@ -79,6 +80,27 @@ fn order(problem: &Problem<'_>, slots: &BTreeMap<&str, usize>, found: &mut Vec<S
                 "{source}: it requires {target}, which is upgraded in slot {} and not before slot {}",
                 slots[target], slots[source]
             ));
+        }
+    }
+}
+
+/// Whether gateways are upgraded after those whose path they cut, unless these agree or require the gateway.
+fn paths(problem: &Problem<'_>, slots: &BTreeMap<&str, usize>, found: &mut Vec<String>) {
+    let name = |device: u32| problem.network.devices()[device as usize].as_str();
+    for gateway in problem.gateways.iter().filter(|gateway| !gateway.agreed) {
+        for member in gateway.members.iter().filter(|member| **member != gateway.device) {
+            let mut required: BTreeSet<u32> = BTreeSet::new();
+            let mut queue = vec![*member];
+            while let Some(device) = queue.pop() {
+                queue.extend(problem.network.required(device).iter().filter(|next| required.insert(**next)));
+            }
+            let (own, cut_off) = (name(gateway.device), name(*member));
+            if !required.contains(&gateway.device) && slots[own] <= slots[cut_off] {
+                found.push(format!(
+                    "{own}: it is upgraded in slot {} and cuts off {cut_off}, which is upgraded in slot {}",
+                    slots[own], slots[cut_off]
+                ));
+            }
         }
     }
 }

@@ -26,6 +26,20 @@ impl Conflict {
     }
 }
 
+/// Devices wait for each other: some because they require others, some because their path leads through others.
+pub(super) fn circle(problem: &Problem<'_>, model: &Model) -> Conflict {
+    let mut waiting = vec![true; model.devices];
+    for device in &model.sorted {
+        waiting[*device as usize] = false;
+    }
+    let devices: Vec<u32> =
+        (0..).zip(waiting).filter(|(_, waits)| *waits).map(|(device, _)| device).collect();
+    Conflict(format!(
+        "these devices wait for each other, as they require others or are behind gateways: {}",
+        names(problem, &devices)
+    ))
+}
+
 /// The smallest conflict that is found: a line of devices that is longer than the open slots, a limit that is too small for its
 /// devices, or else limits and order that cannot hold together, each of which is needed for that.
 pub(super) fn conflict(problem: &Problem<'_>, model: &Model, enough: &dyn Fn() -> bool) -> Conflict {

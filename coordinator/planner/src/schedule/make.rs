@@ -1,7 +1,7 @@
 //! A plan from a problem, by either method.
 
 use super::book::assign_standbys;
-use super::conflict::{Conflict, conflict};
+use super::conflict::{Conflict, circle, conflict};
 use super::optimal::{Outcome, lower_bound, optimum};
 use super::paper::paper;
 use super::plan::{Assignment, Method, Mode, Plan};
@@ -99,6 +99,9 @@ pub fn make_plan(
     enough: &dyn Fn() -> bool,
 ) -> Result<Plan, Conflict> {
     let model = problem.model();
+    if model.sorted.len() < model.devices {
+        return Err(circle(problem, &model));
+    }
     let mut spans = Spans::all(&model);
     if spans.tighten(&model).is_err() {
         return Err(conflict(problem, &model, enough));

@@ -1,6 +1,6 @@
 //! What a schedule must keep to, and what it should be good at.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::slots::{Gateway, Slots};
 use crate::network::Network;
@@ -128,10 +128,32 @@ impl Problem<'_> {
                 model.behind[*required as usize].push(device);
             }
         }
+        for (member, gateway) in self.paths(&model.behind) {
+            model.order.push((member, gateway));
+            model.before[gateway as usize].push(member);
+            model.behind[member as usize].push(gateway);
+        }
         model.sort();
         self.standbys(&mut model);
         self.pools(&mut model);
         model
+    }
+
+    /// Devices with the gateways that are upgraded after them, because they are cut off by that. `behind` tells who requires whom.
+    fn paths(&self, behind: &[Vec<u32>]) -> BTreeSet<(u32, u32)> {
+        let mut paths = BTreeSet::new();
+        for gateway in self.gateways.iter().filter(|gateway| !gateway.agreed) {
+            let mut want_it = BTreeSet::new();
+            let mut queue = vec![gateway.device];
+            while let Some(device) = queue.pop() {
+                if want_it.insert(device) {
+                    queue.extend(&behind[device as usize]);
+                }
+            }
+            let cut_off = gateway.members.iter().filter(|member| !want_it.contains(*member));
+            paths.extend(cut_off.map(|member| (*member, gateway.device)));
+        }
+        paths
     }
 
     fn standbys(&self, model: &mut Model) {

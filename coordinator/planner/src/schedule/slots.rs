@@ -16,7 +16,7 @@ pub struct Slots {
     pub zone: TimeZone,
 }
 
-/// What a gateway can feed.
+/// What a gateway can feed, and whose path to the rest leads through it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gateway {
     /// Which; none of its devices is upgraded while it is.
@@ -25,6 +25,9 @@ pub struct Gateway {
     pub members: Vec<u32>,
     /// How many of them may be upgraded at once.
     pub max_in_flight: usize,
+    /// They agree to be cut off whenever that is. Otherwise it is upgraded in a later slot than all of them, but for those that
+    /// require it: they want it upgraded first.
+    pub agreed: bool,
 }
 
 impl Slots {

@@ -122,8 +122,20 @@ impl Case {
                         let behind = away_of(&gateway.members);
                         behind <= gateway.max_in_flight && (behind == 0 || !away.contains(&gateway.device))
                     })
+                    && self.gateways.iter().all(|gateway| gateway.agreed || self.is_last(gateway, slots))
                     && self.can_stand_in(&away, &mut vec![0; slots.len()], 0)
             })
+    }
+
+    /// Whether a gateway comes after those behind it that do not require it.
+    fn is_last(&self, gateway: &Gateway, slots: &[usize]) -> bool {
+        gateway.members.iter().all(|member| {
+            self.requires(*member, gateway.device) || slots[*member as usize] < slots[gateway.device as usize]
+        })
+    }
+
+    fn requires(&self, device: u32, other: u32) -> bool {
+        self.network.required(device).iter().any(|next| *next == other || self.requires(*next, other))
     }
 
     /// Whether each of `away[from..]` can have a standby besides what is `taken`, by trying each.
@@ -171,30 +183,32 @@ fn cases() -> impl Strategy<Value = Case> {
             pairs(),
             limit,
             prop::collection::vec(0..devices, 0..4),
-            1_usize..3,
+            (1_usize..3, any::<bool>()),
         )
     })
-    .prop_map(|(devices, loads, mut open, requires, standbys, max_in_flight, mut members, small)| {
-        open[0] = true;
-        let requires: Vec<(u32, u32)> = requires.into_iter().filter(|(a, b)| a > b).collect();
-        let mut case = Case::new(devices, open, loads.into_iter().map(f64::from).collect(), &requires);
-        case.max_in_flight = max_in_flight;
-        members.sort_unstable();
-        members.dedup();
-        if members.len() > 1 {
-            let (name, serve_min) = ("set".to_owned(), members.len() - small.min(members.len() - 1));
-            case.drm.sets.push(ServeSet { name, members: members.clone(), serve_min });
-            let device = members.pop().unwrap();
-            case.gateways.push(Gateway { device, members, max_in_flight: small });
-        }
-        let mut known = std::collections::BTreeSet::new();
-        for (device, by) in standbys {
-            if device != by && known.insert((device, by)) {
-                case.drm.standbys.push(standby(device, by, small));
+    .prop_map(
+        |(devices, loads, mut open, requires, standbys, max_in_flight, mut members, (small, agreed))| {
+            open[0] = true;
+            let requires: Vec<(u32, u32)> = requires.into_iter().filter(|(a, b)| a > b).collect();
+            let mut case = Case::new(devices, open, loads.into_iter().map(f64::from).collect(), &requires);
+            case.max_in_flight = max_in_flight;
+            members.sort_unstable();
+            members.dedup();
+            if members.len() > 1 {
+                let (name, serve_min) = ("set".to_owned(), members.len() - small.min(members.len() - 1));
+                case.drm.sets.push(ServeSet { name, members: members.clone(), serve_min });
+                let device = members.pop().unwrap();
+                case.gateways.push(Gateway { device, members, max_in_flight: small, agreed });
             }
-        }
-        case
-    })
+            let mut known = std::collections::BTreeSet::new();
+            for (device, by) in standbys {
+                if device != by && known.insert((device, by)) {
+                    case.drm.standbys.push(standby(device, by, small));
+                }
+            }
+            case
+        },
+    )
 }
 
 proptest! {

@@ -7,11 +7,14 @@
 //! * [`row_sums()`]: `S = Σ_k C^k · P^k · D · (Pᵀ)^k`, so once D is known (module `diagonal`) the sums of its rows are products of P
 //!   with vectors (Maehara, Kusumi and Kawarabayashi, 2014, call this the linearized form).
 //!
+//! After a change of an edge, module `live` follows D and the sums without working all of them out anew.
+//!
 //! SimRank* (Yu, Lin, Zhang, Chang and Pei, PVLDB 7, 2013) is the solution of `S = C/2 · (P·S + S·Pᵀ) + (1 - C)·I`: walks of unequal
 //! length meet too, so devices at unequal depth under one root are not strangers.
 
 mod all_pairs;
 mod diagonal;
+mod live;
 mod places;
 mod precedence;
 mod row_sums;
@@ -22,6 +25,7 @@ mod transitions;
 mod value;
 
 pub(crate) use all_pairs::{Similarities, all_pairs};
+pub(crate) use live::LiveSums;
 pub(crate) use row_sums::{Linear, RowSums, row_sums};
 pub(crate) use star::{star_row, star_sums};
 pub(crate) use transitions::Transitions;

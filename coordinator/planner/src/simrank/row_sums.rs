@@ -56,21 +56,35 @@ impl<'t> Linear<'t> {
         threads: NonZeroUsize,
     ) -> Self {
         let highest = highest(transitions, decay);
-        let mut visits = Visits { by_steps: vec![vec![1.0; transitions.size()]], left: f64::INFINITY };
-        let (most, missing) = loop {
-            visits.go_on(transitions, decay, tolerance);
-            // With what is never less in the place of D: no less than the sums.
-            let most = visits.sums(transitions, decay, &highest);
-            let largest = most.iter().copied().fold(1.0, f64::max);
-            let missing =
-                if visits.left < 1.0 { visits.left * largest / (1.0 - visits.left) } else { f64::INFINITY };
-            if missing <= 0.08 * tolerance || visits.by_steps.len() > STEPS_MAX {
-                break (most, missing);
-            }
-        };
+        let (visits, missing, most) = visits(transitions, decay, tolerance, &highest);
         let most: Vec<f64> = most.iter().map(|sum| sum + missing).collect();
         let diagonal = diagonal(transitions, decay, 0.9 * tolerance, &highest, &most, threads);
         Self { transitions, decay, visits, missing, diagonal }
+    }
+
+    /// With a D that is known, by which no similarity is wrong by more than the part `error` of itself.
+    pub(crate) fn with_diagonal(
+        transitions: &'t Transitions,
+        decay: f64,
+        tolerance: f64,
+        values: Vec<f64>,
+        error: f64,
+    ) -> Self {
+        let (visits, missing, _) = visits(transitions, decay, tolerance, &highest(transitions, decay));
+        Self { transitions, decay, visits, missing, diagonal: Diagonal { values, error } }
+    }
+
+    pub(crate) fn diagonal(&self) -> &[f64] {
+        &self.diagonal.values
+    }
+
+    pub(crate) fn into_diagonal(self) -> Vec<f64> {
+        self.diagonal.values
+    }
+
+    /// No similarity is wrong by more than this part of itself because of D.
+    pub(crate) const fn error(&self) -> f64 {
+        self.diagonal.error
     }
 
     pub(crate) fn row_sums(&self) -> RowSums {
@@ -90,6 +104,23 @@ impl<'t> Linear<'t> {
         }
         let row = sums(self.transitions, self.decay, &self.diagonal.values, &visits);
         (row, self.diagonal.error + self.missing)
+    }
+}
+
+/// As many steps as a small part of `tolerance` needs; what is missing then, and sums that are no less than those of the rows but for
+/// that.
+fn visits(transitions: &Transitions, decay: f64, tolerance: f64, highest: &[f64]) -> (Visits, f64, Vec<f64>) {
+    let mut visits = Visits { by_steps: vec![vec![1.0; transitions.size()]], left: f64::INFINITY };
+    loop {
+        visits.go_on(transitions, decay, tolerance);
+        // With what is never less in the place of D: no less than the sums.
+        let most = visits.sums(transitions, decay, highest);
+        let largest = most.iter().copied().fold(1.0, f64::max);
+        let missing =
+            if visits.left < 1.0 { visits.left * largest / (1.0 - visits.left) } else { f64::INFINITY };
+        if missing <= 0.08 * tolerance || visits.by_steps.len() > STEPS_MAX {
+            return (visits, missing, most);
+        }
     }
 }
 
@@ -114,7 +145,7 @@ impl Visits {
 }
 
 /// `Σ_k C^k · P^k · D · visits_k`, from the last term to the first.
-fn sums(transitions: &Transitions, decay: f64, diagonal: &[f64], visits: &[Vec<f64>]) -> Vec<f64> {
+pub(super) fn sums(transitions: &Transitions, decay: f64, diagonal: &[f64], visits: &[Vec<f64>]) -> Vec<f64> {
     let mut sums = vec![0.0; transitions.size()];
     for visits in visits.iter().rev() {
         sums = transitions.times(&sums);

@@ -89,6 +89,22 @@ impl Transitions {
         all
     }
 
+    /// The same with other steps from one device, in proportion to `weights`, each device once.
+    pub(crate) fn with_row(&self, device: u32, weights: &[(u32, f64)]) -> Self {
+        let mut weights: Vec<(u32, f64)> =
+            weights.iter().copied().filter(|(_, weight)| *weight > 0.0).collect();
+        weights.sort_unstable_by_key(|(to, _)| *to);
+        let total: f64 = weights.iter().map(|(_, weight)| weight).sum();
+        let (start, end) = (self.starts[device as usize], self.starts[device as usize + 1]);
+        let mut all = self.clone();
+        all.devices.splice(start..end, weights.iter().map(|(to, _)| *to));
+        all.probabilities.splice(start..end, weights.iter().map(|(_, weight)| weight / total));
+        for later in &mut all.starts[device as usize + 1..] {
+            *later = *later - (end - start) + weights.len();
+        }
+        all
+    }
+
     /// `P · values`.
     pub(crate) fn times(&self, values: &[f64]) -> Vec<f64> {
         let row = |device| self.row(device).map(|(to, probability)| probability * values[to]).sum();

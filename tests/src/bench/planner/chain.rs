@@ -4,7 +4,7 @@ use std::path::Path;
 
 use fastrand::Rng;
 use serde_json::json;
-use takt_planner::{Call, Direction, Likeness, Metrics, Network};
+use takt_planner::{Call, Direction, Likeness, LiveScores, Metrics, Network};
 
 use super::super::error::BenchError;
 use super::super::figure::{Figure, Goal, Unit};
@@ -26,6 +26,10 @@ const PART_OF_NETWORKX: f64 = 1.0 / 50.0;
 const PAIRED_MANY_MILLIS_MAX: f64 = 30_000.0;
 const PAIRED_MANY_MIB_MAX: f64 = 4_096.0;
 const SCORED_MILLIS_MAX: f64 = 20_000.0;
+
+/// Edges that are added one after the other, and how long each may take.
+const CHANGES: u32 = 21;
+const CHANGED_MILLIS_MAX: f64 = 50.0;
 
 type Edges = Vec<(u32, u32, f64)>;
 
@@ -89,6 +93,22 @@ pub(super) fn measure(
     figures.push(
         Figure::new(&name, Unit::Mebibytes, &once(peak), machine).with(Goal::Value(PAIRED_MANY_MIB_MAX)),
     );
+
+    let mut live = LiveScores::new(&many, likeness);
+    let mut random = Rng::with_seed(1);
+    let mut changed = Spread::default();
+    for _ in 0..CHANGES {
+        let (source, target) = (random.u32(0..PAIRED_MANY), random.u32(0..PAIRED_MANY));
+        changed.push(timed(|| live.set(source, target, 1.0))?.1);
+    }
+    let bound = live.scores().error_bound;
+    if bound > 2.0 * BOUND {
+        let went = format!("the bound of the error is {bound} after {CHANGES} changes");
+        return Err(BenchError::OtherWay { what: "changed edges".to_owned(), went });
+    }
+    say(&format!("an edge more among {PAIRED_MANY}: {:.1} ms, bound {bound:.1e}", changed.median()));
+    let name = format!("scores after an edge more, {PAIRED_MANY} devices, {DEGREE} in-edges each");
+    figures.push(Figure::new(&name, Unit::Millis, &changed, machine).with(Goal::Value(CHANGED_MILLIS_MAX)));
 
     let scored = network(SCORED, &edges(SCORED));
     let (scores, millis) = timed(|| scored.scores(likeness))?;
