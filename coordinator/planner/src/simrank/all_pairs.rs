@@ -7,8 +7,6 @@
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
-use pulp::Arch;
-
 use super::precedence::Precedence;
 use super::team::Team;
 use super::transitions::Transitions;
@@ -190,12 +188,10 @@ impl<V: Value> Sweep<'_, V> {
         // Whole groups of rows, so that none is looked at in vain.
         let share = block.len().div_ceil(threads).next_multiple_of(LANES);
         let this = &*self;
-        let arch = Arch::new();
         let find = |(number, rows): (usize, &mut [V])| {
             let first = block.start + number * share;
             match this.rule.measure {
-                // With the widest registers that the processor has.
-                Measure::SimRank => arch.dispatch(|| this.rows(first, &others, rows)),
+                Measure::SimRank => this.rows(first, &others, rows),
                 Measure::SimRankStar => this.star_rows(first, &others, rows),
             }
         };
@@ -226,8 +222,6 @@ impl<V: Value> Sweep<'_, V> {
     }
 
     /// `factor · Σ_i p(i) · S(i, ·)` over the steps from a place.
-    #[expect(clippy::inline_always, reason = "it is compiled for the processor where it is called")]
-    #[inline(always)]
     fn ahead(&self, place: usize, factor: V, ahead: &mut [V]) {
         let (places, probabilities) = self.steps.from(place);
         let row = |to: u32| &self.values[to as usize * self.size..][..self.size];
@@ -253,8 +247,6 @@ impl<V: Value> Sweep<'_, V> {
     }
 
     /// The rows from place `first` on.
-    #[expect(clippy::inline_always, reason = "it is compiled for the processor where it is called")]
-    #[inline(always)]
     fn rows(&self, first: usize, others: &Range<usize>, rows: &mut [V]) {
         let width = others.len();
         let decay = V::of(self.rule.decay);

@@ -12,13 +12,13 @@
 use std::collections::BinaryHeap;
 use std::num::NonZeroUsize;
 
-use super::row_sums::{Linear, RowSums};
+use super::row_sums::{Linear, RowSums, row_sums_by, sums};
 use super::transitions::Transitions;
 
 /// What a change may leave of what is missed at each device.
-const LEFT_MAX: f64 = 1e-5;
+const LEFT_MAX: f64 = 5e-6;
 /// What sums over steps may leave out.
-const TAIL_MAX: f64 = 1e-8;
+const TAIL_MAX: f64 = 3e-7;
 /// Less probable places are left on the way.
 const PLACE_MIN: f64 = 1e-5;
 /// More steps than any tail needs at C = 0.8.
@@ -61,15 +61,7 @@ impl LiveSums {
         self.backwards = self.transitions.reversed();
         let Some(error) = self.follow(&before, device as usize) else { return self.anew() };
         self.error += error;
-        let linear = Linear::with_diagonal(
-            &self.transitions,
-            self.decay,
-            self.tolerance,
-            std::mem::take(&mut self.diagonal),
-            self.error,
-        );
-        self.sums = linear.row_sums();
-        self.diagonal = linear.into_diagonal();
+        self.sums = row_sums_by(&self.transitions, self.decay, self.tolerance, &self.diagonal, self.error);
         if self.sums.error_bound > 2.0 * self.tolerance {
             self.anew();
         }
@@ -162,7 +154,7 @@ impl LiveSums {
             }
             visits.push(next);
         };
-        (super::row_sums::sums(before, self.decay, &self.diagonal, &visits), rest)
+        (sums(before, self.decay, &self.diagonal, &visits), rest)
     }
 }
 

@@ -48,6 +48,34 @@ pub(crate) fn row_sums(
     Linear::new(transitions, decay, tolerance, threads).row_sums()
 }
 
+/// The same by a D that is known, by which no similarity is wrong by more than the part `error` of itself.
+pub(super) fn row_sums_by(
+    transitions: &Transitions,
+    decay: f64,
+    tolerance: f64,
+    diagonal: &[f64],
+    error: f64,
+) -> RowSums {
+    let mut visits = Visits { by_steps: vec![vec![1.0; transitions.size()]], left: f64::INFINITY };
+    loop {
+        visits.go_on(transitions, decay, tolerance);
+        let sums = visits.sums(transitions, decay, diagonal);
+        // What is missing of the largest sum is no more than `left` times itself.
+        let largest = sums.iter().copied().fold(1.0, f64::max) / (1.0 - visits.left).max(0.0);
+        let missing = visits.left * largest;
+        if missing <= 0.08 * tolerance || visits.by_steps.len() > STEPS_MAX {
+            return told(&sums, error, missing);
+        }
+    }
+}
+
+fn told(sums: &[f64], error: f64, missing: f64) -> RowSums {
+    RowSums {
+        sums: sums.iter().map(|sum| (sum - 1.0).max(0.0)).collect(),
+        error_bound: error + missing * (1.0 + error),
+    }
+}
+
 impl<'t> Linear<'t> {
     pub(crate) fn new(
         transitions: &'t Transitions,
@@ -62,24 +90,8 @@ impl<'t> Linear<'t> {
         Self { transitions, decay, visits, missing, diagonal }
     }
 
-    /// With a D that is known, by which no similarity is wrong by more than the part `error` of itself.
-    pub(crate) fn with_diagonal(
-        transitions: &'t Transitions,
-        decay: f64,
-        tolerance: f64,
-        values: Vec<f64>,
-        error: f64,
-    ) -> Self {
-        let (visits, missing, _) = visits(transitions, decay, tolerance, &highest(transitions, decay));
-        Self { transitions, decay, visits, missing, diagonal: Diagonal { values, error } }
-    }
-
     pub(crate) fn diagonal(&self) -> &[f64] {
         &self.diagonal.values
-    }
-
-    pub(crate) fn into_diagonal(self) -> Vec<f64> {
-        self.diagonal.values
     }
 
     /// No similarity is wrong by more than this part of itself because of D.
@@ -89,10 +101,7 @@ impl<'t> Linear<'t> {
 
     pub(crate) fn row_sums(&self) -> RowSums {
         let sums = self.visits.sums(self.transitions, self.decay, &self.diagonal.values);
-        RowSums {
-            sums: sums.into_iter().map(|sum| (sum - 1.0).max(0.0)).collect(),
-            error_bound: self.diagonal.error + self.missing * (1.0 + self.diagonal.error),
-        }
+        told(&sums, self.diagonal.error, self.missing)
     }
 
     /// How alike `device` is to each; no entry is wrong by more than the second.

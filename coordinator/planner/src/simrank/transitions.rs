@@ -44,6 +44,12 @@ impl Transitions {
         devices.zip(self.probabilities[range].iter().copied())
     }
 
+    /// The steps from each device, as two lists of equal length.
+    fn rows(&self) -> impl Iterator<Item = (&[u32], &[f64])> {
+        let ends = self.starts.windows(2).map(|ends| ends[0]..ends[1]);
+        ends.map(|range| (&self.devices[range.clone()], &self.probabilities[range]))
+    }
+
     /// The same as two lists of equal length.
     pub(crate) fn row_slices(&self, device: usize) -> (&[u32], &[f64]) {
         let range = self.starts[device]..self.starts[device + 1];
@@ -107,16 +113,22 @@ impl Transitions {
 
     /// `P · values`.
     pub(crate) fn times(&self, values: &[f64]) -> Vec<f64> {
-        let row = |device| self.row(device).map(|(to, probability)| probability * values[to]).sum();
-        (0..self.size()).map(row).collect()
+        let row = |(devices, probabilities): (&[u32], &[f64])| {
+            devices
+                .iter()
+                .zip(probabilities)
+                .map(|(to, probability)| probability * values[*to as usize])
+                .sum()
+        };
+        self.rows().map(row).collect()
     }
 
     /// `Pᵀ · values`.
     pub(crate) fn transposed_times(&self, values: &[f64]) -> Vec<f64> {
         let mut product = vec![0.0; self.size()];
-        for (device, value) in values.iter().enumerate() {
-            for (to, probability) in self.row(device) {
-                product[to] += probability * value;
+        for (value, (devices, probabilities)) in values.iter().zip(self.rows()) {
+            for (to, probability) in devices.iter().zip(probabilities) {
+                product[*to as usize] += probability * value;
             }
         }
         product
