@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use takt_common::{Name, UnixTime};
-use takt_coordinator_core::{Step, advance};
+use takt_coordinator_core::{Campaign, Step, advance};
 use takt_store::Batch;
 use tokio_util::sync::CancellationToken;
 
@@ -80,11 +80,14 @@ pub async fn run(coordinator: Arc<Coordinator>, shutdown: CancellationToken) {
 }
 
 fn bring_on_all(coordinator: &Coordinator) {
-    if let Err(error) = coordinator.registry.keep_loads(&coordinator.loads.take_ended(clock::now())) {
+    let now = clock::now();
+    if let Err(error) = coordinator.registry.keep_loads(&coordinator.loads.take_ended(now), now) {
         tracing::error!(error = sentence(&error), "loads of devices not kept");
     }
     for name in coordinator.open_campaigns() {
         let trouble = bring_on(coordinator, &name).err().map(|error| sentence(&error));
+        // Choosing slots may take some seconds for each.
+        service::alive();
         if let (true, Some(trouble)) = (coordinator.set_trouble(&name, trouble.as_deref()), trouble) {
             tracing::warn!(campaign = %name, %trouble, "campaign held");
         }
@@ -124,17 +127,27 @@ fn step(coordinator: &Coordinator, stored: &StoredCampaign, now: UnixTime) -> Re
     // What is decided on this look is committed against this look: a device that changes meanwhile is a conflict.
     let looked_at = coordinator.registry.devices().all();
     let fleet = coordinator.fleet_of(&looked_at);
-    let (planned, unplanned) = match plan(coordinator, campaign, &fleet, &rules, now)? {
-        Planned::Same => (None, None),
-        Planned::Changed(planned) => (Some(planned), None),
-        Planned::Failed(why) => {
-            (Some(Box::new(campaign.with_no_timetable(&why.to_string(), now))), Some(why))
+    let alone = |planned: &Campaign| CommitTogether::new(Batch::new()).with_campaign(Some(stored), planned);
+    let mut unplanned = None;
+    match plan(coordinator, campaign, &fleet, &rules, now)? {
+        Planned::Same => {}
+        Planned::Changed(planned) => {
+            if let Some(together) = alone(&planned) {
+                coordinator.registry.commit(together)?;
+                return Ok(true);
+            }
+            let why = StepError::TooLarge.to_string();
+            unplanned = Some(coordinator.unplanned.note(campaign.name(), rules.digest, now, why));
         }
-    };
-    if let Some(planned) = planned.filter(|planned| **planned != *campaign) {
-        let together = CommitTogether::new(Batch::new()).with_campaign(Some(stored), &planned);
-        coordinator.registry.commit(together.ok_or(StepError::TooLarge)?)?;
-        return Ok(true);
+        Planned::Failed(why) => unplanned = Some(why),
+    }
+    // Devices in work are followed all the same; without any slots, no other one begins.
+    if let Some(why) = &unplanned {
+        let held = campaign.with_no_timetable(&why.to_string(), now);
+        if held != *campaign {
+            coordinator.registry.commit(alone(&held).ok_or(StepError::TooLarge)?)?;
+            return Ok(true);
+        }
     }
     let Step { campaign: next, orders } = advance(campaign, &fleet, &rules.graph, &rules.drm, now);
     if next == *campaign && orders.is_empty() {

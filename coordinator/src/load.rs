@@ -93,7 +93,8 @@ impl Rollups {
         let at = self.step_of(now);
         let mut ended = Vec::new();
         self.lock().retain(|device, rollup| {
-            if rollup.at >= at {
+            // Also one of a clock that was ahead ends.
+            if rollup.at == at {
                 return true;
             }
             ended.extend(rollup.sample(self.step, now).map(|sample| (*device, sample)));

@@ -43,11 +43,15 @@ impl Failures {
     fn last(&self, campaign: &Name, on: &Sha256Digest, now: UnixTime) -> Option<Unplanned> {
         let failures = self.lock();
         let last = failures.get(campaign)?;
-        (last.on == *on && now.since(last.at) < AGAIN_AFTER).then(|| last.why.clone())
+        let lately = last.at <= now && now.since(last.at) < AGAIN_AFTER;
+        (last.on == *on && lately).then(|| last.why.clone())
     }
 
-    fn note(&self, campaign: &Name, on: Sha256Digest, at: UnixTime, why: &Unplanned) {
+    /// Its devices get no slots by what has this digest.
+    pub fn note(&self, campaign: &Name, on: Sha256Digest, at: UnixTime, why: String) -> Unplanned {
+        let why = Unplanned(why);
         self.lock().insert(campaign.clone(), Failure { on, at, why: why.clone() });
+        why
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Failure>> {
@@ -96,7 +100,7 @@ pub fn plan(
         series: &series,
         known_until,
     };
-    let limit = || -> Box<dyn Fn() -> bool> { Box::new(clock::timer(schedule.time_limit)) };
+    let limit = |times| -> Box<dyn Fn() -> bool> { Box::new(clock::timer(schedule.time_limit * times)) };
     match make_timetable(campaign, fleet, &ground, due, now, &limit) {
         Ok(timetable) => {
             coordinator.unplanned.forget(campaign.name());
@@ -106,8 +110,7 @@ pub fn plan(
             if let TimetableError::Broken(_) = &error {
                 tracing::error!(campaign = %campaign.name(), error = sentence(&error), "plan not used");
             }
-            let why = Unplanned(sentence(&error));
-            coordinator.unplanned.note(campaign.name(), rules.digest, now, &why);
+            let why = coordinator.unplanned.note(campaign.name(), rules.digest, now, sentence(&error));
             Ok(Planned::Failed(why))
         }
     }
@@ -159,5 +162,7 @@ fn series_of(
 ) -> Result<Option<Series>, RegistryError> {
     let mut samples = coordinator.registry.loads(device.id)?;
     samples.extend(coordinator.loads.present(device.id, now));
+    // A clock that was ahead may have left some.
+    samples.retain(|sample| sample.at <= now);
     Ok((!samples.is_empty()).then(|| load::series(device.name.as_str(), &samples)))
 }

@@ -40,7 +40,12 @@ pub(crate) fn impossible(
     fleet: &FleetView,
     graph: &DomainGraph,
 ) -> Option<(DeviceId, TooFar)> {
-    targets.iter().find_map(|device| {
+    let has_it = |device: &DeviceId| {
+        let state = fleet.devices.get(device);
+        let runs = state.and_then(|state| state.installed_release(&release.id.name));
+        runs.is_some_and(|runs| runs.manifest == release.manifest)
+    };
+    targets.iter().filter(|device| !has_it(device)).find_map(|device| {
         let hopeless = |far: &TooFar| {
             let after = || {
                 graph.requirements(far.neighbour).contains(device)

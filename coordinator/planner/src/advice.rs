@@ -72,7 +72,7 @@ impl Network {
                 });
                 let callers: Vec<_> = callers.collect();
                 let share = callers.iter().map(|(_, similarity, _)| similarity).sum::<f64>() / all;
-                if share < doubt.share_min {
+                if share.is_nan() || share < doubt.share_min {
                     continue;
                 }
                 let requiring = callers.iter().filter(|(.., (requires, _))| *requires).count();
@@ -93,15 +93,20 @@ impl Network {
 
     /// Advice that would make devices require each other in a circle asks for the edge alone.
     fn without_circles(&self, mut likely: Vec<LikelyEdge>) -> Vec<LikelyEdge> {
+        let mut advised: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         for edge in likely.iter_mut().filter(|edge| edge.requires) {
             let mut seen = BTreeSet::new();
             let mut queue = vec![edge.target];
             while let Some(device) = queue.pop() {
                 if seen.insert(device) {
                     queue.extend(self.required(device));
+                    queue.extend(advised.get(&device).into_iter().flatten());
                 }
             }
             edge.requires = !seen.contains(&edge.source);
+            if edge.requires {
+                advised.entry(edge.source).or_default().push(edge.target);
+            }
         }
         likely
     }
@@ -198,6 +203,27 @@ mod tests {
         ]);
         let found = edges(&network);
         assert!(found.contains(&("camera-3".to_owned(), "store".to_owned(), false)), "{found:?}");
+    }
+
+    #[test]
+    fn advice_makes_no_circle_of_requirements_with_other_advice() {
+        let network = network(&[
+            ("a-1", "x", true),
+            ("a-2", "x", true),
+            ("a-2", "b-1", true),
+            ("a-3", "x", true),
+            ("a-3", "b-1", true),
+            ("b-1", "u", true),
+            ("b-2", "u", true),
+            ("b-2", "a-1", true),
+            ("b-3", "u", true),
+            ("b-3", "a-1", true),
+        ]);
+        let found = edges(&network);
+        let both = [("a-1", "b-1"), ("b-1", "a-1")].map(|(source, target)| {
+            found.iter().any(|edge| edge == &(source.to_owned(), target.to_owned(), true))
+        });
+        assert!(both[0] != both[1], "{found:?}");
     }
 
     #[test]

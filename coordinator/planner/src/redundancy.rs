@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use takt_common::api::{DrmSpec, ServeSetSpec};
 use takt_common::{DeviceId, Name};
 
-use crate::domain_schedule::DomainGateway;
+use crate::domain_schedule::{DomainGateway, DomainSchedule};
 
 /// The checked Device Redundancy Matrix of one domain.
 #[derive(Debug, Clone, Default)]
@@ -13,6 +13,7 @@ pub struct RedundancyMatrix {
     rows: BTreeMap<DeviceId, Vec<DeviceId>>,
     sets: Vec<DeviceSet>,
     gateways: Vec<DomainGateway>,
+    max_in_flight: Option<usize>,
 }
 
 /// Devices of one domain that do the same work together.
@@ -117,19 +118,24 @@ impl RedundancyMatrix {
                 return Err(RedundancyError::DuplicateRow(row.device.clone()));
             }
         }
-        Ok(Self { rows, sets: device_sets(&spec.sets, devices)?, gateways: Vec::new() })
+        Ok(Self { rows, sets: device_sets(&spec.sets, devices)?, gateways: Vec::new(), max_in_flight: None })
     }
 
-    /// With what leads through gateways: a gateway and a device behind it must not be away together either.
+    /// With the limits of a schedule: a gateway and a device behind it must not be away together, nor more devices than it feeds or
+    /// than may be in flight.
     #[must_use]
-    pub fn with_gateways(self, gateways: &[DomainGateway]) -> Self {
-        Self { gateways: gateways.to_vec(), ..self }
+    pub fn with_limits(self, schedule: &DomainSchedule) -> Self {
+        Self { gateways: schedule.gateways.clone(), max_in_flight: schedule.max_in_flight, ..self }
     }
 
-    /// Whether the path of `device` leads through `gateway`.
-    pub fn is_behind(&self, device: DeviceId, gateway: DeviceId) -> bool {
-        let mut gateways = self.gateways.iter().filter(|other| other.device == gateway);
-        device != gateway && gateways.any(|other| other.members.contains(&device))
+    /// What gateways can feed.
+    pub fn gateways(&self) -> &[DomainGateway] {
+        &self.gateways
+    }
+
+    /// The most devices that may be away at once.
+    pub const fn max_in_flight(&self) -> Option<usize> {
+        self.max_in_flight
     }
 
     /// Who may serve for `device`, the preferred first; empty when nobody may.

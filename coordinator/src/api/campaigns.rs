@@ -23,7 +23,7 @@ use crate::registry::{
 const GROWTH_BYTES: usize = 80 * 1024;
 
 /// What the slot of a member takes, with its reason.
-const SLOT_BYTES: usize = 512;
+const SLOT_BYTES: usize = 384;
 
 /// What an operator does to a campaign.
 type Control = fn(&Campaign, UnixTime) -> Result<Campaign, ControlError>;

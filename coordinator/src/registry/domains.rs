@@ -83,10 +83,13 @@ impl Registry {
         let (graph, drm, schedule) = (self.graph(domain)?, self.drm(domain)?, self.schedule(domain)?);
         let all = serde_json::to_vec(&(&graph, &drm, &schedule)).expect("they have only text keys");
         let schedule = schedule.map(|schedule| DomainSchedule::new(&schedule, &names)).transpose()?;
-        let gateways = schedule.as_ref().map_or(&[][..], |schedule| &schedule.gateways);
+        let drm = RedundancyMatrix::new(&drm, &names)?;
         Ok(DomainRules {
             graph: DomainGraph::new(&graph, &names)?,
-            drm: RedundancyMatrix::new(&drm, &names)?.with_gateways(gateways),
+            drm: match &schedule {
+                Some(schedule) => drm.with_limits(schedule),
+                None => drm,
+            },
             schedule,
             digest: Sha256Digest::of(&all),
         })

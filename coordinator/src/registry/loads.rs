@@ -17,10 +17,11 @@ const DAY_BYTES_MAX: usize = 48 * 1024;
 type Entry = (u32, u16, u16, u16, u16);
 
 impl Registry {
-    /// Keeps samples, at most one of each device, in as many batches as they need. One replaces one of the same moment.
-    pub fn keep_loads(&self, samples: &[(DeviceId, LoadSample)]) -> Result<(), RegistryError> {
+    /// Keeps samples, at most one of each device, in as many batches as they need. One replaces one of the same moment, and those that
+    /// lie ahead of `now` are none.
+    pub fn keep_loads(&self, samples: &[(DeviceId, LoadSample)], now: UnixTime) -> Result<(), RegistryError> {
         let mut batch = Batch::new();
-        for (device, sample) in samples {
+        for (device, sample) in samples.iter().filter(|(_, sample)| sample.at <= now) {
             if batch.bytes() + DAY_BYTES_MAX > BATCH_BYTES_MAX {
                 self.commit_batch(std::mem::take(&mut batch))?;
             }

@@ -45,6 +45,7 @@ pub fn advance(
     round.settle_owed();
     if !round.campaign.is_over() {
         round.open();
+        round.campaign.end_turns(now);
         let findings = round.look();
         round.follow(findings);
         round.begin();

@@ -142,10 +142,6 @@ impl<'a> Scene<'a> {
         for other in in_work.iter().copied() {
             let bond = if self.drm.related(device, other) {
                 "one stands in for the other"
-            } else if self.drm.is_behind(device, other) {
-                "this device is behind it"
-            } else if self.drm.is_behind(other, device) {
-                "it is behind this device"
             } else if self.graph.requirements(device).contains(&other) {
                 "it is required"
             } else if self.graph.requirements(other).contains(&device) {
@@ -155,7 +151,37 @@ impl<'a> Scene<'a> {
             };
             return Some(format!("{} is in work and {bond}", self.fleet.label(other)));
         }
-        self.drm.sets().iter().find_map(|set| self.too_many_away(set, device, &in_work))
+        let in_sets = self.drm.sets().iter().find_map(|set| self.too_many_away(set, device, &in_work));
+        in_sets.or_else(|| self.path_is_busy(device, &in_work)).or_else(|| {
+            let here = |other: &&DeviceId| {
+                self.fleet.devices.get(*other).is_some_and(|state| state.domain == *campaign.domain())
+            };
+            let (away, most) = (in_work.iter().filter(here).count(), self.drm.max_in_flight()?);
+            (away >= most).then(|| format!("{away} devices of the domain are in work, at most {most} may be"))
+        })
+    }
+
+    /// Whether the gateway of `device`, or what is behind `device` where it is one, leaves no room for it.
+    fn path_is_busy(&self, device: DeviceId, in_work: &BTreeSet<DeviceId>) -> Option<String> {
+        self.drm.gateways().iter().find_map(|gateway| {
+            let label = self.fleet.label(gateway.device);
+            let behind = gateway.members.iter().filter(|member| **member != gateway.device);
+            let away: Vec<String> = behind
+                .filter(|member| in_work.contains(member))
+                .map(|member| self.fleet.label(*member))
+                .collect();
+            if device == gateway.device {
+                return (!away.is_empty()).then(|| format!("{} behind it in work", away.join(", ")));
+            }
+            if !gateway.members.contains(&device) {
+                return None;
+            }
+            if in_work.contains(&gateway.device) {
+                return Some(format!("{label} is in work and this device is behind it"));
+            }
+            let (most, full) = (gateway.max_in_flight, away.len() >= gateway.max_in_flight);
+            full.then(|| format!("{label} feeds {most} at a time, and {} in work", away.join(", ")))
+        })
     }
 
     /// Whether so many of a set are away that `device` must not be.

@@ -9,13 +9,17 @@ use takt_planner::{
     check_plan, make_plan,
 };
 
+use super::Due;
+use super::order::in_order;
 use super::problem::Ask;
-use super::{Due, pending};
 use crate::campaign::Campaign;
 use crate::fleet::FleetView;
 
 /// When forecasts are newer, a device moves if that saves so many percent points of predicted load.
 const MOVE_WORTH: f64 = 10.0;
+
+/// All attempts together take no more than so many times the time of one, and that of the last one.
+const ATTEMPTS_TIME: u32 = 4;
 
 /// Longer reasons are cut: names may be long.
 const REASON_CHARS_MAX: usize = 300;
@@ -69,41 +73,56 @@ pub enum TimetableError {
 }
 
 /// Chooses slots for the devices of `campaign` that have not begun: for all of them or, where they do not all have room in the slots
-/// ahead, for as many of the first ones in upgrade order as are found to have. `limit` begins to take time and gives the question
-/// whether it is up: then the best slots so far are taken. A device keeps the slot that it has, unless it must move or, when `due` to
-/// newer loads, moving is worth it.
+/// ahead, for as many of the first ones as are found to have. `limit` begins to take so many times the time that is given, and gives
+/// the question whether it is up: then the best slots so far are taken. A device keeps the slot that it has, unless it must move or,
+/// when `due` to newer loads, moving is worth it.
 pub fn make_timetable(
     campaign: &Campaign,
     fleet: &FleetView,
     ground: &Ground<'_>,
     due: Due,
     now: UnixTime,
-    limit: &dyn Fn() -> Box<dyn Fn() -> bool>,
+    limit: &dyn Fn(u32) -> Box<dyn Fn() -> bool>,
 ) -> Result<Timetable, TimetableError> {
-    let all = pending(campaign).count();
-    let whole = Ask::new(campaign, fleet, ground, all, now);
+    let order = in_order(campaign, fleet, ground);
+    let whole = Ask::new(campaign, fleet, ground, &order, now);
     if whole.room() == 0 {
         let slots = whole.slots.open.len();
         return Err(TimetableError::Closed { slots, until: whole.span(slots).0 });
     }
-    let mut count = all.min(whole.room());
+    let forecasts = Forecasts::of(&whole.network, ground.series, &whole.slots);
+    let too_long = limit(ATTEMPTS_TIME);
+    let mut count = order.len().min(whole.room());
     loop {
-        let ask = Ask::new(campaign, fleet, ground, count, now);
-        match attempt(&ask, ground, due, now, &*limit()) {
-            Err(TimetableError::Conflict(_)) if count > 1 => count -= count.div_ceil(3),
+        let ask = Ask::new(campaign, fleet, ground, &order[..count], now);
+        let own = part(&forecasts, &whole, &ask);
+        match attempt(&ask, own, ground, due, now, &*limit(1)) {
+            Err(TimetableError::Conflict(_)) if count > 1 && !too_long() => count -= count.div_ceil(3),
             other => return other,
         }
     }
 }
 
+/// Of all forecasts those of some devices.
+fn part(forecasts: &Forecasts, whole: &Ask<'_>, ask: &Ask<'_>) -> Forecasts {
+    let slots = whole.slots.open.len();
+    let mut own = Forecasts::default();
+    for name in ask.network.devices() {
+        let number = whole.network.find(name).expect("the whole has all devices") as usize;
+        own.loads.extend(&forecasts.loads[number * slots..][..slots]);
+        own.intervals.extend(&forecasts.intervals[number * slots..][..slots]);
+    }
+    own
+}
+
 fn attempt(
     ask: &Ask<'_>,
+    mut forecasts: Forecasts,
     ground: &Ground<'_>,
     due: Due,
     now: UnixTime,
     enough: &dyn Fn() -> bool,
 ) -> Result<Timetable, TimetableError> {
-    let mut forecasts = Forecasts::of(&ask.network, ground.series, &ask.slots);
     ask.close_present(&mut forecasts.loads);
     let before = ask.slots_before();
     let mut kept = Kept::fewest_moves(&before);

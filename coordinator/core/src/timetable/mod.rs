@@ -4,6 +4,7 @@
 //! devices that have not begun.
 
 mod make;
+mod order;
 mod problem;
 
 pub use make::{Ground, Timetable, TimetableError, make_timetable};
@@ -36,7 +37,8 @@ pub fn due(campaign: &Campaign, ground: &Sha256Digest, known_until: UnixTime, no
     let Some(plan) = &campaign.plan else { return Some(Due::First) };
     let missed = |member: &Member| member.slot.as_ref().is_some_and(|slot| slot.end <= now);
     let none_left = pending(campaign).all(|member| member.slot.is_none());
-    if plan.ground != *ground {
+    // A clock that was ahead has chosen slots that may be far off.
+    if plan.ground != *ground || plan.view.made > now {
         Some(Due::Ground)
     } else if none_left || pending(campaign).any(missed) {
         Some(Due::Missed)
@@ -44,6 +46,9 @@ pub fn due(campaign: &Campaign, ground: &Sha256Digest, known_until: UnixTime, no
         (plan.known_until < known_until).then_some(Due::Loads)
     }
 }
+
+/// So much of a slot's reason stands in the timeline; the slot has all of it.
+const NOTED_CHARS_MAX: usize = 120;
 
 /// The members that have not begun.
 fn pending(campaign: &Campaign) -> impl Iterator<Item = &Member> {
@@ -84,6 +89,20 @@ impl Campaign {
         next.min_by_key(|(_, start)| *start)
     }
 
+    /// Devices whose turn has come and whose slot is over wait for another turn; what they have waited counts.
+    pub(crate) fn end_turns(&mut self, now: UnixTime) {
+        for index in 0..self.members.len() {
+            let member = &self.members[index];
+            let Some(turn) = member.turn.filter(|_| member.step == DeviceStep::Pending) else { continue };
+            if is_slot_open(self, member, now) {
+                continue;
+            }
+            let member = &mut self.members[index];
+            member.waited_secs = now.since(turn).as_secs();
+            (member.element, member.turn) = (None, None);
+        }
+    }
+
     /// The same with other slots for the devices that have not begun.
     #[must_use]
     pub fn with_timetable(&self, timetable: &Timetable, now: UnixTime) -> Self {
@@ -108,13 +127,9 @@ impl Campaign {
             if before == Some(slot.start) {
                 continue;
             }
-            if slot.start > now {
-                // Its turn comes again; what it has waited counts.
-                member.waited_secs = member.turn.map_or(member.waited_secs, |turn| now.since(turn).as_secs());
-                (member.element, member.turn) = (None, None);
-            }
             let (name, moved) = (member.name.clone(), if before.is_some() { "moved to " } else { "" });
-            planned.note(now, Some(&name), format!("{moved}{}", slot.reason));
+            let reason: String = slot.reason.chars().take(NOTED_CHARS_MAX).collect();
+            planned.note(now, Some(&name), format!("{moved}{reason}"));
         }
         planned
     }

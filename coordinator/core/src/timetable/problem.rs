@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use takt_common::api::DeviceStep;
 use takt_common::{DeviceId, UnixTime};
 use takt_planner::{Call, Drm, Gateway, Metrics, Network, Problem, ServeSet, Slots, Standby, Takeover};
 
 use super::make::Ground;
-use super::pending;
+use super::order::firsts;
 use crate::advance::scene::is_in_element;
 use crate::campaign::{Campaign, Member};
 use crate::fleet::FleetView;
-use crate::skew::too_far;
 
 /// What is asked of the planner. Devices are numbered by their names.
 pub(super) struct Ask<'a> {
@@ -28,22 +28,24 @@ pub(super) struct Ask<'a> {
     max_in_flight: usize,
     /// Devices that require others which are being upgraded, and these: they wait for another slot.
     pub(super) not_yet: BTreeMap<u32, Vec<&'a str>>,
+    /// Devices for which nothing is left of the present slot, as others have begun in it.
+    crowded_out: Vec<u32>,
     /// For so long from its beginning, devices begin in a slot, in seconds.
     usable: u64,
 }
 
 impl<'a> Ask<'a> {
-    /// For the first `count` devices in upgrade order: what they require is among them.
+    /// For `first`, the first devices of [`super::order::in_order`].
     pub(super) fn new(
         campaign: &'a Campaign,
         fleet: &'a FleetView,
         ground: &Ground<'_>,
-        count: usize,
+        first: &[&'a Member],
         now: UnixTime,
     ) -> Self {
-        let first = || pending(campaign).take(count);
-        let members: BTreeMap<&str, &Member> = first().map(|member| (member.name.as_str(), member)).collect();
-        let order = first().map(|member| member.name.as_str()).zip(0..).collect();
+        let members: BTreeMap<&str, &Member> =
+            first.iter().map(|member| (member.name.as_str(), *member)).collect();
+        let order = first.iter().map(|member| member.name.as_str()).zip(0..).collect();
         let targets: BTreeSet<DeviceId> = members.values().map(|member| member.device).collect();
         let numbers: BTreeMap<DeviceId, u32> =
             members.values().map(|member| member.device).zip(0..).collect();
@@ -54,12 +56,7 @@ impl<'a> Ask<'a> {
             builder.device(name);
         }
         for (source, member) in (0..).zip(members.values()) {
-            let mut first = ground.graph.next_requirements(member.device, &targets);
-            // What it would be too far ahead of comes first as well.
-            first.extend(
-                too_far(member.device, &campaign.release, fleet, ground.graph).map(|far| far.neighbour),
-            );
-            for required in &first {
+            for required in &firsts(member, &targets, &campaign.release, fleet, ground) {
                 let Some(target) = number(required) else { continue };
                 let (weight, metrics) = (None, Metrics::default());
                 builder.call(Call { source, target, requires: true, weight, metrics });
@@ -94,6 +91,9 @@ impl<'a> Ask<'a> {
         }
         let (mut drm, outside) = redundancy(&members, ground, &number);
         let gateways = gateways(ground, &number, &mut drm);
+        let max_in_flight = ground.schedule.max_in_flight.unwrap_or(elements.saturating_mul(element_size));
+        let present = UnixTime::from_secs(u64::try_from(slots.start).unwrap_or(0));
+        let crowded_out = crowded_out(campaign, first, ground, present, max_in_flight);
         Self {
             fleet,
             network: builder.build(),
@@ -102,8 +102,9 @@ impl<'a> Ask<'a> {
             order,
             gateways,
             drm,
-            max_in_flight: ground.schedule.max_in_flight.unwrap_or(elements.saturating_mul(element_size)),
+            max_in_flight,
             not_yet: not_yet.collect(),
+            crowded_out: crowded_out.iter().filter_map(number).collect(),
             usable,
             members,
         }
@@ -129,7 +130,7 @@ impl<'a> Ask<'a> {
 
     /// Takes the present slot from devices that cannot begin in it.
     pub(super) fn close_present(&self, loads: &mut [f64]) {
-        for device in self.not_yet.keys() {
+        for device in self.not_yet.keys().chain(&self.crowded_out) {
             loads[*device as usize * self.slots.open.len()] = f64::INFINITY;
         }
     }
@@ -161,6 +162,46 @@ impl<'a> Ask<'a> {
         let start = u64::try_from(self.slots.at(slot)).unwrap_or(0);
         (UnixTime::from_secs(start), UnixTime::from_secs(start.saturating_add(self.usable)))
     }
+}
+
+/// The devices for which nothing is left of the present slot: as many have begun in it as may, or as many behind a gateway as it feeds,
+/// or one of a gateway and a device behind it has. Those that have the slot already come first, then the first in order.
+fn crowded_out(
+    campaign: &Campaign,
+    first: &[&Member],
+    ground: &Ground<'_>,
+    present: UnixTime,
+    max_in_flight: usize,
+) -> Vec<DeviceId> {
+    let has_it = |member: &Member| member.slot.as_ref().is_some_and(|slot| slot.start == present);
+    let begun = campaign.members.iter().filter(|member| member.step != DeviceStep::Pending && has_it(member));
+    let mut taken: BTreeSet<DeviceId> = begun.map(|member| member.device).collect();
+    if taken.is_empty() {
+        return Vec::new();
+    }
+    let mut asking = first.to_vec();
+    asking.sort_by_key(|member| !has_it(member));
+    let mut out = Vec::new();
+    for device in asking.into_iter().map(|member| member.device) {
+        let fits = taken.len() < max_in_flight
+            && ground.schedule.gateways.iter().all(|gateway| {
+                let behind = gateway.members.iter().filter(|member| **member != gateway.device);
+                let away = behind.filter(|member| taken.contains(member)).count();
+                if device == gateway.device {
+                    away == 0
+                } else if gateway.members.contains(&device) {
+                    away < gateway.max_in_flight && !taken.contains(&gateway.device)
+                } else {
+                    true
+                }
+            });
+        if fits {
+            taken.insert(device);
+        } else {
+            out.push(device);
+        }
+    }
+    out
 }
 
 /// Standbys among the devices, sets of which some must serve, and who stands in from outside of the campaign. Outside standbys are

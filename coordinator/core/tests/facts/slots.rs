@@ -54,7 +54,7 @@ impl Site {
         let (graph, drm) = (&self.graph, &self.drm);
         let ground = Ground { graph, drm, schedule, digest, series, known_until };
         let timetable =
-            make_timetable(self.campaign(), &self.fleet, &ground, due, self.now, &|| Box::new(|| false))?;
+            make_timetable(self.campaign(), &self.fleet, &ground, due, self.now, &|_| Box::new(|| false))?;
         self.campaign = Some(self.campaign().with_timetable(&timetable, self.now));
         Ok(Some(due))
     }
@@ -212,6 +212,91 @@ fn a_schedule_that_is_taken_away_lets_devices_begin() {
     site.campaign = Some(site.campaign().without_timetable(site.now));
     assert_eq!(site.advance(), ["gateway: install"]);
     assert!(!site.campaign().is_scheduled());
+}
+
+#[test]
+fn no_more_devices_begin_in_a_slot_than_may_however_often_slots_are_chosen() {
+    let mut site = Site::new();
+    site.drm = RedundancyMatrix::default();
+    site.graph =
+        takt_planner::DomainGraph::new(&takt_common::api::GraphSpec::default(), &site.names()).unwrap();
+    site.campaign = Some(site.open(&crate::site::request(), &[]).unwrap());
+    // One slot of an hour is in sight, and takes one device.
+    let one = ScheduleSpec { slots: 1, max_in_flight: Some(1), ..hourly() };
+    site.plan(&one, &[], START).unwrap();
+    let first = site.advance();
+    assert_eq!(first.len(), 1);
+    let error = site.plan(&one, &[], START).unwrap_err();
+    let conflict = std::error::Error::source(&error).unwrap().to_string();
+    assert!(conflict.contains("can be upgraded in none of the 1 open slots"), "{conflict}");
+    assert_eq!(site.advance(), [""; 0]);
+    site.wait(HOUR);
+    assert_eq!(site.plan(&one, &[], START), Ok(Some(Due::Missed)));
+    assert_eq!(site.campaign().view().devices.iter().filter(|device| device.slot.is_some()).count(), 2);
+}
+
+#[test]
+fn a_turn_ends_with_its_slot_and_others_go_on() {
+    let mut site = Site::begun();
+    site.plan(&ScheduleSpec { slot_secs: 60, ..hourly() }, &[], START).unwrap();
+    assert_eq!(site.advance(), ["gateway: install"]);
+    site.report("gateway", Some(Outcome::Verified { strategy: None }));
+    site.device("camera-2").online = false;
+    site.wait(60);
+    site.plan(&ScheduleSpec { slot_secs: 60, ..hourly() }, &[], START).unwrap();
+    assert_eq!(site.advance(), [""; 0], "its standby is offline");
+    assert!(site.member("camera-1").element.is_some());
+    // No slot is open any more.
+    let hour = START.as_secs() / HOUR % 24 + 2;
+    let later = ScheduleSpec { windows: vec![format!("{hour:02}:00-{:02}:00", hour + 1)], ..hourly() };
+    site.wait(30);
+    site.plan(&later, &[], START).unwrap();
+    assert_eq!(site.advance(), [""; 0]);
+    assert!(site.member("camera-1").element.is_none(), "it does not hold the element until then");
+    // Its wait has not gone on meanwhile.
+    site.device("camera-2").online = true;
+    site.wait(2 * HOUR - 90);
+    assert_eq!(site.advance(), ["camera-2: take over for camera-1"]);
+}
+
+#[test]
+fn slots_of_a_clock_that_was_ahead_are_chosen_again() {
+    let mut site = Site::begun();
+    site.now = UnixTime::from_secs(START.as_secs() + 1_000 * HOUR);
+    site.plan(&hourly(), &[], START).unwrap();
+    site.now = START;
+    assert_eq!(site.plan(&hourly(), &[], START), Ok(Some(Due::Ground)));
+    assert_eq!(site.member("gateway").slot.unwrap().start, START);
+}
+
+#[test]
+fn gateways_feed_no_more_than_they_can_whatever_the_plan_says() {
+    let mut site = Site::new();
+    site.graph =
+        takt_planner::DomainGraph::new(&takt_common::api::GraphSpec::default(), &site.names()).unwrap();
+    let gateway = takt_common::api::GatewaySpec {
+        device: name("gateway"),
+        members: vec![name("camera-1"), name("camera-2")],
+        max_in_flight: 1,
+        agreed: false,
+    };
+    let spec = ScheduleSpec { gateways: vec![gateway], max_in_flight: Some(3), ..hourly() };
+    let schedule = DomainSchedule::new(&spec, &site.names()).unwrap();
+    site.drm = RedundancyMatrix::default().with_limits(&schedule);
+    site.campaign = Some(site.open(&crate::site::request(), &[]).unwrap());
+    // Without slots an element of two would take both cameras, or the gateway and one of them.
+    assert_eq!(site.advance().len(), 1);
+    let why = ["gateway", "camera-1", "camera-2"].map(|device| site.why(device).reasons.join("; "));
+    assert!(why.iter().any(|why| why.contains("in work")), "{why:?}");
+    site.campaign = Some(site.open(&crate::site::request(), &[]).unwrap());
+    site.fleet = Site::new().fleet;
+    site.plan(&spec, &[], START).unwrap();
+    let [gateway, one, other] = site.hours();
+    assert!(
+        gateway > one && gateway > other && one != other,
+        "the gateway cuts them off: {:?}",
+        site.hours()
+    );
 }
 
 #[test]

@@ -236,7 +236,7 @@ impl World {
         let (graph, drm, known_until) = (&self.graph, &self.drm, UnixTime::from_secs(0));
         let ground = Ground { graph, drm, schedule, digest, series: &[], known_until };
         let timetable =
-            make_timetable(&campaign, &self.fleet, &ground, due, self.now, &|| Box::new(|| false)).unwrap();
+            make_timetable(&campaign, &self.fleet, &ground, due, self.now, &|_| Box::new(|| false)).unwrap();
         let planned = campaign.with_timetable(&timetable, self.now);
         assert_eq!(takt_coordinator_core::due(&planned, &digest, known_until, self.now), None);
         self.store(index, &planned, &[]);

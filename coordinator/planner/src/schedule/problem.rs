@@ -129,6 +129,9 @@ impl Problem<'_> {
             }
         }
         for (member, gateway) in self.paths(&model.behind) {
+            if model.before[gateway as usize].contains(&member) {
+                continue;
+            }
             model.order.push((member, gateway));
             model.before[gateway as usize].push(member);
             model.behind[member as usize].push(gateway);
@@ -173,9 +176,10 @@ impl Problem<'_> {
             model.add(Pool { what: PoolKind::MaxInFlight, limit: count(most), members });
         }
         for (number, gateway) in self.gateways.iter().enumerate() {
-            let limit = count(gateway.max_in_flight);
             let mut members: Vec<(u32, u32)> = once(&gateway.members);
             members.retain(|(member, _)| *member != gateway.device);
+            // No more than there are: the gateway itself takes all of it.
+            let limit = count(gateway.max_in_flight.min(members.len()));
             members.push((gateway.device, limit));
             model.add(Pool { what: PoolKind::Gateway(number), limit, members });
         }
@@ -199,7 +203,7 @@ impl Problem<'_> {
         }
         for (by, mut members) in (0..).zip(only) {
             if !members.is_empty() {
-                let limit = model.capacity[by as usize];
+                let limit = model.capacity[by as usize].min(count(members.len()));
                 members.push((by, limit));
                 model.add(Pool { what: PoolKind::Standby(by), limit, members });
             }

@@ -277,6 +277,27 @@ fn a_bound_is_none_too_high_where_a_price_changes_nothing() {
     assert!(plan.lower_bound <= 21.0 + 1e-9, "{plan:?}");
 }
 
+/// Directions of two rounds that cancel each other do not end the search for better prices.
+#[test]
+fn a_bound_is_close_where_directions_cancel_each_other() {
+    let rows =
+        [[0.0, 100.0, 100.0]; 2].iter().chain(&[[0.0, 10.0, 100.0]; 4]).chain(&[[0.0, 100.0, 10.0]; 4]);
+    let mut case = Case::new(10, vec![true; 3], rows.flatten().copied().collect(), &[]);
+    case.max_in_flight = Some(5);
+    let plan = case.plan(Method::Paper).unwrap();
+    assert!(plan.lower_bound > 49.9 && plan.lower_bound <= 50.0 + 1e-6, "{plan:?}");
+}
+
+/// A gateway that feeds any number is not upgraded together with those behind it all the same.
+#[test]
+fn limits_may_be_as_large_as_can_be() {
+    let mut case = Case::new(2, vec![true; 2], vec![0.0; 4], &[]);
+    case.gateways.push(Gateway { device: 0, members: vec![1], max_in_flight: usize::MAX, agreed: true });
+    case.drm.standbys.push(standby(1, 0, usize::MAX));
+    let plan = case.plan(Method::Optimal).unwrap();
+    assert_eq!(check_plan(&case.problem(), &plan), Vec::<String>::new());
+}
+
 /// Three devices in three slots: the first requires the second.
 fn three() -> Case {
     let loads = vec![10.0, 50.0, 90.0, 20.0, 30.0, 40.0, 5.0, 60.0, 70.0];

@@ -2,9 +2,9 @@
 
 use std::str::FromStr;
 
-use jiff::Timestamp;
-use jiff::civil::{Time, Weekday};
+use jiff::civil::{DateTime, Time, Weekday};
 use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
 
 use super::slots::Slots;
 
@@ -84,17 +84,28 @@ impl Window {
         let (Ok(first), Ok(last)) = (Timestamp::from_second(from), Timestamp::from_second(until - 1)) else {
             return false;
         };
-        let (first, last) = (zone.to_datetime(first), zone.to_datetime(last));
+        // Where clocks are changed meanwhile, what they show just before and after that counts as well.
+        let changes =
+            zone.following(first).map(|change| change.timestamp()).take_while(|change| *change <= last);
+        let around = changes.flat_map(|change| [change - Span::new().seconds(1), change]);
+        let shown: Vec<DateTime> =
+            [first, last].into_iter().chain(around).map(|moment| zone.to_datetime(moment)).collect();
+        let first = shown[0];
         // The opening that `first` lies in began on its day, or on the day before.
         [first.date(), first.date().yesterday().unwrap_or(first.date())].into_iter().any(|day| {
             let began = self.days[weekday(day.weekday())];
             let at = |minutes: u32| {
-                let later = jiff::Span::new().minutes(i64::from(minutes));
+                let later = Span::new().minutes(i64::from(minutes));
                 day.to_datetime(Time::midnight()).checked_add(later)
             };
-            let end = if self.until > self.from { self.until } else { self.until + 24 * 60 };
-            began && at(self.from).is_ok_and(|from| from <= first) && at(end).is_ok_and(|end| last < end)
+            let (Ok(from), Ok(end)) = (at(self.from), at(self.from + self.minutes())) else { return false };
+            began && shown.iter().all(|moment| (from..end).contains(moment))
         })
+    }
+
+    /// How long it is open each time.
+    pub(crate) const fn minutes(&self) -> u32 {
+        if self.until > self.from { self.until - self.from } else { self.until + 24 * 60 - self.from }
     }
 }
 
@@ -129,4 +140,22 @@ pub(crate) fn minutes(text: &str) -> Option<u32> {
     }
     let (hour, minute): (u32, u32) = (hour.parse().ok()?, minute.parse().ok()?);
     (minute < 60 && hour * 60 + minute <= 24 * 60).then_some(hour * 60 + minute)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_clocks_go_back_a_window_is_as_long_as_they_show() {
+        let windows = Windows {
+            windows: vec!["00:00-02:30".parse().unwrap()],
+            zone: time_zone("Europe/Berlin").unwrap(),
+        };
+        // 2026-10-25T00:00Z is 02:00 in summer time; an hour later clocks go back to 02:00.
+        let slots = windows.slots(1_792_886_400, 1_800, 4, None);
+        assert_eq!(slots.rfc3339(0), "2026-10-25T02:00:00+02:00");
+        assert_eq!(slots.open, [true, false, true, false]);
+        assert_eq!(windows.slots(1_792_886_400, 5_400, 1, None).open, [false]);
+    }
 }

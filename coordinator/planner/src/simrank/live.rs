@@ -142,8 +142,8 @@ impl LiveSums {
     fn alike(&self, before: &Transitions, change: &[f64]) -> (Vec<f64>, f64) {
         let mut visits = vec![change.to_vec()];
         let mut power = 1.0;
-        let largest =
-            1.0 + self.sums.sums.iter().copied().fold(0.0, f64::max) * (1.0 + self.sums.error_bound);
+        let largest = self.sums.sums.iter().copied().fold(0.0, f64::max);
+        let largest = (1.0 + largest) * (1.0 + self.sums.error_bound);
         let rest = loop {
             let next = before.transposed_times(visits.last().expect("the first is there"));
             power *= self.decay;
@@ -192,7 +192,7 @@ impl Room {
     fn meetings(&mut self, backwards: &Transitions, decay: f64, device: u32) -> f64 {
         let mut walk = vec![(device, 1.0)];
         let (mut power, mut dropped, mut left_out) = (1.0, 0.0, 0.0);
-        for _ in 0..STEPS_MAX {
+        for step in 1..=STEPS_MAX {
             let mut most: f64 = 0.0;
             for (place, value) in &walk {
                 let found = &mut self.found[*place as usize];
@@ -204,7 +204,7 @@ impl Room {
             }
             // What was dropped could have been at any of these.
             left_out += power * dropped * (2.0 * most + dropped);
-            if power * most * most <= TAIL_MAX * (1.0 - decay) {
+            if power * most * most <= TAIL_MAX * (1.0 - decay) || step == STEPS_MAX {
                 left_out += power * (most + dropped) * (most + dropped) / (1.0 - decay);
                 break;
             }

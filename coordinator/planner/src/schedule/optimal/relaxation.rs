@@ -48,7 +48,8 @@ pub(super) struct Ascent {
 const PATIENCE: u32 = 12;
 /// Steps so short bring nothing.
 const PACE_MIN: f64 = 2e-3;
-/// Nothing is scarce in a plan at these prices: along what is left of the directions of earlier rounds, prices would grow without end.
+/// Shorter directions are none: nothing is too much in a plan at these prices. Along what is left of the rounds before, prices would
+/// grow without end.
 const LENGTH_MIN: f64 = 1e-9;
 /// The part of all prices together that a bound may lose in rounding.
 const ROUNDING: f64 = 1e-13;
@@ -180,7 +181,7 @@ impl<'m> Relaxation<'m> {
         }
         let mut others: f64 = 0.0;
         for (pool, prices) in self.model.pools.iter().zip(self.prices.pools.chunks(slots)) {
-            others -= f64::from(pool.limit) * prices.iter().sum::<f64>();
+            others -= f64::from(pool.limit) * prices.iter().sum::<f64>() * (1.0 + ROUNDING);
         }
         let roots = self
             .forest
@@ -293,22 +294,13 @@ impl<'m> Relaxation<'m> {
                 *missed = f64::from(u8::from(then <= slot)) - f64::from(u8::from(first < slot));
             }
         }
-        let mut length = 0.0;
-        let parts = [
-            (&mut direction.pools, pools, &self.prices.pools),
-            (&mut direction.loose, loose, &self.prices.loose),
-        ];
-        for (direction, excess, prices) in parts {
-            for ((direction, excess), price) in direction.iter_mut().zip(excess).zip(prices) {
-                *direction = MOMENTUM * *direction + (1.0 - MOMENTUM) * excess;
-                // A price of nothing does not fall.
-                if *price == 0.0 && *direction < 0.0 {
-                    *direction = 0.0;
-                }
-                length += *direction * *direction;
-            }
-        }
-        length
+        let parts = |direction: &mut Prices, momentum| {
+            blend(momentum, &mut direction.pools, &pools, &self.prices.pools)
+                + blend(momentum, &mut direction.loose, &loose, &self.prices.loose)
+        };
+        let length = parts(direction, MOMENTUM);
+        // Where the rounds before cancel out what is too much now, only that counts.
+        if length < LENGTH_MIN { parts(direction, 0.0) } else { length }
     }
 
     fn step(&mut self, direction: &Prices, length: f64) {
@@ -319,6 +311,20 @@ impl<'m> Relaxation<'m> {
             }
         }
     }
+}
+
+/// Turns a direction to what is too much. Gives the square of its length.
+fn blend(momentum: f64, direction: &mut [f64], excess: &[f64], prices: &[f64]) -> f64 {
+    let mut length = 0.0;
+    for ((direction, excess), price) in direction.iter_mut().zip(excess).zip(prices) {
+        *direction = momentum * *direction + (1.0 - momentum) * excess;
+        // A price of nothing does not fall.
+        if *price == 0.0 && *direction < 0.0 {
+            *direction = 0.0;
+        }
+        length += *direction * *direction;
+    }
+    length
 }
 
 /// What comes after a round.
