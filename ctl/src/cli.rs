@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use takt_common::Name;
 
 use crate::api::Api;
 use crate::campaign::{self, CampaignCommand};
@@ -126,6 +127,14 @@ enum Command {
     /// Gives back a lock that `takt lock` holds without a command
     #[command(after_help = "Example:\n  takt unlock maintenance")]
     Unlock(UnlockArgs),
+}
+
+/// A domain, for commands that only need that.
+#[derive(Debug, Args)]
+pub struct DomainArgs {
+    /// Whose
+    #[arg(long)]
+    pub(crate) domain: Name,
 }
 
 /// How to reach a coordinator, for commands that need one only sometimes.

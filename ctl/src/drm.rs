@@ -9,7 +9,7 @@ use takt_common::Name;
 use takt_common::api::{DrmSpec, StandbySpec, Takeover};
 use takt_common::id::IdError;
 
-use crate::cli::Online;
+use crate::cli::{DomainArgs, Online};
 use crate::document::{self, DocumentError};
 use crate::failure::Failure;
 use crate::output::Output;
@@ -25,7 +25,7 @@ pub enum DrmCommand {
     Set(SetArgs),
     /// Shows the redundancy matrix of a domain
     #[command(after_help = "Example:\n  takt drm show --domain line-7")]
-    Show(ShowArgs),
+    Show(DomainArgs),
 }
 
 /// `takt drm set`
@@ -41,14 +41,6 @@ pub struct SetArgs {
     /// DEVICE:STANDBY[,STANDBY…]: who may serve while DEVICE is away; the first that is able is asked
     #[arg(long = "row", value_name = "ROW", required_unless_present = "file")]
     rows: Vec<RowArg>,
-}
-
-/// `takt drm show`
-#[derive(Debug, Args)]
-pub struct ShowArgs {
-    /// Whose
-    #[arg(long)]
-    domain: Name,
 }
 
 /// A row from the command line.

@@ -10,7 +10,7 @@ use takt_common::Name;
 use takt_common::api::{EdgeSpec, GraphSpec};
 use takt_common::id::IdError;
 
-use crate::cli::Online;
+use crate::cli::{DomainArgs, Online};
 use crate::failure::Failure;
 use crate::file::{self, FileError, SyntaxError};
 use crate::output::Output;
@@ -43,14 +43,6 @@ pub struct SetArgs {
     /// releases of one component are never more than N release counters apart
     #[arg(long = "edge", value_name = "EDGE", required_unless_present = "file")]
     edges: Vec<EdgeArg>,
-}
-
-/// `takt graph show`
-#[derive(Debug, Args)]
-pub struct DomainArgs {
-    /// Whose
-    #[arg(long)]
-    domain: Name,
 }
 
 /// An edge from the command line.

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use takt_common::Name;
 use takt_common::api::{ScheduleMethod, ScheduleSpec};
 
-use crate::cli::Online;
+use crate::cli::{DomainArgs, Online};
 use crate::document::{self, DocumentError};
 use crate::failure::Failure;
 use crate::output::Output;
@@ -65,14 +65,6 @@ pub enum ScheduleMethodArg {
     Paper,
     /// Least predicted disruption, then soonest done
     Optimal,
-}
-
-/// `takt schedule show`, `takt schedule clear`
-#[derive(Debug, Args)]
-pub struct DomainArgs {
-    /// Whose
-    #[arg(long)]
-    domain: Name,
 }
 
 /// Does what a `takt schedule` command asks for.
