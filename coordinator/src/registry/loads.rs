@@ -9,7 +9,7 @@ use crate::load::LoadSample;
 /// Days of samples that are kept of each device: four weeks.
 pub const LOAD_DAYS_KEPT: u64 = 28;
 
-const DAY_SECS: u64 = 86_400;
+pub(super) const DAY_SECS: u64 = 86_400;
 /// The most that a day takes, with a sample each minute.
 const DAY_BYTES_MAX: usize = 48 * 1024;
 
@@ -42,7 +42,8 @@ impl Registry {
         entries.sort_unstable();
         let mut batch = batch.put_json(key, &entries)?;
         if begins {
-            for old in self.load_days(device)?.into_iter().filter(|old| old + LOAD_DAYS_KEPT <= day) {
+            for old in self.days(&keys::loads(device))?.into_iter().filter(|old| old + LOAD_DAYS_KEPT <= day)
+            {
                 batch = batch.delete(keys::load(device, old));
             }
         }
@@ -63,18 +64,46 @@ impl Registry {
         Ok(samples)
     }
 
-    fn load_days(&self, device: DeviceId) -> Result<Vec<u64>, RegistryError> {
-        let prefix = keys::loads(device);
+    /// The days under a prefix.
+    pub(super) fn days(&self, prefix: &str) -> Result<Vec<u64>, RegistryError> {
         let pairs = self.store().scan(prefix.as_bytes(), None, days_max())?;
         Ok(pairs.iter().filter_map(|(key, _)| day_of(key, prefix.len())).collect())
     }
 }
 
 /// All that can be there: those kept, and the one that begins.
-fn days_max() -> usize {
+pub(super) fn days_max() -> usize {
     usize::try_from(LOAD_DAYS_KEPT).unwrap_or(usize::MAX).saturating_add(1)
 }
 
-fn day_of(key: &[u8], prefix: usize) -> Option<u64> {
+pub(super) fn day_of(key: &[u8], prefix: usize) -> Option<u64> {
     std::str::from_utf8(key.get(prefix..)?).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use takt_store::{Options, SledStore};
+
+    use super::*;
+
+    #[test]
+    fn four_weeks_are_kept_and_nothing_of_a_clock_that_was_ahead() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SledStore::open(folder.path().join("store"), &Options::default()).unwrap().store;
+        let registry = Registry::open(store.into()).unwrap();
+        let device: DeviceId = "00112233445566778899aabbccddeeff".parse().unwrap();
+        let at = |day: u64| UnixTime::from_secs((20_000 + day) * DAY_SECS);
+        let sample =
+            |day, compute| LoadSample { at: at(day), compute, memory: 1, availability: 2, storage: 3 };
+        let keep =
+            |day, compute, now| registry.keep_loads(&[(device, sample(day, compute))], at(now)).unwrap();
+        keep(5, 50, 4);
+        assert_eq!(registry.loads(device).unwrap(), []);
+        keep(0, 10, 0);
+        keep(0, 20, 0);
+        keep(1, 30, 1);
+        assert_eq!(registry.loads(device).unwrap(), [sample(0, 20), sample(1, 30)]);
+        keep(LOAD_DAYS_KEPT, 40, LOAD_DAYS_KEPT);
+        assert_eq!(registry.loads(device).unwrap(), [sample(1, 30), sample(LOAD_DAYS_KEPT, 40)]);
+    }
 }

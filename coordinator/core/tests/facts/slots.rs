@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use takt_common::api::{CampaignDevice, DrmSpec, ScheduleSpec, ServeSetSpec, StandbySpec, Takeover};
+use takt_common::api::{
+    CampaignDevice, CampaignRequest, DrmSpec, EdgeSpec, GatewaySpec, GraphSpec, ScheduleSpec, ServeSetSpec,
+    StandbySpec, Takeover,
+};
 use takt_common::report::Outcome;
 use takt_common::{DeviceId, Name, Sha256Digest, UnixTime};
 use takt_coordinator_core::{Due, Ground, TimetableError, due, make_timetable};
-use takt_planner::{DomainSchedule, RedundancyMatrix, Sample, Series};
+use takt_planner::{DomainGraph, DomainSchedule, RedundancyMatrix, Sample, Series};
 
 use crate::site::{START, Site, name};
 
@@ -218,8 +221,7 @@ fn a_schedule_that_is_taken_away_lets_devices_begin() {
 fn no_more_devices_begin_in_a_slot_than_may_however_often_slots_are_chosen() {
     let mut site = Site::new();
     site.drm = RedundancyMatrix::default();
-    site.graph =
-        takt_planner::DomainGraph::new(&takt_common::api::GraphSpec::default(), &site.names()).unwrap();
+    site.graph = DomainGraph::new(&GraphSpec::default(), &site.names()).unwrap();
     site.campaign = Some(site.open(&crate::site::request(), &[]).unwrap());
     // One slot of an hour is in sight, and takes one device.
     let one = ScheduleSpec { slots: 1, max_in_flight: Some(1), ..hourly() };
@@ -272,9 +274,8 @@ fn slots_of_a_clock_that_was_ahead_are_chosen_again() {
 #[test]
 fn gateways_feed_no_more_than_they_can_whatever_the_plan_says() {
     let mut site = Site::new();
-    site.graph =
-        takt_planner::DomainGraph::new(&takt_common::api::GraphSpec::default(), &site.names()).unwrap();
-    let gateway = takt_common::api::GatewaySpec {
+    site.graph = DomainGraph::new(&GraphSpec::default(), &site.names()).unwrap();
+    let gateway = GatewaySpec {
         device: name("gateway"),
         members: vec![name("camera-1"), name("camera-2")],
         max_in_flight: 1,
@@ -309,10 +310,8 @@ fn a_standby_from_outside_of_the_campaign_serves_for_one_device_at_a_time() {
     };
     let drm = DrmSpec { rows: vec![row("camera-1"), row("camera-2")], sets: vec![] };
     site.drm = RedundancyMatrix::new(&drm, &site.names()).unwrap();
-    let request = takt_common::api::CampaignRequest {
-        devices: vec![name("camera-1"), name("camera-2")],
-        ..crate::site::request()
-    };
+    let request =
+        CampaignRequest { devices: vec![name("camera-1"), name("camera-2")], ..crate::site::request() };
     site.campaign = Some(site.open(&request, &[]).unwrap());
     site.plan(&hourly(), &[], START).unwrap();
     assert_eq!([site.hour("camera-1"), site.hour("camera-2")], [8, 9]);
@@ -353,10 +352,9 @@ fn of_a_set_as_many_serve_as_must() {
         serve_min: 2,
     };
     site.drm = RedundancyMatrix::new(&DrmSpec { rows: vec![], sets: vec![cells] }, &site.names()).unwrap();
-    site.graph =
-        takt_planner::DomainGraph::new(&takt_common::api::GraphSpec::default(), &site.names()).unwrap();
+    site.graph = DomainGraph::new(&GraphSpec::default(), &site.names()).unwrap();
     let devices = vec![name("camera-1"), name("gateway")];
-    let request = takt_common::api::CampaignRequest { devices, ..crate::site::request() };
+    let request = CampaignRequest { devices, ..crate::site::request() };
     site.campaign = Some(site.open(&request, &[]).unwrap());
     site.device("camera-2").online = false;
     site.device("camera-2").last_seen = None;
@@ -374,4 +372,77 @@ fn of_a_set_as_many_serve_as_must() {
     // An element of two would be allowed.
     site.device("camera-2").online = true;
     assert_eq!(site.advance().len(), 1);
+}
+
+/// Nobody requires anybody or stands in for anybody.
+fn free(edges: Vec<EdgeSpec>) -> Site {
+    let mut site = Site::new();
+    site.drm = RedundancyMatrix::default();
+    site.graph = DomainGraph::new(&GraphSpec { edges }, &site.names()).unwrap();
+    site
+}
+
+#[test]
+fn where_not_all_have_room_a_gateway_is_left_for_later_than_those_that_it_cuts_off() {
+    let mut site = free(vec![]);
+    // By name, camera-1 would be the first.
+    let gateway = GatewaySpec {
+        device: name("camera-1"),
+        members: vec![name("camera-2"), name("gateway")],
+        max_in_flight: 2,
+        agreed: false,
+    };
+    site.campaign = Some(site.open(&crate::site::request(), &[]).unwrap());
+    let mut spec = ScheduleSpec { slots: 2, max_in_flight: Some(1), gateways: vec![gateway], ..hourly() };
+    site.plan(&spec, &[], START).unwrap();
+    assert!(site.member("camera-1").slot.is_none());
+    assert_ne!(site.hour("camera-2"), site.hour("gateway"));
+    spec.gateways[0].agreed = true;
+    let mut agreed = Site { campaign: site.campaign.clone(), ..free(vec![]) };
+    agreed.plan(&spec, &[], START).unwrap();
+    assert!(agreed.member("camera-1").slot.is_some());
+}
+
+#[test]
+fn where_not_all_have_room_a_device_is_left_for_later_than_the_neighbour_that_it_would_leave_behind() {
+    let edge = EdgeSpec {
+        source: name("camera-1"),
+        target: name("gateway"),
+        requires: false,
+        weight: None,
+        skew_max: Some(1),
+    };
+    let mut site = free(vec![edge]);
+    site.device("gateway").installed = vec![crate::site::installed("0.9.0", 0)];
+    site.campaign = Some(site.open(&crate::site::request(), &[]).unwrap());
+    let two = ScheduleSpec { slots: 2, max_in_flight: Some(1), ..hourly() };
+    site.plan(&two, &[], START).unwrap();
+    assert!(site.member("camera-1").slot.is_none());
+    assert!(site.member("gateway").slot.is_some() && site.member("camera-2").slot.is_some());
+}
+
+#[test]
+fn what_other_campaigns_have_in_work_counts_for_the_limit_of_the_domain() {
+    let mut site = free(vec![]);
+    let one =
+        DomainSchedule::new(&ScheduleSpec { max_in_flight: Some(1), ..hourly() }, &site.names()).unwrap();
+    site.drm = RedundancyMatrix::default().with_limits(&one);
+    let of = |campaign: &str, device: &str| CampaignRequest {
+        name: name(campaign),
+        devices: vec![name(device)],
+        ..crate::site::request()
+    };
+    let first = site.open(&of("first", "camera-1"), &[]).unwrap();
+    let second = site.open(&of("second", "camera-2"), std::slice::from_ref(&first)).unwrap();
+    site.campaign = Some(first);
+    assert_eq!(site.advance(), ["camera-1: install"]);
+    let first = site.campaign.replace(second);
+    assert_eq!(site.advance(), [""; 0]);
+    let why = site.why("camera-2");
+    assert!(why.reasons[0].contains("1 devices of the domain are in work, at most 1 may be"), "{why:?}");
+    let second = std::mem::replace(&mut site.campaign, first);
+    site.report("camera-1", Some(Outcome::Verified { strategy: None }));
+    site.advance();
+    site.campaign = second;
+    assert_eq!(site.advance(), ["camera-2: install"]);
 }
