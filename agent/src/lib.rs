@@ -18,6 +18,7 @@ pub mod journal;
 pub mod link;
 pub mod locks;
 pub mod memory;
+pub mod peers;
 pub mod perform;
 mod pin;
 pub mod ports;

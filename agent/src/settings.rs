@@ -1,6 +1,7 @@
 //! The agent's settings: one TOML file, unknown names refused, every error naming the file and the field.
 
 mod kinds;
+mod peers;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use takt_common::Name;
 use takt_kinds::KindSettings;
 
 use crate::budget::LinkSettings;
+use crate::peers::PeerSettings;
 
 /// Where the state lies when the file does not say.
 pub const STATE_DIR_DEFAULT: &str = "/var/lib/takt-agent";
@@ -48,6 +50,8 @@ pub struct Settings {
     pub link: LinkSettings,
     /// Asked before a switch while a standby serves: a plain HTTP address of the standby.
     pub standby_probe: Option<String>,
+    /// Whose connections with this device are counted.
+    pub peers: PeerSettings,
     /// The command that reboots the machine.
     pub reboot: Vec<String>,
     /// What the update kinds may do.
@@ -102,6 +106,8 @@ struct File {
     reboot_command: Option<Vec<String>>,
     #[serde(default)]
     link: Link,
+    #[serde(default)]
+    peers: peers::Peers,
     #[serde(default, rename = "file")]
     files: kinds::File,
     #[serde(default)]
@@ -204,6 +210,7 @@ impl Settings {
             kinds: sections.settings(&state_dir, &value)?,
             state_dir,
             link,
+            peers: file.peers.settings(&value)?,
             standby_probe,
             reboot,
             docker_socket: file.docker_socket.unwrap_or_else(|| DOCKER_SOCKET_DEFAULT.into()),
@@ -337,6 +344,9 @@ mod tests {
                 ["agent.toml", "live_patch.leave_secs_min"],
             ),
             (format!("{GOOD}[package]\nroot = 'guest'\n"), ["agent.toml", "package.root"]),
+            (format!("{GOOD}[peers]\nnetworks = ['10.0.0.0/99']\n"), ["peers.networks", "'10.0.0.0/99'"]),
+            (format!("{GOOD}[peers]\naddresses = ['camera-1']\n"), ["peers.addresses", "'camera-1'"]),
+            (format!("{GOOD}[peers]\ninterval_secs = 0\n"), ["agent.toml", "peers.interval_secs"]),
         ] {
             let error = refused(&text);
             assert!(needles.iter().all(|needle| error.contains(needle)), "{text}: {error}");

@@ -3,6 +3,7 @@
 //! Errors are problem documents (RFC 9457), see [`Problem`].
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -136,6 +137,34 @@ pub struct EdgeSpec {
 pub struct GraphSpec {
     /// All edges; a PUT replaces the graph.
     pub edges: Vec<EdgeSpec>,
+}
+
+/// `GET /api/v1/domains/{domain}/graph/observed`: who calls whom, as agents have seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedGraphView {
+    /// In so many days up to now.
+    pub days: u32,
+    /// Between devices of the domain.
+    pub edges: Vec<ObservedEdgeView>,
+    /// How many addresses of peers are those of no device of the domain.
+    pub strangers: u32,
+    /// Addresses that more than one device has: whoever is seen there is not known.
+    pub ambiguous: Vec<IpAddr>,
+}
+
+/// An edge that was seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedEdgeView {
+    /// The device that calls.
+    pub source: Name,
+    /// The device that is called.
+    pub target: Name,
+    /// How often it has called.
+    pub connections: u64,
+    /// Bytes, both ways, as far as they were counted.
+    pub bytes: u64,
+    /// Whether it requires the target, if the edge is declared.
+    pub requires: Option<bool>,
 }
 
 /// How a standby takes over (paper 1, rolling upgrade, step 1).

@@ -1,5 +1,7 @@
 //! Health samples: how a device and its workloads fare now. The next sample replaces the last.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{DeviceId, Name};
@@ -51,6 +53,53 @@ pub struct WorkloadFacts {
     pub restarts: u64,
 }
 
+/// The most peers in one sample.
+pub const PEERS_MAX: usize = 64;
+/// The most addresses of its own that a device tells.
+pub const ADDRESSES_MAX: usize = 16;
+
+/// How much was said over connections.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Talk {
+    /// How many there were that had not been counted before.
+    pub connections: u64,
+    /// Bytes, both ways, as far as the kernel has counted them.
+    pub bytes: u64,
+}
+
+impl Talk {
+    /// Both together.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            connections: self.connections.saturating_add(other.connections),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
+    }
+}
+
+/// What a device has said to one other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerSeen {
+    /// Where the other is.
+    pub address: IpAddr,
+    /// Over connections that this device began.
+    pub outgoing: Talk,
+    /// Over those that the other began.
+    pub incoming: Talk,
+}
+
+/// With whom a device has talked over TCP since it last told so.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeersSeen {
+    /// Where others reach this device; at most [`ADDRESSES_MAX`].
+    pub own: Vec<IpAddr>,
+    /// With whom; at most [`PEERS_MAX`].
+    pub peers: Vec<PeerSeen>,
+    /// Connections with others, beyond those.
+    pub left_out: u64,
+}
+
 /// A health sample.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HealthSample {
@@ -72,4 +121,7 @@ pub struct HealthSample {
     pub workloads: Vec<WorkloadFacts>,
     /// Able to checkpoint containers, or why not.
     pub checkpoint: Result<(), String>,
+    /// With whom the device talks; in some samples only, and in none where it is not to be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers: Option<PeersSeen>,
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use takt_common::api::{CampaignRequest, EnrolRequest, Problem};
 use takt_common::envelope::{PayloadType, Signers};
-use takt_common::health::{HEALTH_FORMAT, HealthSample, HostFacts, WorkloadFacts};
+use takt_common::health::{HEALTH_FORMAT, HealthSample, HostFacts, PeerSeen, PeersSeen, Talk, WorkloadFacts};
 use takt_common::order::{
     Action, AtDeadline, Member, Mode, ORDER_FORMAT, Order, Policy, Position, SnapshotRef, Window,
 };
@@ -180,6 +180,15 @@ fn health() -> HealthSample {
             restarts: 0,
         }],
         checkpoint: Err("criu is not installed".into()),
+        peers: Some(PeersSeen {
+            own: vec!["10.9.0.1".parse().unwrap(), "fd09::1".parse().unwrap()],
+            peers: vec![PeerSeen {
+                address: "10.9.0.2".parse().unwrap(),
+                outgoing: Talk { connections: 3, bytes: 4096 },
+                incoming: Talk::default(),
+            }],
+            left_out: 1,
+        }),
     }
 }
 

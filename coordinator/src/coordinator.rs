@@ -13,8 +13,9 @@ use crate::dispatch::Outgoing;
 use crate::live::Live;
 use crate::load::Rollups;
 use crate::orders::OrderBook;
+use crate::peers::PeerBook;
 use crate::planning::Failures;
-use crate::registry::{DeviceRecord, Registry, RegistryError};
+use crate::registry::{DeviceRecord, DomainError, DomainRules, Registry, RegistryError};
 use crate::reports::NonsenseCount;
 use crate::repository::{Published, Repository};
 
@@ -36,6 +37,8 @@ pub struct Coordinator {
     pub live: Live,
     /// How busy devices are in the present step.
     pub loads: Rollups,
+    /// With whom devices talk.
+    pub peers: PeerBook,
     /// Campaigns whose devices got no slots.
     pub unplanned: Failures,
     /// Messages that were not taken.
@@ -74,7 +77,7 @@ pub struct Parts {
     pub artifacts: ArtifactStore,
     /// Towards devices.
     pub outbox: mpsc::Sender<Outgoing>,
-    /// How long a step is over which loads are rolled up, in seconds.
+    /// How long a step is over which loads and peers are rolled up, in seconds.
     pub load_step: u64,
 }
 
@@ -93,6 +96,7 @@ impl Coordinator {
             artifacts,
             live: Live::default(),
             loads: Rollups::new(load_step),
+            peers: PeerBook::new(load_step),
             unplanned: Failures::default(),
             nonsense: NonsenseCount::default(),
             broker: OnceLock::new(),
@@ -106,6 +110,11 @@ impl Coordinator {
     /// Makes orders from what is published now.
     pub const fn order_book<'a>(&'a self, published: &'a Published) -> OrderBook<'a> {
         OrderBook { published, artifacts: &self.artifacts, key: &self.order_key }
+    }
+
+    /// What holds in a domain, with what was seen between its devices.
+    pub fn rules(&self, domain: &Name, now: UnixTime) -> Result<DomainRules, DomainError> {
+        self.registry.rules(domain, &self.peers.edges(&self.registry, domain, now)?)
     }
 
     /// All devices as campaigns look at them.

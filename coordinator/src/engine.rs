@@ -84,6 +84,9 @@ fn bring_on_all(coordinator: &Coordinator) {
     if let Err(error) = coordinator.registry.keep_loads(&coordinator.loads.take_ended(now), now) {
         tracing::error!(error = sentence(&error), "loads of devices not kept");
     }
+    if let Err(error) = coordinator.peers.roll_up(&coordinator.registry, now) {
+        tracing::error!(error = sentence(&error), "peers of devices not kept");
+    }
     for name in coordinator.open_campaigns() {
         let trouble = bring_on(coordinator, &name).err().map(|error| sentence(&error));
         // Choosing slots may take some seconds for each.
@@ -121,8 +124,7 @@ fn step(coordinator: &Coordinator, stored: &StoredCampaign, now: UnixTime) -> Re
     let campaign = &stored.campaign;
     let domain = campaign.domain();
     let rules = coordinator
-        .registry
-        .rules(domain)
+        .rules(domain, now)
         .map_err(|source| StepError::Domain { domain: domain.clone(), source: Box::new(source) })?;
     // What is decided on this look is committed against this look: a device that changes meanwhile is a conflict.
     let looked_at = coordinator.registry.devices().all();

@@ -197,6 +197,7 @@ mod tests {
             },
             workloads: vec![],
             checkpoint: Ok(()),
+            peers: None,
         }
     }
 

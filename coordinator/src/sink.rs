@@ -48,6 +48,9 @@ impl Sink for GateSink {
             Ok(sample) => {
                 let now = clock::now();
                 self.0.loads.note(&sample, now);
+                if let Some(seen) = &sample.peers {
+                    self.0.peers.note(peer.device, seen);
+                }
                 self.0.live.health(sample, now);
             }
             Err(nonsense) => self.0.nonsense.note(peer.device, &nonsense),

@@ -1,20 +1,25 @@
-//! `takt graph`: who depends on whom, from a file or from arguments.
+//! `takt graph`: who depends on whom, from a file or from arguments, and as it was seen.
+
+mod file;
+mod observed;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
-use serde::Deserialize;
 use takt_common::Name;
 use takt_common::api::{EdgeSpec, GraphSpec};
 use takt_common::id::IdError;
+use takt_planner::InputError;
 
 use crate::cli::{DomainArgs, Online};
+use crate::document::DocumentError;
 use crate::failure::Failure;
-use crate::file::{self, FileError, SyntaxError};
+use crate::file::FileError;
 use crate::output::Output;
 use crate::table::{Table, cell};
+use observed::ObservedArgs;
 
 const SET_EXAMPLE: &str = "Example:\n  takt graph set --domain line-7 --edge camera-1:gateway:requires \
 --edge camera-2:gateway:0.4\n  takt graph set --domain line-7 --file graph.csv";
@@ -25,9 +30,17 @@ pub enum GraphCommand {
     /// Replaces the dependency graph of a domain
     #[command(after_help = SET_EXAMPLE)]
     Set(SetArgs),
-    /// Shows the dependency graph of a domain
+    /// Adds edges to the dependency graph of a domain; one that is there already is replaced
+    #[command(after_help = "Example:\n  takt graph add --domain line-7 --edge camera-1:gateway:requires")]
+    Add(AddArgs),
+    /// Shows the dependency graph of a domain as it was declared
     #[command(after_help = "Example:\n  takt graph show --domain line-7")]
     Show(DomainArgs),
+    /// Shows who calls whom in a domain, as its devices have seen
+    #[command(
+        after_help = "Example:\n  takt graph observed --domain line-7\n  takt graph observed --domain line-7 --csv"
+    )]
+    Observed(ObservedArgs),
 }
 
 /// `takt graph set`
@@ -42,6 +55,17 @@ pub struct SetArgs {
     /// SOURCE:TARGET[:requires][:WEIGHT][:skew=N]: SOURCE calls TARGET; with `requires`, TARGET is upgraded first; with `skew`, their
     /// releases of one component are never more than N release counters apart
     #[arg(long = "edge", value_name = "EDGE", required_unless_present = "file")]
+    edges: Vec<EdgeArg>,
+}
+
+/// `takt graph add`
+#[derive(Debug, Args)]
+pub struct AddArgs {
+    /// Whose graph
+    #[arg(long)]
+    domain: Name,
+    /// SOURCE:TARGET[:requires][:WEIGHT][:skew=N], as for `takt graph set`
+    #[arg(long = "edge", value_name = "EDGE", required = true)]
     edges: Vec<EdgeArg>,
 }
 
@@ -102,21 +126,19 @@ pub enum GraphError {
         /// The file.
         path: PathBuf,
     },
-    /// Not JSON as expected.
+    /// Not JSON or TOML as expected.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// Not CSV as expected.
+    #[error(transparent)]
+    Csv(#[from] InputError),
+    /// A device's name in a CSV file is none.
     #[error("read the graph {}", path.display())]
-    Json {
+    Device {
         /// The file.
         path: PathBuf,
-        /// Where and why.
-        source: serde_json::Error,
-    },
-    /// Not TOML or CSV as expected.
-    #[error("read the graph {}", path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        source: SyntaxError,
+        /// Why.
+        source: IdError,
     },
     /// A device that depends on itself.
     #[error("edge {device}:{device}: a device cannot depend on itself")]
@@ -156,47 +178,43 @@ pub enum GraphError {
     },
 }
 
-/// An edge in a file: as in the API, or with what was measured on it instead of a weight.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileEdge {
-    source: Name,
-    target: Name,
-    #[serde(default)]
-    requests: Option<f64>,
-    #[serde(default)]
-    bytes: Option<f64>,
-    #[serde(default)]
-    requires: bool,
-    #[serde(default)]
-    weight: Option<f64>,
-    #[serde(default)]
-    skew_max: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileGraph {
-    edges: Vec<FileEdge>,
-}
-
 /// Does what a `takt graph` command asks for.
 pub async fn run(command: GraphCommand, online: &Online, output: Output) -> Result<(), Failure> {
     match command {
         GraphCommand::Set(args) => {
             let graph = graph_of(args.file.as_deref(), args.edges)?;
-            online.api()?.put(&path(&args.domain), &graph).await?;
-            let (count, requires) =
-                (graph.edges.len(), graph.edges.iter().filter(|edge| edge.requires).count());
-            Ok(output.give(&graph, || {
-                vec![format!("domain {} has {count} edges now, {requires} of them `requires`", args.domain)]
-            })?)
+            put(&args.domain, &graph, online, output).await
+        }
+        GraphCommand::Add(args) => {
+            let more = graph_of(None, args.edges)?;
+            let known: GraphSpec = online.api()?.get(&path(&args.domain)).await?;
+            put(&args.domain, &with(known, more), online, output).await
         }
         GraphCommand::Show(args) => {
             let graph: GraphSpec = online.api()?.get(&path(&args.domain)).await?;
             Ok(output.give(&graph, || lines(&graph))?)
         }
+        GraphCommand::Observed(args) => observed::run(&args, online, output).await,
     }
+}
+
+async fn put(domain: &Name, graph: &GraphSpec, online: &Online, output: Output) -> Result<(), Failure> {
+    online.api()?.put(&path(domain), graph).await?;
+    let (count, requires) = (graph.edges.len(), graph.edges.iter().filter(|edge| edge.requires).count());
+    Ok(output.give(graph, || {
+        vec![format!("domain {domain} has {count} edges now, {requires} of them `requires`")]
+    })?)
+}
+
+/// An edge of `more` takes the place of the known one between the same devices.
+fn with(known: GraphSpec, more: GraphSpec) -> GraphSpec {
+    let is_new = |edge: &EdgeSpec| {
+        more.edges.iter().all(|new| (&new.source, &new.target) != (&edge.source, &edge.target))
+    };
+    let mut edges: Vec<EdgeSpec> = known.edges.into_iter().filter(is_new).collect();
+    edges.extend(more.edges);
+    edges.sort_by(|a, b| (&a.source, &a.target).cmp(&(&b.source, &b.target)));
+    GraphSpec { edges }
 }
 
 fn path(domain: &Name) -> String {
@@ -221,115 +239,12 @@ fn lines(graph: &GraphSpec) -> Vec<String> {
 
 /// The graph that a file and arguments describe together.
 fn graph_of(file: Option<&Path>, edges: Vec<EdgeArg>) -> Result<GraphSpec, GraphError> {
-    let from_file = file.map(read).transpose()?.unwrap_or_default();
-    let mut edges: Vec<EdgeSpec> =
-        weighed(&from_file)?.into_iter().chain(edges.into_iter().map(|edge| edge.0)).collect();
+    let mut all = file.map(file::read).transpose()?.unwrap_or_default();
+    all.extend(edges.into_iter().map(|edge| edge.0));
+    let mut edges = all;
     check(&edges)?;
     edges.sort_by(|a, b| (&a.source, &a.target).cmp(&(&b.source, &b.target)));
     Ok(GraphSpec { edges })
-}
-
-fn read(path: &Path) -> Result<Vec<FileEdge>, GraphError> {
-    let owned = || path.to_owned();
-    let text = file::read_text(path)?;
-    let graph = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("json") => {
-            serde_json::from_str(&text).map_err(|source| GraphError::Json { path: owned(), source })?
-        }
-        Some("toml") => {
-            file::from_toml(&text).map_err(|source| GraphError::Syntax { path: owned(), source })?
-        }
-        Some("csv") => csv(&text).map_err(|source| GraphError::Syntax { path: owned(), source })?,
-        _ => return Err(GraphError::Form { path: owned() }),
-    };
-    let FileGraph { edges } = graph;
-    Ok(edges)
-}
-
-/// Comma-separated values with a header. Names hold neither commas nor quotes, so this is all of RFC 4180 we need.
-fn csv(text: &str) -> Result<FileGraph, SyntaxError> {
-    let lines = || (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
-    let error = |line, why: String| SyntaxError { line, why };
-    let (line, header) =
-        lines().next().ok_or_else(|| error(1, "a header with source and target is missing".into()))?;
-    let columns: Vec<&str> = header.split(',').map(str::trim).collect();
-    for (at, column) in columns.iter().enumerate() {
-        if !["source", "target", "requests", "bytes", "requires", "weight"].contains(column) {
-            return Err(error(line, format!("the column '{column}' is not known")));
-        }
-        if columns[..at].contains(column) {
-            return Err(error(line, format!("the column '{column}' is there twice")));
-        }
-    }
-    let mut edges = Vec::new();
-    for (line, text) in lines().skip(1) {
-        let cells: Vec<&str> = text.split(',').map(str::trim).collect();
-        if cells.len() != columns.len() {
-            return Err(error(line, format!("{} columns found, {} expected", cells.len(), columns.len())));
-        }
-        let value = |name| {
-            columns.iter().position(|&column| column == name).map(|at| cells[at]).filter(|v| !v.is_empty())
-        };
-        let name = |column| {
-            let text = value(column).ok_or_else(|| error(line, format!("{column} is missing")))?;
-            text.parse::<Name>().map_err(|why| error(line, format!("{column}: {why}")))
-        };
-        let number = |column| {
-            value(column)
-                .map(|text| {
-                    text.parse::<f64>()
-                        .map_err(|_| error(line, format!("{column}: '{text}' is not a number")))
-                })
-                .transpose()
-        };
-        let requires = match value("requires") {
-            None | Some("false" | "no" | "0") => false,
-            Some("true" | "yes" | "1") => true,
-            Some(other) => return Err(error(line, format!("requires: '{other}' is neither true nor false"))),
-        };
-        let (requests, bytes, weight) = (number("requests")?, number("bytes")?, number("weight")?);
-        edges.push(FileEdge {
-            source: name("source")?,
-            target: name("target")?,
-            requests,
-            bytes,
-            requires,
-            weight,
-            skew_max: None,
-        });
-    }
-    Ok(FileGraph { edges })
-}
-
-/// Gives edges without a weight one from what was measured: for each metric `z = ln(1+x) / max over all edges`, and the
-/// weight is the mean of the metrics that are there (DESIGN: graph; equal factors).
-fn weighed(edges: &[FileEdge]) -> Result<Vec<EdgeSpec>, GraphError> {
-    for edge in edges {
-        for (metric, value) in [("requests", edge.requests), ("bytes", edge.bytes)] {
-            if let Some(value) = value.filter(|value| !value.is_finite() || *value < 0.0) {
-                let (edge_source, target) = (edge.source.clone(), edge.target.clone());
-                return Err(GraphError::Metric { edge_source, target, metric, value });
-            }
-        }
-    }
-    let largest = |metric: fn(&FileEdge) -> Option<f64>| {
-        edges.iter().filter_map(metric).map(f64::ln_1p).fold(0.0, f64::max)
-    };
-    let (requests_max, bytes_max) = (largest(|edge| edge.requests), largest(|edge| edge.bytes));
-    let share =
-        |value: Option<f64>, max: f64| value.map(|value| if max > 0.0 { value.ln_1p() / max } else { 0.0 });
-    let weight = |edge: &FileEdge| match (share(edge.requests, requests_max), share(edge.bytes, bytes_max)) {
-        (Some(requests), Some(bytes)) => Some(f64::midpoint(requests, bytes)),
-        (one, other) => one.or(other),
-    };
-    let spec = |edge: &FileEdge| EdgeSpec {
-        source: edge.source.clone(),
-        target: edge.target.clone(),
-        requires: edge.requires,
-        weight: edge.weight.or_else(|| weight(edge)),
-        skew_max: edge.skew_max,
-    };
-    Ok(edges.iter().map(spec).collect())
 }
 
 fn check(edges: &[EdgeSpec]) -> Result<(), GraphError> {

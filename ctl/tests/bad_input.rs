@@ -19,7 +19,10 @@ fn bench() -> Bench {
     bench.write("not-toml.toml", "url = ");
     bench.write("unknown.toml", "url = 'https://127.0.0.1:1'\nca = 'ca.pem'\ncolour = 'red'\n");
     bench.write("no-ca.toml", "url = 'https://127.0.0.1:1'\nca = 'missing.pem'\n");
-    bench.write("graph.csv", "source,target,weight\ncamera-1,gateway,0.5\ncamera-2,gateway,heavy\n");
+    bench.write(
+        "graph.csv",
+        "source,target,requests,bytes,requires,weight\ncamera-1,gateway,,,,0.5\ncamera-2,gateway,,,,heavy\n",
+    );
     bench.write("graph.json", r#"{"edges":[{"source":"a","target":"b","wight":1}]}"#);
     bench.write("graph.txt", "");
     bench.write("drm.json", r#"{"rows":[{"device":"a","standbys":["a"],"takeover":"launch"}]}"#);

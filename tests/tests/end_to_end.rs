@@ -4,6 +4,9 @@
 // Helpers of tests are tests too.
 #![allow(clippy::unwrap_used)]
 
+use std::fs::OpenOptions;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use takt_common::api::{CampaignState, CampaignView, DeviceStep, WhyView};
@@ -228,4 +231,64 @@ fn takt_why_explains_every_waiting_device() {
     let end = fleet.wait_campaign("bad", CAMPAIGN_LIMIT).unwrap();
     assert_eq!(end.state, CampaignState::Aborted, "{}", end.reason);
     assert!(says("camera", &["bad", "aborted", "gateway"]).waiting);
+}
+
+/// Bytes that a camera sends, over a connection that stays.
+const SENT: usize = 100_000;
+
+/// Lets an agent count connections of a device that is at this address of the machine.
+fn count_peers_of(device: &mut Device, address: Ipv4Addr) {
+    device.kill();
+    let mut settings = OpenOptions::new().append(true).open(device.settings()).unwrap();
+    let peers = format!(
+        "\n[peers]\nnetworks = [\"127.77.0.0/16\"]\naddresses = [\"{address}\"]\ninterval_secs = 1\n"
+    );
+    settings.write_all(peers.as_bytes()).unwrap();
+    device.run().unwrap();
+}
+
+#[test]
+fn agents_see_who_calls_whom() {
+    let fleet = Fleet::start().unwrap();
+    let mut devices = fleet.devices(&["gateway", "camera"]).unwrap();
+    let (gateway, camera) = (Ipv4Addr::new(127, 77, 0, 1), Ipv4Addr::new(127, 77, 0, 2));
+    // Both are on one machine, so each says where it is.
+    count_peers_of(&mut devices[0], gateway);
+    count_peers_of(&mut devices[1], camera);
+    for device in &mut devices {
+        fleet.wait_online(device).unwrap();
+    }
+
+    let listener = TcpListener::bind((gateway, 0)).unwrap();
+    let call = || -> (TcpStream, TcpStream) {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((camera, 0)).into()).unwrap();
+        socket.connect(&listener.local_addr().unwrap().into()).unwrap();
+        (socket.into(), listener.accept().unwrap().0)
+    };
+    let seen = |what: &str, is_so: &dyn Fn(u64, u64) -> bool| {
+        wait_until(what, STEP_LIMIT, || {
+            let seen = fleet.observed()?;
+            let told = match seen.edges.as_slice() {
+                [edge] if edge.source.as_str() == "camera" && edge.target.as_str() == "gateway" => {
+                    is_so(edge.connections, edge.bytes)
+                }
+                _ => false,
+            };
+            Ok(if told { Ok(()) } else { Err(format!("{seen:?}")) })
+        })
+        .unwrap();
+    };
+    let (mut to, mut from) = call();
+    seen("the call", &|connections, _| connections == 1);
+    to.write_all(&vec![0; SENT]).unwrap();
+    from.read_exact(&mut vec![0; SENT]).unwrap();
+    seen("its bytes", &|connections, bytes| connections == 1 && bytes >= SENT as u64);
+    // One that is over before anybody looks; whoever ends it remembers it for a minute.
+    drop(call());
+    seen("a short call", &|connections, _| connections == 2);
+
+    // It counts for the order of upgrades from the next step on, and is declared as people want it.
+    fleet.set_graph(&["camera:gateway:requires"]).unwrap();
+    assert_eq!(fleet.observed().unwrap().edges[0].requires, Some(true));
 }

@@ -8,7 +8,7 @@ mod reporting;
 mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use takt_agent_core::{
@@ -34,6 +34,7 @@ use crate::host::Host;
 use crate::identity::{IdentityError, IdentityFolder, Membership};
 use crate::journal::{Journal, JournalError};
 use crate::link::{Link, LinkEvent, LinkSettings};
+use crate::peers::Peers;
 use crate::perform::{Performer, Wanted};
 use crate::ports::Ports;
 use crate::restart::Restarter;
@@ -116,6 +117,7 @@ pub struct Agent {
     health_in: Duration,
     export_at: Duration,
     sampling: Option<JoinHandle<Vec<WorkloadFacts>>>,
+    peers: Arc<Mutex<Peers>>,
     /// The first report of this run, and whether the coordinator has acknowledged it or a later one.
     first_report: Option<u64>,
     heard: bool,
@@ -157,6 +159,7 @@ impl Agent {
             port,
             tls,
         });
+        let peers = Arc::new(Mutex::new(Peers::new(settings.peers.clone())));
         Ok(Self {
             settings,
             membership,
@@ -181,6 +184,7 @@ impl Agent {
             health_in: Duration::ZERO,
             export_at: Duration::ZERO,
             sampling: None,
+            peers,
             first_report: None,
             heard: false,
             boot: boot::Boot::default(),

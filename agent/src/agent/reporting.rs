@@ -1,15 +1,17 @@
 //! What the agent says of itself: reports and health samples.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use takt_agent_core::{Accepted, Phase, Record, WaitingOn};
+use takt_agent_core::{Accepted, Phase, Record, WaitingOn, Workload};
 use takt_common::Envelope;
 use takt_common::envelope::PayloadType;
 use takt_common::health::{HEALTH_FORMAT, HealthSample};
 use takt_common::report::{OrderRef, Outcome, REPORT_FORMAT, Report, Timing};
 
 use super::{Agent, AgentError};
+use crate::peers::Peers;
+use crate::perform::Performer;
 
 /// A changed reason to wait is reported at most so often; health samples carry it too.
 const WAITING_EVERY: Duration = Duration::from_secs(10);
@@ -105,12 +107,16 @@ impl Agent {
         }
         let performer = Arc::clone(&self.performer);
         let installed = self.journal.record().installed.clone();
+        let (peers, uptime) = (Arc::clone(&self.peers), self.uptime());
         self.sampling = Some(tokio::spawn(async move {
             let mut workloads = Vec::with_capacity(installed.len());
             for (component, workload) in &installed {
                 for (name, _) in workload.containers() {
                     workloads.push(performer.engine.workload_facts(component, &name).await);
                 }
+            }
+            if lock(&peers).is_due(uptime) {
+                look_at_peers(peers, &performer, installed.values(), uptime).await;
             }
             workloads
         }));
@@ -148,9 +154,37 @@ impl Agent {
             host,
             workloads,
             checkpoint: self.looking.checkpoint_ability(),
+            peers: lock(&self.peers).account(self.uptime()),
         };
         let payload = serde_json::to_vec(&sample).expect("a health sample has only text keys");
         let envelope = Envelope::seal(PayloadType::Health, &payload, &[&self.key]);
         self.link.send_health(envelope.to_bytes());
+    }
+}
+
+fn lock(peers: &Mutex<Peers>) -> std::sync::MutexGuard<'_, Peers> {
+    // Counts that were half added are still counts, so a panic elsewhere does no harm.
+    peers.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Counts what this device and these workloads of it have to do with others.
+async fn look_at_peers(
+    peers: Arc<Mutex<Peers>>,
+    performer: &Performer,
+    workloads: impl Iterator<Item = &Workload>,
+    uptime: Duration,
+) {
+    let mut pids = Vec::new();
+    for (name, _) in workloads.flat_map(Workload::containers) {
+        if let Ok(Some(facts)) = performer.engine.port_facts(&name).await {
+            // One without an address of its own uses the device's sockets.
+            pids.extend(facts.pid.filter(|_| facts.address.is_some()));
+        }
+    }
+    let looked = tokio::task::spawn_blocking(move || lock(&peers).look(&pids, uptime)).await;
+    match looked {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(error = %crate::sentence(&error), "peers counted in part"),
+        Err(error) => tracing::warn!(%error, "peers not counted"),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 
 use nix::sched::{CloneFlags, setns};
 
@@ -33,20 +34,25 @@ pub enum Sockets {
 /// It takes a few milliseconds: the kernel walks through the sockets itself and passes the many that have just ended.
 pub fn connections(sockets: Sockets, port: u16) -> Result<u32, TrafficError> {
     let failed = |source| TrafficError::Netlink { what: "the TCP connections of a backend", source };
-    let socket = match sockets {
-        Sockets::OfDevice => tcp_sockets().map_err(failed)?,
-        Sockets::OfProcess(pid) => {
-            let entered = |source| TrafficError::Enter { pid, source };
-            let network = File::open(format!("/proc/{pid}/ns/net")).map_err(entered)?;
-            // Entering is for a thread of its own, which ends; the socket belongs to that network for good.
-            let made = std::thread::Builder::new().spawn(move || -> io::Result<_> {
-                setns(network, CloneFlags::CLONE_NEWNET)?;
-                tcp_sockets()
-            });
-            let made = made.map_err(entered)?.join();
-            made.unwrap_or_else(|_| Err(io::Error::other("the thread has panicked"))).map_err(entered)?
-        }
-    };
     let states = SERVING.iter().fold(0, |states, state| states | 1 << state);
-    count_tcp(&socket, port, states).map_err(failed)
+    count_tcp(&sockets.ask(failed)?, port, states).map_err(failed)
+}
+
+impl Sockets {
+    /// A netlink socket that asks about them. What says `failed` is for those of the device.
+    pub(crate) fn ask(self, failed: impl FnOnce(io::Error) -> TrafficError) -> Result<OwnedFd, TrafficError> {
+        let pid = match self {
+            Self::OfDevice => return tcp_sockets().map_err(failed),
+            Self::OfProcess(pid) => pid,
+        };
+        let entered = |source| TrafficError::Enter { pid, source };
+        let network = File::open(format!("/proc/{pid}/ns/net")).map_err(entered)?;
+        // Entering is for a thread of its own, which ends; the socket belongs to that network for good.
+        let made = std::thread::Builder::new().spawn(move || -> io::Result<_> {
+            setns(network, CloneFlags::CLONE_NEWNET)?;
+            tcp_sockets()
+        });
+        let made = made.map_err(entered)?.join();
+        made.unwrap_or_else(|_| Err(io::Error::other("the thread has panicked"))).map_err(entered)
+    }
 }

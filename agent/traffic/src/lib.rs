@@ -9,12 +9,15 @@
 //! * [`Traffic::route`] lets ports lead elsewhere, [`Traffic::forget`] lets them lead nowhere.
 //! * [`connections`] counts those whom a backend still serves, [`allocate`] finds direct ports.
 //!
+//! Beside that, [`flows`] tells with whom a device talks at all.
+//!
 //! No other table, chain or rule is ever touched. How packets go through the table is drawn in [`ruleset`]; why it is
 //! made so is decision 0005.
 
 mod bridge;
 mod connections;
 mod error;
+mod flows;
 mod netlink;
 mod nft;
 mod parse;
@@ -26,6 +29,7 @@ mod traffic;
 
 pub use connections::{Sockets, connections};
 pub use error::{PortError, TrafficError};
+pub use flows::{Flow, addresses, flows, tracked_flows};
 pub use ports::allocate;
 pub use ruleset::{Backend, Lead, Leads, Reach};
 pub use traffic::{Looked, Traffic};

@@ -42,6 +42,11 @@ const DELETE_TRACKED: u16 = TRACKED | 2;
 /// Their attributes `CTA_ID` and `CTA_ZONE`.
 pub(crate) const TRACKED_ID: u16 = 12;
 pub(crate) const TRACKED_ZONE: u16 = 18;
+/// `CTA_COUNTERS_ORIG` and `_REPLY`, which are there with `net.netfilter.nf_conntrack_acct`, and what they hold.
+pub(crate) const COUNTERS: [u16; 2] = [NESTED + 9, NESTED + 10];
+/// `NLA_F_NESTED`: attributes in an attribute.
+const NESTED: u16 = 1 << 15;
+const COUNTED_BYTES: u16 = 2;
 
 /// `SOCK_DIAG_BY_FAMILY` (linux/sock_diag.h).
 const SOCKETS_BY_FAMILY: u16 = 20;
@@ -49,7 +54,14 @@ const SOCKETS_BY_FAMILY: u16 = 20;
 const SOCKETS_REQUEST_BYTES: usize = 56;
 const OWN_PORT_AT: usize = 4;
 const PEER_PORT_AT: usize = 6;
+const OWN_AT: usize = 8;
 const PEER_AT: usize = 24;
+const SOCKET_BYTES: usize = 72;
+/// The attribute `INET_DIAG_INFO`: `struct tcp_info` (linux/tcp.h), with `tcpi_bytes_acked` and `tcpi_bytes_received`.
+const TCP_INFO: u16 = 2;
+const BYTES_ACKED_AT: usize = 120;
+const BYTES_RECEIVED_AT: usize = 128;
+const LISTENING: u32 = 1 << 10;
 const TCP: u8 = 6;
 const INET: u8 = 2;
 const INET6: u8 = 10;
@@ -81,7 +93,7 @@ pub(crate) fn tcp_sockets() -> io::Result<OwnedFd> {
 /// How many TCP sockets have this own port and are in one of these states (a bit for each).
 pub(crate) fn count_tcp(socket: &OwnedFd, port: u16, states: u32) -> io::Result<u32> {
     let mut count: u32 = 0;
-    each_tcp(socket, states, |_, body| {
+    each_tcp(socket, states, 0, |_, body| {
         if port_at(body, OWN_PORT_AT) == Some(port) {
             count = count.saturating_add(1);
         }
@@ -92,19 +104,64 @@ pub(crate) fn count_tcp(socket: &OwnedFd, port: u16, states: u32) -> io::Result<
 /// The TCP sockets with these own ports whose connections are not over: own port and peer.
 pub(crate) fn peers(socket: &OwnedFd, ports: &BTreeSet<u16>) -> io::Result<BTreeSet<(u16, SocketAddr)>> {
     let mut peers = BTreeSet::new();
-    each_tcp(socket, NOT_OVER, |family, body| {
+    each_tcp(socket, NOT_OVER, 0, |family, body| {
         let own = port_at(body, OWN_PORT_AT).filter(|own| ports.contains(own));
-        if let (Some(own), Some(peer)) = (own, peer(family, body)) {
+        if let (Some(own), Some(peer)) = (own, end_at(family, body, PEER_AT, PEER_PORT_AT)) {
             peers.insert((own, peer));
         }
     })?;
     Ok(peers)
 }
 
-fn each_tcp(socket: &OwnedFd, states: u32, mut take: impl FnMut(u8, &[u8])) -> io::Result<()> {
+/// The ports at which TCP connections are awaited.
+pub(crate) fn listening(socket: &OwnedFd) -> io::Result<BTreeSet<u16>> {
+    let mut ports = BTreeSet::new();
+    each_tcp(socket, LISTENING, 0, |_, body| ports.extend(port_at(body, OWN_PORT_AT)))?;
+    Ok(ports)
+}
+
+/// A TCP socket that has a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Connected {
+    /// Its own end.
+    pub(crate) own: SocketAddr,
+    /// The other one.
+    pub(crate) peer: SocketAddr,
+    /// Sent and acknowledged, and received; 0 where the kernel does not remember it any more.
+    pub(crate) bytes: u64,
+}
+
+/// Gives the TCP sockets in one of these states (a bit for each) to `take`.
+pub(crate) fn each_connected(
+    socket: &OwnedFd,
+    states: u32,
+    mut take: impl FnMut(Connected),
+) -> io::Result<()> {
+    each_tcp(socket, states, 1 << (TCP_INFO - 1), |family, body| {
+        let own = end_at(family, body, OWN_AT, OWN_PORT_AT);
+        let peer = end_at(family, body, PEER_AT, PEER_PORT_AT);
+        let info = attribute(body.get(SOCKET_BYTES..).unwrap_or_default(), TCP_INFO).unwrap_or_default();
+        let count = |at: usize| {
+            let bytes = info.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
+            bytes.map_or(0, u64::from_ne_bytes)
+        };
+        let bytes = count(BYTES_ACKED_AT).saturating_add(count(BYTES_RECEIVED_AT));
+        if let (Some(own), Some(peer)) = (own, peer) {
+            take(Connected { own, peer, bytes });
+        }
+    })
+}
+
+/// With these `extensions` beside what is said of every socket.
+fn each_tcp(
+    socket: &OwnedFd,
+    states: u32,
+    extensions: u8,
+    mut take: impl FnMut(u8, &[u8]),
+) -> io::Result<()> {
     for family in [INET, INET6] {
         let mut request = [0; SOCKETS_REQUEST_BYTES];
-        (request[0], request[1]) = (family, TCP);
+        (request[0], request[1], request[2]) = (family, TCP, extensions);
         request[4..8].copy_from_slice(&states.to_ne_bytes());
         ask(socket, SOCKETS_BY_FAMILY, REQUEST | DUMP, &request, &mut |(kind, body)| {
             if kind == SOCKETS_BY_FAMILY {
@@ -120,16 +177,16 @@ fn port_at(body: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(body.get(at..at + 2)?.try_into().ok()?))
 }
 
-/// Where the other end of a socket is. An IPv4 client of a socket for both is one of IPv4.
-fn peer(family: u8, body: &[u8]) -> Option<SocketAddr> {
-    let bytes: [u8; 16] = body.get(PEER_AT..PEER_AT + 16)?.try_into().ok()?;
+/// Where an end of a socket is. An IPv4 client of a socket for both is one of IPv4.
+fn end_at(family: u8, body: &[u8], at: usize, port: usize) -> Option<SocketAddr> {
+    let bytes: [u8; 16] = body.get(at..at + 16)?.try_into().ok()?;
     let address = if family == INET {
         let [a, b, c, d, ..] = bytes;
         IpAddr::V4(Ipv4Addr::new(a, b, c, d))
     } else {
         Ipv6Addr::from(bytes).to_canonical()
     };
-    Some((address, port_at(body, PEER_PORT_AT)?).into())
+    Some((address, port_at(body, port)?).into())
 }
 
 /// A socket that asks about the connections that the kernel remembers in this network.
@@ -214,6 +271,11 @@ fn messages(datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
         Some((kind, body))
     })
+}
+
+/// The bytes that a counter of a remembered connection holds: `CTA_COUNTERS_BYTES`, in the order of the network.
+pub(crate) fn counted_bytes(counter: &[u8]) -> u64 {
+    attribute(counter, COUNTED_BYTES).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes)
 }
 
 /// The value of an attribute: length and type, then the value, each on a multiple of four.

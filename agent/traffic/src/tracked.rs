@@ -7,17 +7,14 @@
 //!
 //! What is removed is of connections to this device itself that no socket of this device belongs to.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use netlink_packet_core::{Emitable as _, Nla as _, ParseableParametrized as _};
-use netlink_packet_netfilter::conntrack::{
-    ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Protocol, Tuple,
-};
+use netlink_packet_netfilter::conntrack::{ConntrackAttribute, ConntrackMessage};
 use nix::errno::Errno;
-use nix::ifaddrs::getifaddrs;
 
+use crate::flows::{addresses, directions};
 use crate::netlink::{self, TRACKED_ID, TRACKED_ZONE};
 use crate::ruleset::{Backend, Lead, Leads};
 
@@ -71,12 +68,7 @@ fn astray(
     leads: &Leads,
     is_own: impl Fn(IpAddr) -> bool,
 ) -> Option<Tracked> {
-    let (asked, answered) = attributes.iter().fold((None, None), |(asked, answered), one| match one {
-        ConntrackAttribute::CtaTupleOrig(tuple) => (ends(tuple), answered),
-        ConntrackAttribute::CtaTupleReply(tuple) => (asked, ends(tuple)),
-        _ => (asked, answered),
-    });
-    let ((asking, published), (by, client)) = (asked?, answered?);
+    let ((asking, published), (by, client)) = directions(&attributes)?;
     let (published, by, client) =
         if leads.contains_key(&published.port()) { (published, by, client) } else { (asking, client, by) };
     let Lead { to, .. } = leads.get(&published.port())?;
@@ -89,46 +81,4 @@ fn astray(
     };
     let name = attributes.into_iter().filter(names).collect();
     Some(Tracked { client, port: by.port(), name })
-}
-
-/// The two ends of one direction of a TCP connection: from where, and to where.
-fn ends(tuple: &[Tuple]) -> Option<(SocketAddr, SocketAddr)> {
-    let (mut from, mut to) = ((None, None), (None, None));
-    for part in tuple {
-        match part {
-            Tuple::Ip(addresses) => {
-                for address in addresses {
-                    match address {
-                        IPTuple::SourceAddress(address) => from.0 = Some(*address),
-                        IPTuple::DestinationAddress(address) => to.0 = Some(*address),
-                        _ => {}
-                    }
-                }
-            }
-            Tuple::Proto(parts) => {
-                if !parts.contains(&ProtoTuple::Protocol(Protocol::Tcp)) {
-                    return None;
-                }
-                for part in parts {
-                    match part {
-                        ProtoTuple::SourcePort(port) => from.1 = Some(*port),
-                        ProtoTuple::DestinationPort(port) => to.1 = Some(*port),
-                        _ => {}
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    Some(((from.0?, from.1?).into(), (to.0?, to.1?).into()))
-}
-
-/// The addresses of this device.
-fn addresses() -> io::Result<BTreeSet<IpAddr>> {
-    let addresses = getifaddrs()?.filter_map(|interface| {
-        let address = interface.address?;
-        let four = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
-        four.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
-    });
-    Ok(addresses.collect())
 }

@@ -6,7 +6,8 @@ use takt_common::api::GraphSpec;
 use takt_common::{DeviceId, Name};
 
 use crate::chain::DEVICES_SCORED_MAX;
-use crate::network::{Edge, Network};
+use crate::network::{Call, Metrics, Network, weighed};
+use crate::observed::ObservedEdge;
 
 /// The weight of an edge that declares none: an edge somebody took the trouble to declare counts as most active.
 const WEIGHT_UNDECLARED: f64 = 1.0;
@@ -78,9 +79,20 @@ fn circle(members: &[Name]) -> String {
 impl DomainGraph {
     /// Checks `spec` against the devices of the domain. A device without edges is a node as well.
     pub fn new(spec: &GraphSpec, devices: &BTreeMap<Name, DeviceId>) -> Result<Self, GraphError> {
+        Self::with_observed(spec, devices, &[])
+    }
+
+    /// The same with what was seen between devices: an edge that is declared without a weight gets one by what was seen on it, and one
+    /// that is not declared is there all the same, and requires nothing. They are left out where devices would have edges that are
+    /// more than can be ranked.
+    pub fn with_observed(
+        spec: &GraphSpec,
+        devices: &BTreeMap<Name, DeviceId>,
+        observed: &[ObservedEdge],
+    ) -> Result<Self, GraphError> {
         let numbered: BTreeMap<&Name, u32> = devices.keys().zip(0..).collect();
         let mut declared = BTreeSet::new();
-        let mut edges = Vec::with_capacity(spec.edges.len());
+        let mut calls = Vec::with_capacity(spec.edges.len() + observed.len());
         for edge in &spec.edges {
             let find = |name: &Name| {
                 numbered.get(name).copied().ok_or_else(|| GraphError::UnknownDevice {
@@ -93,8 +105,7 @@ impl DomainGraph {
             if source == target {
                 return Err(GraphError::SelfEdge(edge.source.clone()));
             }
-            let weight = edge.weight.unwrap_or(WEIGHT_UNDECLARED);
-            if !(0.0..=1.0).contains(&weight) {
+            if let Some(weight) = edge.weight.filter(|weight| !(0.0..=1.0).contains(weight)) {
                 let (source_name, target_name) = (edge.source.clone(), edge.target.clone());
                 return Err(GraphError::Weight { source_name, target_name, weight });
             }
@@ -102,13 +113,25 @@ impl DomainGraph {
                 let (source_name, target_name) = (edge.source.clone(), edge.target.clone());
                 return Err(GraphError::DuplicateEdge { source_name, target_name });
             }
-            edges.push(Edge { source, target, requires: edge.requires, weight });
+            let (requires, weight, metrics) = (edge.requires, edge.weight, Metrics::default());
+            calls.push(Call { source, target, requires, weight, metrics });
         }
-        let connected: BTreeSet<u32> = declared.iter().flat_map(|(a, b)| [*a, *b]).collect();
-        if connected.len() > DEVICES_SCORED_MAX {
-            return Err(GraphError::TooManyDevices { devices: connected.len() });
+        let connected = |calls: &[Call]| -> usize {
+            let ends: BTreeSet<u32> = calls.iter().flat_map(|call| [call.source, call.target]).collect();
+            ends.len()
+        };
+        if connected(&calls) > DEVICES_SCORED_MAX {
+            return Err(GraphError::TooManyDevices { devices: connected(&calls) });
         }
-        let network = Network::new(devices.keys().map(|name| name.as_str().to_owned()).collect(), edges);
+        add_observed(&mut calls, &numbered, observed);
+        if connected(&calls) > DEVICES_SCORED_MAX {
+            calls.truncate(spec.edges.len());
+        }
+        for call in calls.iter_mut().filter(|call| call.metrics == Metrics::default()) {
+            call.weight.get_or_insert(WEIGHT_UNDECLARED);
+        }
+        let names = devices.keys().map(|name| name.as_str().to_owned()).collect();
+        let network = Network::new(names, weighed(&calls));
         let devices: Vec<(DeviceId, Name)> =
             devices.iter().map(|(name, device)| (*device, name.clone())).collect();
         if let Err(circle) = network.check_requirements() {
@@ -178,6 +201,26 @@ impl DomainGraph {
     /// Whether the domain has a device.
     pub(crate) fn has(&self, device: DeviceId) -> bool {
         self.numbers.contains_key(&device)
+    }
+}
+
+/// Puts what was seen on the edges that are declared, and adds the others.
+fn add_observed(calls: &mut Vec<Call>, numbered: &BTreeMap<&Name, u32>, observed: &[ObservedEdge]) {
+    let places: BTreeMap<(u32, u32), usize> =
+        calls.iter().enumerate().map(|(place, call)| ((call.source, call.target), place)).collect();
+    for edge in observed {
+        let (Some(source), Some(target)) = (numbered.get(&edge.source), numbered.get(&edge.target)) else {
+            continue;
+        };
+        let (source, target) = (*source, *target);
+        if source == target {
+            continue;
+        }
+        let metrics = Metrics { requests: edge.talk.connections as f64, bytes: edge.talk.bytes as f64 };
+        match places.get(&(source, target)) {
+            Some(place) => calls[*place].metrics = metrics,
+            None => calls.push(Call { source, target, requires: false, weight: None, metrics }),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod forecast;
 mod graph;
 mod live_scores;
 mod network;
+mod observed;
 mod order;
 mod redundancy;
 mod schedule;
@@ -28,6 +29,7 @@ pub use forecast::{
 pub use graph::{DomainGraph, GraphError};
 pub use live_scores::LiveScores;
 pub use network::{Call, Edge, Metrics, Network, NetworkBuilder};
+pub use observed::{Observed, ObservedEdge, observed};
 pub use petgraph::Direction;
 pub use redundancy::{DeviceSet, RedundancyError, RedundancyMatrix};
 pub use schedule::{

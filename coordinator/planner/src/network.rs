@@ -71,6 +71,30 @@ fn largest(calls: &[Call], metric: fn(&Metrics) -> f64) -> f64 {
     calls.iter().map(|call| metric(&call.metrics).ln_1p()).fold(0.0, f64::max)
 }
 
+/// Edges with their weights against each other. For each metric m, `z = ln(1 + m)` as a part of the largest of all edges; the weight is
+/// the mean of the parts (paper 1 leaves the objective function open; DESIGN.md section 7). A metric that is 0 everywhere says nothing
+/// and is left out.
+pub(crate) fn weighed(calls: &[Call]) -> Vec<Edge> {
+    let metrics: [fn(&Metrics) -> f64; 2] = [|metrics| metrics.requests, |metrics| metrics.bytes];
+    let seen: Vec<_> = metrics
+        .into_iter()
+        .map(|metric| (metric, largest(calls, metric)))
+        .filter(|(_, largest)| *largest > 0.0)
+        .collect();
+    let weight = |call: &Call| {
+        let parts = seen.iter().map(|(metric, largest)| metric(&call.metrics).ln_1p() / largest);
+        let mean = if seen.is_empty() { WEIGHT_UNKNOWN } else { parts.sum::<f64>() / seen.len() as f64 };
+        call.weight.unwrap_or(mean)
+    };
+    let edge = |call: &Call| Edge {
+        source: call.source,
+        target: call.target,
+        requires: call.requires,
+        weight: weight(call),
+    };
+    calls.iter().map(edge).collect()
+}
+
 impl NetworkBuilder {
     /// The number of a device until [`Self::build`]; a new one if the name is new.
     pub fn device(&mut self, name: &str) -> u32 {
@@ -88,9 +112,7 @@ impl NetworkBuilder {
         self.calls.push(call);
     }
 
-    /// Weighs the edges and numbers the devices by name. For each metric m, `z = ln(1 + m)` as a part of the largest of all
-    /// edges; the weight is the mean of the parts (paper 1 leaves the objective function open; DESIGN.md section 7). A metric
-    /// that is 0 everywhere says nothing and is left out.
+    /// Weighs the edges against each other and numbers the devices by name.
     pub fn build(self) -> Network {
         let mut order: Vec<u32> = (0..).take(self.names.len()).collect();
         order.sort_by(|a, b| self.names[*a as usize].cmp(&self.names[*b as usize]));
@@ -98,24 +120,10 @@ impl NetworkBuilder {
         for (place, number) in (0..).zip(&order) {
             places[*number as usize] = place;
         }
-        let metrics: [fn(&Metrics) -> f64; 2] = [|metrics| metrics.requests, |metrics| metrics.bytes];
-        let seen: Vec<_> = metrics
-            .into_iter()
-            .map(|metric| (metric, largest(&self.calls, metric)))
-            .filter(|(_, largest)| *largest > 0.0)
-            .collect();
-        let weight = |call: &Call| {
-            let parts = seen.iter().map(|(metric, largest)| metric(&call.metrics).ln_1p() / largest);
-            let mean = if seen.is_empty() { WEIGHT_UNKNOWN } else { parts.sum::<f64>() / seen.len() as f64 };
-            call.weight.unwrap_or(mean)
-        };
-        let edge = |call: &Call| Edge {
-            source: places[call.source as usize],
-            target: places[call.target as usize],
-            requires: call.requires,
-            weight: weight(call),
-        };
-        let edges = self.calls.iter().map(edge).collect();
+        let mut edges = weighed(&self.calls);
+        for edge in &mut edges {
+            (edge.source, edge.target) = (places[edge.source as usize], places[edge.target as usize]);
+        }
         let mut names = self.names;
         Network::new(order.iter().map(|number| std::mem::take(&mut names[*number as usize])).collect(), edges)
     }

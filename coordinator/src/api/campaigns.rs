@@ -41,7 +41,7 @@ fn start_now(state: &Coordinator, request: &CampaignRequest, now: UnixTime) -> R
     let published = state.repository.published();
     let release = state.order_book(&published).release(&request.release, now)?.facts;
     let _alone = state.begin_alone();
-    let DomainRules { graph, drm, schedule, .. } = state.registry.rules(&request.domain)?;
+    let DomainRules { graph, drm, schedule, .. } = state.rules(&request.domain, now)?;
     let others: Vec<Campaign> =
         state.registry.campaigns()?.into_iter().map(|stored| stored.campaign).collect();
     let campaign = open(request, &release, &state.fleet(), &graph, &drm, &others, now)?;

@@ -1,17 +1,20 @@
-//! `/api/v1/domains/{domain}/graph`, `/drm` and `/schedule`.
+//! `/api/v1/domains/{domain}/graph`, `/graph/observed`, `/drm` and `/schedule`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
 use takt_common::Name;
-use takt_common::api::{DrmSpec, GraphSpec, ScheduleSpec};
+use takt_common::api::{DrmSpec, GraphSpec, ObservedEdgeView, ObservedGraphView, ScheduleSpec};
+use takt_planner::ObservedEdge;
 
 use super::extract::{JsonBody, Operator};
 use super::problem::Refused;
+use crate::clock;
 use crate::coordinator::Coordinator;
-use crate::registry::blocking;
+use crate::registry::{PEER_DAYS_KEPT, RegistryError, blocking};
 
 /// What the store takes as one value; about a thousand edges.
 const DOCUMENT_MAX: usize = 120 * 1024;
@@ -34,6 +37,35 @@ pub(super) async fn set_graph(
     let domain = name(&domain)?;
     blocking(move || state.registry.set_graph(&domain, &graph).map(|()| state.wake.notify_one())).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn observed_graph(
+    _: Operator,
+    State(state): State<Arc<Coordinator>>,
+    Path(domain): Path<String>,
+) -> Result<Json<ObservedGraphView>, Refused> {
+    let domain = name(&domain)?;
+    Ok(Json(blocking(move || observed_view(&state, &domain)).await?))
+}
+
+fn observed_view(state: &Coordinator, domain: &Name) -> Result<ObservedGraphView, RegistryError> {
+    let declared = state.registry.graph(domain)?.edges;
+    let declared: BTreeMap<_, _> =
+        declared.into_iter().map(|edge| ((edge.source, edge.target), edge.requires)).collect();
+    let seen = state.peers.all(&state.registry, domain, clock::now())?;
+    let edge = |edge: ObservedEdge| {
+        let ends = (edge.source, edge.target);
+        let requires = declared.get(&ends).copied();
+        let (source, target) = ends;
+        let (connections, bytes) = (edge.talk.connections, edge.talk.bytes);
+        ObservedEdgeView { source, target, connections, bytes, requires }
+    };
+    Ok(ObservedGraphView {
+        days: u32::try_from(PEER_DAYS_KEPT).unwrap_or(u32::MAX),
+        edges: seen.edges.into_iter().map(edge).collect(),
+        strangers: u32::try_from(seen.strangers.len()).unwrap_or(u32::MAX),
+        ambiguous: seen.ambiguous.into_iter().collect(),
+    })
 }
 
 pub(super) async fn drm(

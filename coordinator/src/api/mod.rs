@@ -45,6 +45,7 @@ pub fn router(coordinator: Arc<Coordinator>) -> Router {
         .route("/devices/{device}/forecast", get(devices::forecast))
         .route("/devices/{device}/order", get(devices::order))
         .route("/domains/{domain}/graph", get(domains::graph).put(domains::set_graph))
+        .route("/domains/{domain}/graph/observed", get(domains::observed_graph))
         .route("/domains/{domain}/drm", get(domains::drm).put(domains::set_drm))
         .route(
             "/domains/{domain}/schedule",

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use takt_common::api::{DrmSpec, GraphSpec, ScheduleSpec};
 use takt_common::{Name, Sha256Digest};
 use takt_planner::{
-    DomainGraph, DomainSchedule, GraphError, RedundancyError, RedundancyMatrix, ScheduleError,
+    DomainGraph, DomainSchedule, GraphError, ObservedEdge, RedundancyError, RedundancyMatrix, ScheduleError,
 };
 use takt_store::{Batch, StoreJson as _};
 
@@ -14,7 +14,7 @@ use super::{Registry, RegistryError, keys};
 /// What holds in a domain, ready for decisions.
 #[derive(Debug, Clone)]
 pub struct DomainRules {
-    /// Who depends on whom.
+    /// Who depends on whom, as declared and as seen.
     pub graph: DomainGraph,
     /// Who stands in for whom.
     pub drm: RedundancyMatrix,
@@ -77,15 +77,15 @@ impl Registry {
         Ok(self.set_document(keys::drm(domain), drm)?)
     }
 
-    /// What holds in a domain.
-    pub fn rules(&self, domain: &Name) -> Result<DomainRules, DomainError> {
+    /// What holds in a domain, where this was `observed` between its devices.
+    pub fn rules(&self, domain: &Name, observed: &[ObservedEdge]) -> Result<DomainRules, DomainError> {
         let names = self.devices().names(domain);
         let (graph, drm, schedule) = (self.graph(domain)?, self.drm(domain)?, self.schedule(domain)?);
         let all = serde_json::to_vec(&(&graph, &drm, &schedule)).expect("they have only text keys");
         let schedule = schedule.map(|schedule| DomainSchedule::new(&schedule, &names)).transpose()?;
         let drm = RedundancyMatrix::new(&drm, &names)?;
         Ok(DomainRules {
-            graph: DomainGraph::new(&graph, &names)?,
+            graph: DomainGraph::with_observed(&graph, &names, observed)?,
             drm: match &schedule {
                 Some(schedule) => drm.with_limits(schedule),
                 None => drm,

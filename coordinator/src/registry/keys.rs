@@ -62,6 +62,15 @@ pub(super) fn load(id: DeviceId, day: u64) -> String {
     format!("{}{day:08}", loads(id))
 }
 
+pub(super) fn peers(id: DeviceId) -> String {
+    format!("peers/{id}/")
+}
+
+/// A day, as of loads.
+pub(super) fn peers_of_day(id: DeviceId, day: u64) -> String {
+    format!("{}{day:08}", peers(id))
+}
+
 pub(super) fn token(secret: &Sha256Digest) -> String {
     format!("{TOKENS}{secret}")
 }

@@ -9,6 +9,7 @@
 
 mod artifacts;
 mod enrolment;
+mod observed;
 mod operator;
 mod order_round_trip;
 mod process;

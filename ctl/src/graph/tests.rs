@@ -45,7 +45,7 @@ fn the_three_forms_of_a_file_give_the_same_graph() {
         graph_of(Some(&path), Vec::new()).unwrap()
     };
     let csv =
-        graph("g.csv", "source,target,requests,bytes,requires,weight\n\nb,c,,,yes,0.5\na,b,9,,false,\n");
+        graph("g.csv", "source,target,requests,bytes,requires,weight\n\nb,c,,,true,0.5\na,b,9,,false,\n");
     let json = graph(
         "g.json",
         r#"{"edges":[{"source":"a","target":"b","requests":9},{"source":"b","target":"c","requires":true,"weight":0.5}]}"#,
@@ -60,10 +60,17 @@ fn the_three_forms_of_a_file_give_the_same_graph() {
     assert!(csv.edges[1].requires);
 }
 
+fn csv(text: &str) -> Result<Vec<EdgeSpec>, GraphError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("edges.csv");
+    std::fs::write(&path, text).unwrap();
+    graph_of(Some(&path), Vec::new()).map(|graph| graph.edges)
+}
+
 #[test]
 fn measured_edges_get_the_weight_of_the_design() {
-    let text = "source,target,requests,bytes,requires\na,b,99,0,false\nb,c,9,999,true\nc,d,0,,0\n";
-    let edges = weighed(&csv(text).unwrap().edges).unwrap();
+    let edges =
+        csv("source,target,requests,bytes,requires\na,b,99,0,false\nb,c,9,999,true\nc,d,0,,\n").unwrap();
     let weights: Vec<f64> = edges.iter().map(|edge| edge.weight.unwrap()).collect();
     let expected = [0.5, f64::midpoint(10_f64.ln() / 100_f64.ln(), 1.0), 0.0];
     for (weight, expected) in weights.iter().zip(expected) {
@@ -73,15 +80,19 @@ fn measured_edges_get_the_weight_of_the_design() {
 
 #[test]
 fn what_cannot_be_a_graph_is_refused_with_its_place() {
-    let syntax = |text: &str| csv(text).err().unwrap();
-    assert_eq!(syntax("").line, 1);
-    assert_eq!(syntax("source,goal\n").line, 1);
-    assert_eq!(syntax("source,source\n").line, 1);
-    assert_eq!(syntax("source,target\na,b\na\n").line, 3);
-    assert!(syntax("source,target\na,\n").why.contains("target"));
-    assert!(syntax("source,target\na,B\n").why.contains('B'));
-    assert!(syntax("source,target,requires\na,b,perhaps\n").why.contains("perhaps"));
-    assert!(syntax("source,target,bytes\na,b,many\n").why.contains("many"));
+    let header = "source,target,requests,bytes,requires";
+    let refused = |line: &str| csv(&format!("{header}\n{line}\n")).unwrap_err();
+    for (line, needles) in [
+        ("a,B,,,", ["edges.csv", ""]),
+        ("a,b,,,perhaps", ["line 2", "perhaps"]),
+        ("a,b,,many,", ["line 2", "many"]),
+        ("a,b,,-1,", ["line 2", "bytes"]),
+    ] {
+        let error = refused(line).to_string();
+        assert!(needles.iter().all(|needle| error.contains(needle)), "{line}: {error}");
+    }
+    assert!(matches!(csv("source,goal\n"), Err(GraphError::Csv(_))));
+    assert!(matches!(csv(""), Err(GraphError::Csv(_))));
 
     let error = |edges: &[&str]| {
         graph_of(None, edges.iter().map(|text| text.parse().unwrap()).collect()).unwrap_err()
@@ -90,6 +101,17 @@ fn what_cannot_be_a_graph_is_refused_with_its_place() {
     assert!(matches!(error(&["a:b", "a:b:0.5"]), GraphError::Twice { .. }));
     assert!(matches!(error(&["a:b:1.5"]), GraphError::Weight { .. }));
     assert!(matches!(error(&["a:b:NaN"]), GraphError::Weight { .. }));
-    let negative = csv("source,target,bytes\na,b,-1\n").unwrap();
-    assert!(matches!(weighed(&negative.edges), Err(GraphError::Metric { metric: "bytes", .. })));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("graph.toml");
+    std::fs::write(&path, "[[edges]]\nsource='a'\ntarget='b'\nbytes=-1.0\n").unwrap();
+    assert!(matches!(graph_of(Some(&path), Vec::new()), Err(GraphError::Metric { metric: "bytes", .. })));
+}
+
+#[test]
+fn an_added_edge_takes_the_place_of_the_one_between_the_same_devices() {
+    let graph =
+        |edges: &[&str]| graph_of(None, edges.iter().map(|text| text.parse().unwrap()).collect()).unwrap();
+    let known = graph(&["a:b:requires", "b:c:0.5:skew=2"]);
+    let all = with(known, graph(&["a:b:0.25", "a:c"]));
+    assert_eq!(all, graph(&["a:b:0.25", "a:c", "b:c:0.5:skew=2"]));
 }

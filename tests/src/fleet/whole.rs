@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use takt_common::api::{CampaignState, CampaignView, DeviceView, TokenResponse, WhyView};
+use takt_common::api::{CampaignState, CampaignView, DeviceView, ObservedGraphView, TokenResponse, WhyView};
 use tempfile::TempDir;
 
 use super::api::Api;
@@ -178,6 +178,11 @@ impl Fleet {
     /// Declares who depends on whom, as `SOURCE:TARGET:requires`.
     pub fn set_graph(&self, edges: &[&str]) -> Result<(), FleetError> {
         self.set(&["graph", "set", "--domain", DOMAIN], "--edge", edges)
+    }
+
+    /// Who calls whom, as the agents have seen.
+    pub fn observed(&self) -> Result<ObservedGraphView, FleetError> {
+        self.takt.json(&["graph", "observed", "--domain", DOMAIN])
     }
 
     /// Declares who can stand in for whom, as `DEVICE:STANDBY`.

@@ -37,6 +37,11 @@ impl Space {
         Self { jobs: Some(jobs), thread: Some(thread), tid }
     }
 
+    /// A process that is in it, as far as namespaces go.
+    pub(crate) fn process(&self) -> u32 {
+        self.tid.unsigned_abs()
+    }
+
     /// Runs something in it.
     pub(crate) fn run<T: Send + 'static>(&self, what: impl FnOnce() -> T + Send + 'static) -> T {
         let (sender, result) = channel::<Result<T, Box<dyn Any + Send>>>();

@@ -1,4 +1,5 @@
 use takt_common::api::EdgeSpec;
+use takt_common::health::Talk;
 
 use super::*;
 
@@ -86,4 +87,52 @@ fn more_connected_devices_than_can_be_ranked_are_refused() {
         DomainGraph::new(&GraphSpec::default(), &devices(&names)).is_ok(),
         "devices without edges do not count"
     );
+}
+
+fn seen(source: &str, target: &str, connections: u64, bytes: u64) -> ObservedEdge {
+    ObservedEdge { source: name(source), target: name(target), talk: Talk { connections, bytes } }
+}
+
+fn weights(graph: &DomainGraph) -> Vec<(String, String, bool, f64)> {
+    let name = |number: u32| graph.device(number).1.to_string();
+    let edges = graph.network().edges().iter();
+    edges.map(|edge| (name(edge.source), name(edge.target), edge.requires, edge.weight)).collect()
+}
+
+#[test]
+fn what_was_seen_weighs_declared_edges_and_adds_others_that_require_nothing() {
+    let declared = vec![
+        edge("a", "b"),
+        EdgeSpec { weight: Some(0.25), ..edge("b", "c") },
+        EdgeSpec { skew_max: Some(2), ..edge("c", "d") },
+    ];
+    let observed = [
+        seen("a", "b", 9, 99),
+        seen("b", "c", 99, 9_999),
+        seen("d", "a", 99, 9_999),
+        seen("a", "nobody", 1, 1),
+    ];
+    let devices = devices(&["a", "b", "c", "d"]);
+    let graph = DomainGraph::with_observed(&GraphSpec { edges: declared }, &devices, &observed).unwrap();
+    let expected = [
+        ("a".to_owned(), "b".to_owned(), true, 0.5),
+        ("b".to_owned(), "c".to_owned(), true, 0.25),
+        ("c".to_owned(), "d".to_owned(), true, 1.0),
+        ("d".to_owned(), "a".to_owned(), false, 1.0),
+    ];
+    let found = weights(&graph);
+    for ((source, target, requires, weight), expected) in found.iter().zip(&expected) {
+        assert_eq!((source, target, *requires), (&expected.0, &expected.1, expected.2));
+        assert!((weight - expected.3).abs() < 1e-12, "{source} -> {target}: {weight}");
+    }
+    assert_eq!(found.len(), expected.len());
+    assert_eq!(graph.skews(devices[&name("d")]), [(devices[&name("c")], 2)]);
+}
+
+#[test]
+fn seen_edges_close_no_circle_of_requirements() {
+    let declared = GraphSpec { edges: vec![edge("a", "b"), edge("b", "c")] };
+    let devices = devices(&["a", "b", "c"]);
+    let graph = DomainGraph::with_observed(&declared, &devices, &[seen("c", "a", 5, 5)]).unwrap();
+    assert_eq!(graph.requirements(devices[&name("c")]), BTreeSet::new());
 }

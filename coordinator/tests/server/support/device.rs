@@ -10,7 +10,7 @@ use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS, TlsConfig
 use serde::de::DeserializeOwned;
 use takt_common::api::{EnrolRequest, EnrolResponse, TokenRequest, TokenResponse};
 use takt_common::envelope::{PayloadType, Signers};
-use takt_common::health::{HEALTH_FORMAT, HealthSample, HostFacts};
+use takt_common::health::{HEALTH_FORMAT, HealthSample, HostFacts, PeersSeen};
 use takt_common::order::{Order, Position};
 use takt_common::report::{Ack, Installed, OrderRef, Outcome, PhaseName, REPORT_FORMAT, Report};
 use takt_common::topic::{Down, Topic, Up};
@@ -158,6 +158,15 @@ impl Online {
 
     /// A health sample of a machine that is so busy, a part of all.
     pub async fn feel(&self, key: &SigningKey, cpu_busy: f64) {
+        self.tell(key, cpu_busy, None).await;
+    }
+
+    /// A health sample with whom it has talked.
+    pub async fn met(&self, key: &SigningKey, peers: PeersSeen) {
+        self.tell(key, 0.0, Some(peers)).await;
+    }
+
+    async fn tell(&self, key: &SigningKey, cpu_busy: f64, peers: Option<PeersSeen>) {
         let host = HostFacts {
             cpu_busy,
             memory_total_bytes: 100,
@@ -174,6 +183,7 @@ impl Online {
             host,
             workloads: Vec::new(),
             checkpoint: Ok(()),
+            peers,
         };
         let payload = serde_json::to_vec(&sample).unwrap();
         let envelope = Envelope::seal(PayloadType::Health, &payload, &[key]).to_bytes();
