@@ -1,4 +1,4 @@
-//! What the planner finds is what others find: NetworkX, scikit-learn and the solver HiGHS, each asked by `peers.py`.
+//! What the planner finds is what others find: NetworkX, scikit-learn and the solver HiGHS, each asked by `peers.py`, and smartcore.
 
 #![allow(clippy::unwrap_used)] // A test fails by it.
 
@@ -10,6 +10,9 @@ use std::process::{Command, Stdio};
 
 use fastrand::Rng;
 use serde_json::{Value, json};
+use smartcore::linalg::basic::arrays::Array as _;
+use smartcore::linalg::basic::matrix::DenseMatrix;
+use smartcore::linear::linear_regression::{LinearRegression, LinearRegressionParameters};
 use takt_planner::{
     Call, Direction, Drm, LeastSquares, Likeness, Method, Metrics, Network, Problem, SchedulePolicy,
     ServeSet, Standby, Takeover, check_plan, make_plan, read_policy,
@@ -101,7 +104,7 @@ fn similarities_are_those_of_networkx() {
 }
 
 #[test]
-fn coefficients_are_those_of_scikit_learn() {
+fn coefficients_are_those_of_scikit_learn_and_smartcore() {
     let sample = |number: u64| {
         let mut random = Rng::with_seed(number);
         let (features, samples) = (random.usize(1..=12), random.usize(60..=400));
@@ -122,10 +125,20 @@ fn coefficients_are_those_of_scikit_learn() {
             fit.add(row, *target);
         }
         let (ours, theirs) = (fit.solve().unwrap(), numbers(&answer));
-        assert_eq!(ours.len(), theirs.len());
-        let close = ours.iter().zip(&theirs).all(|(ours, theirs)| (ours - theirs).abs() < 1e-8);
-        assert!(close, "{ours:?}, not {theirs:?}");
+        for theirs in [theirs, smartcore_fit(rows, targets)] {
+            assert_eq!(ours.len(), theirs.len());
+            let close = ours.iter().zip(&theirs).all(|(ours, theirs)| (ours - theirs).abs() < 1e-8);
+            assert!(close, "{ours:?}, not {theirs:?}");
+        }
     }
+}
+
+/// Constant first, as ours.
+fn smartcore_fit(rows: &[Vec<f64>], targets: &Vec<f64>) -> Vec<f64> {
+    let features = DenseMatrix::from_2d_vec(&rows.to_vec()).unwrap();
+    let fit = LinearRegression::fit(&features, targets, LinearRegressionParameters::default()).unwrap();
+    let slopes = (0..rows[0].len()).map(|feature| *fit.coefficients().get((feature, 0)));
+    std::iter::once(*fit.intercept()).chain(slopes).collect()
 }
 
 /// What a plan is made of.
