@@ -2,18 +2,24 @@
 //! coordinator learns from it who depends on whom (paper 1, "Weighted Graph").
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use nix::time::{ClockId, clock_gettime};
 use takt_common::health::{ADDRESSES_MAX, PEERS_MAX, PeerSeen, PeersSeen, Talk};
-use takt_traffic::{Flow, Sockets, TrafficError};
+use takt_traffic::{Addresses, Flow, Sockets, TrafficError};
 
 /// From one look to the next: an ended connection can be seen for a minute.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
+/// A look that takes long is followed by a pause of so many times that, so that looks take no more than a thousandth of a processor.
+const PAUSE_TIMES: u32 = 1_000;
 /// Connections that are told apart; those beyond are not counted, so that a busy device needs no more memory.
 const FLOWS_MAX: usize = 2_048;
-/// Peers that are counted apart between two accounts.
+/// In so many looks a connection may be missed before it has ended: an engine that does not answer hides those of its containers.
+const LOOKS_MISSED_MAX: u32 = 2;
+/// Peers that are counted apart.
 const PEERS_COUNTED_MAX: usize = 256;
 
 /// Whose connections are counted.
@@ -27,19 +33,44 @@ pub struct PeerSettings {
     pub interval: Duration,
 }
 
+/// A container of a workload on a bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OnBridge {
+    /// Its first process.
+    pub pid: u32,
+    /// Its address.
+    pub address: IpAddr,
+}
+
 /// Counts connections.
 #[derive(Debug)]
 pub struct Peers {
     settings: PeerSettings,
-    /// Where others reach this device.
-    own: BTreeSet<IpAddr>,
-    /// By own end and peer.
-    flows: HashMap<(SocketAddr, SocketAddr), Known>,
+    here: Here,
+    /// By own end and peer, as a number that is made anew with each start.
+    flows: HashMap<u64, Known>,
+    numbers: RandomState,
     counts: BTreeMap<IpAddr, (Talk, Talk)>,
+    /// Connections that were not counted, since the last account.
     left_out: u64,
-    looks: u64,
+    looks: u32,
+    /// The last look has seen all connections, and they had room.
+    was_whole: bool,
+    /// Seen in this look and not told apart.
+    beyond: u64,
     look_at: Duration,
     tell_at: Duration,
+}
+
+/// Which addresses are none of a peer.
+#[derive(Debug, Default)]
+struct Here {
+    /// Of the device, for itself and for others, and of its containers.
+    all: BTreeSet<IpAddr>,
+    /// Where connections of the device itself end: without loopback.
+    device: BTreeSet<IpAddr>,
+    /// Where others reach it.
+    told: BTreeSet<IpAddr>,
 }
 
 /// A connection that has been counted.
@@ -47,7 +78,9 @@ pub struct Peers {
 struct Known {
     bytes: u64,
     /// In which look it was seen last.
-    look: u64,
+    look: u32,
+    /// Who listens may stop that while connections go on.
+    outgoing: bool,
 }
 
 impl Peers {
@@ -55,11 +88,14 @@ impl Peers {
     pub fn new(settings: PeerSettings) -> Self {
         Self {
             settings,
-            own: BTreeSet::new(),
+            here: Here::default(),
             flows: HashMap::new(),
+            numbers: RandomState::new(),
             counts: BTreeMap::new(),
             left_out: 0,
             looks: 0,
+            was_whole: false,
+            beyond: 0,
             look_at: Duration::ZERO,
             tell_at: Duration::ZERO,
         }
@@ -70,52 +106,74 @@ impl Peers {
         !self.settings.networks.is_empty() && uptime >= self.look_at
     }
 
-    /// Looks at the connections of the device and of its containers on bridges, by their first processes. It takes some milliseconds;
-    /// what cannot be asked is left out, and the first reason is the error.
-    pub fn look(&mut self, containers: &[u32], uptime: Duration) -> Result<(), TrafficError> {
+    /// Looks at the connections of the device and of its containers on bridges. What cannot be asked is left out, and the first reason is
+    /// the error.
+    pub fn look(&mut self, containers: &[OnBridge], uptime: Duration) -> Result<(), TrafficError> {
+        let begin = processor_time();
         self.look_at = uptime + LOOK_EVERY.min(self.settings.interval);
         let interfaces = takt_traffic::addresses().map_err(TrafficError::Interfaces)?;
-        self.begin(&interfaces);
-        let own = self.own.clone();
+        self.begin(&interfaces, containers);
+        let device = self.here.device.clone();
         let on_device = takt_traffic::flows(Sockets::OfDevice, |flow| {
-            if own.contains(&flow.own.ip()) {
-                self.note(&flow, &interfaces);
+            if device.contains(&flow.own.ip()) {
+                self.note(&flow);
             }
         });
-        let in_containers = containers
-            .iter()
-            .map(|pid| takt_traffic::flows(Sockets::OfProcess(*pid), |flow| self.note(&flow, &interfaces)));
+        let in_containers = containers.iter().map(|OnBridge { pid, address }| {
+            takt_traffic::flows(Sockets::OfProcess(*pid), |flow| {
+                // Another process may have its number by now, and a container may have given itself further addresses.
+                if flow.own.ip() == *address {
+                    self.note(&flow);
+                }
+            })
+        });
         let in_containers = in_containers.fold(Ok(()), Result::and);
-        let tracked = takt_traffic::tracked_flows(&own, |flow| self.note(&flow, &interfaces));
-        self.end();
-        on_device.and(in_containers).and(tracked)
+        let own = device.iter().copied().chain(containers.iter().map(|one| one.address)).collect();
+        let tracked = takt_traffic::tracked_flows(&own, |flow| self.note(&flow));
+        let looked = on_device.and(in_containers).and(tracked);
+        self.end(looked.is_ok());
+        let took = processor_time().saturating_sub(begin);
+        self.look_at = self.look_at.max(uptime + took * PAUSE_TIMES);
+        looked
     }
 
-    fn begin(&mut self, interfaces: &BTreeSet<IpAddr>) {
+    fn begin(&mut self, interfaces: &Addresses, containers: &[OnBridge]) {
         self.looks += 1;
-        self.own = if self.settings.addresses.is_empty() {
-            interfaces.iter().copied().filter(|address| !address.is_loopback()).collect()
+        let configured = &self.settings.addresses;
+        let wants = |address: &&IpAddr| self.wants(**address);
+        let told = if configured.is_empty() {
+            interfaces.outside.iter().filter(wants).copied().collect()
         } else {
-            self.settings.addresses.iter().copied().collect()
+            configured.iter().copied().collect()
         };
+        let is_device = |address: &&IpAddr| !address.is_loopback();
+        let device = interfaces.all.iter().filter(is_device).chain(configured).copied().collect();
+        let of_containers = containers.iter().map(|one| &one.address);
+        let all = interfaces.all.iter().chain(configured).chain(of_containers).copied().collect();
+        self.here = Here { all, device, told };
     }
 
-    /// In the first look nothing is known of when the bytes were sent, so they do not count.
-    fn note(&mut self, flow: &Flow, interfaces: &BTreeSet<IpAddr>) {
+    /// What was there before the first look, and what passed before a look that may have missed it, does not count: nobody knows when that
+    /// was.
+    fn note(&mut self, flow: &Flow) {
         let peer = flow.peer.ip();
-        if !self.wants(peer) || self.own.contains(&peer) || interfaces.contains(&peer) {
+        if !self.wants(peer) || self.here.all.contains(&peer) {
             return;
         }
-        let is_full = self.flows.len() >= FLOWS_MAX;
-        let key = (flow.own, flow.peer);
-        let before = self.flows.get(&key).map(|known| known.bytes);
-        let counted = match before {
-            Some(before) => Talk { connections: 0, bytes: flow.bytes.saturating_sub(before) },
-            None if is_full => return,
-            None => Talk { connections: 1, bytes: if self.looks == 1 { 0 } else { flow.bytes } },
+        let number = self.numbers.hash_one((flow.own, flow.peer));
+        let known = self.flows.get(&number).copied();
+        if known.is_none() && self.flows.len() >= FLOWS_MAX && !self.make_room() {
+            self.beyond += 1;
+            return;
+        }
+        let counted = match known {
+            _ if self.looks == 1 => Talk::default(),
+            Some(known) => Talk { connections: 0, bytes: flow.bytes.saturating_sub(known.bytes) },
+            None => Talk { connections: 1, bytes: if self.was_whole { flow.bytes } else { 0 } },
         };
-        let bytes = flow.bytes.max(before.unwrap_or_default());
-        self.flows.insert(key, Known { bytes, look: self.looks });
+        let bytes = known.map_or(0, |known| known.bytes).max(flow.bytes);
+        let outgoing = known.map_or(flow.outgoing, |known| known.outgoing);
+        self.flows.insert(number, Known { bytes, look: self.looks, outgoing });
         if counted == Talk::default() {
             return;
         }
@@ -123,25 +181,33 @@ impl Peers {
             self.left_out = self.left_out.saturating_add(counted.connections);
             return;
         }
-        let (outgoing, incoming) = self.counts.entry(peer).or_default();
-        let side = if flow.outgoing { outgoing } else { incoming };
+        let (to, from) = self.counts.entry(peer).or_default();
+        let side = if outgoing { to } else { from };
         *side = side.and(counted);
+    }
+
+    /// One that was not seen in the last look either has probably ended.
+    fn make_room(&mut self) -> bool {
+        let before = self.looks - 1;
+        self.flows.retain(|_, known| known.look >= before);
+        self.flows.len() < FLOWS_MAX
     }
 
     fn wants(&self, address: IpAddr) -> bool {
         self.settings.networks.iter().any(|network| network.contains(&address))
     }
 
-    /// What was not seen any more has ended.
-    fn end(&mut self) {
-        let look = self.looks;
-        self.flows.retain(|_, known| known.look == look);
+    fn end(&mut self, saw_all: bool) {
+        let oldest = self.looks.saturating_sub(LOOKS_MISSED_MAX);
+        self.flows.retain(|_, known| known.look >= oldest);
         if self.flows.capacity() > 4 * self.flows.len().max(64) {
             self.flows.shrink_to_fit();
         }
+        self.was_whole = saw_all && self.beyond == 0;
+        self.left_out = self.left_out.saturating_add(std::mem::take(&mut self.beyond));
     }
 
-    /// What has been counted since it was told last, if it is time to tell it: those that talked most.
+    /// What has been counted and not told, if it is time to tell it: of those that talked most. The others are told the next time.
     pub fn account(&mut self, uptime: Duration) -> Option<PeersSeen> {
         if self.looks == 0 || uptime < self.tell_at {
             return None;
@@ -150,14 +216,28 @@ impl Peers {
         let counts = std::mem::take(&mut self.counts);
         let seen = |(address, (outgoing, incoming))| PeerSeen { address, outgoing, incoming };
         let mut peers: Vec<PeerSeen> = counts.into_iter().map(seen).collect();
-        peers.sort_by_key(|peer| std::cmp::Reverse(peer.outgoing.and(peer.incoming)));
-        let beyond = peers.split_off(peers.len().min(PEERS_MAX));
-        let beyond = beyond.iter().map(|peer| peer.outgoing.and(peer.incoming).connections);
-        let left_out = beyond.fold(std::mem::take(&mut self.left_out), u64::saturating_add);
-        let is_told = |address: &IpAddr| !self.settings.addresses.is_empty() || self.wants(*address);
-        let own = self.own.iter().copied().filter(is_told).take(ADDRESSES_MAX).collect();
-        Some(PeersSeen { own, peers, left_out })
+        peers.sort_by(|a, b| b.amount().total_cmp(&a.amount()));
+        for peer in peers.split_off(peers.len().min(PEERS_MAX)) {
+            self.counts.insert(peer.address, (peer.outgoing, peer.incoming));
+        }
+        let own = self.here.told.iter().copied().take(ADDRESSES_MAX).collect();
+        Some(PeersSeen { own, peers, left_out: std::mem::take(&mut self.left_out) })
     }
+
+    /// An account that could not be sent: it is told with the next one.
+    pub fn not_told(&mut self, seen: PeersSeen) {
+        for PeerSeen { address, outgoing, incoming } in seen.peers {
+            let (to, from) = self.counts.entry(address).or_default();
+            (*to, *from) = (to.and(outgoing), from.and(incoming));
+        }
+        self.left_out = self.left_out.saturating_add(seen.left_out);
+        self.tell_at = Duration::ZERO;
+    }
+}
+
+/// Of this thread.
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -169,8 +249,23 @@ mod tests {
         Peers::new(PeerSettings { networks, addresses: Vec::new(), interval: Duration::from_mins(1) })
     }
 
-    fn interfaces() -> BTreeSet<IpAddr> {
-        ["127.0.0.1", "10.0.0.1", "203.0.113.1"].map(|address| address.parse().unwrap()).into()
+    /// One that has looked once.
+    fn begun(networks: &[&str]) -> Peers {
+        let mut peers = peers(networks);
+        look(&mut peers, &[]);
+        peers
+    }
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn interfaces() -> Addresses {
+        let of = |all: &[&str]| all.iter().map(|text| address(text)).collect();
+        Addresses {
+            all: of(&["127.0.0.1", "10.0.0.1", "10.200.0.1", "203.0.113.1"]),
+            outside: of(&["10.0.0.1", "203.0.113.1"]),
+        }
     }
 
     fn flow(own: &str, peer: &str, outgoing: bool, bytes: u64) -> Flow {
@@ -178,11 +273,15 @@ mod tests {
     }
 
     fn look(peers: &mut Peers, flows: &[Flow]) {
-        peers.begin(&interfaces());
+        look_and(peers, flows, true);
+    }
+
+    fn look_and(peers: &mut Peers, flows: &[Flow], saw_all: bool) {
+        peers.begin(&interfaces(), &[OnBridge { pid: 1, address: address("10.200.0.2") }]);
         for flow in flows {
-            peers.note(flow, &interfaces());
+            peers.note(flow);
         }
-        peers.end();
+        peers.end(saw_all);
     }
 
     fn account(peers: &mut Peers) -> PeersSeen {
@@ -190,48 +289,106 @@ mod tests {
         peers.account(Duration::from_secs(1)).unwrap()
     }
 
+    /// Outgoing and incoming, of the only peer.
+    fn only(peers: &mut Peers) -> (Talk, Talk) {
+        let seen = account(peers);
+        assert_eq!(seen.peers.len(), 1, "{seen:?}");
+        (seen.peers[0].outgoing, seen.peers[0].incoming)
+    }
+
+    const NONE: Talk = Talk { connections: 0, bytes: 0 };
+
     fn talk(connections: u64, bytes: u64) -> Talk {
         Talk { connections, bytes }
     }
 
     #[test]
     fn a_connection_counts_once_and_its_bytes_as_they_grow() {
-        let mut peers = peers(&["10.0.0.0/8"]);
-        look(&mut peers, &[flow("10.0.0.1:9000", "10.0.0.2:80", true, 500)]);
-        // The second look sees it twice, in the device's sockets and as one that is tracked, and a short one that called us.
-        let again =
-            [flow("10.0.0.1:9000", "10.0.0.2:80", true, 700), flow("10.0.0.1:9000", "10.0.0.2:80", true, 0)];
-        look(&mut peers, &again);
-        look(&mut peers, &[flow("10.0.0.1:22", "10.0.0.2:40000", false, 90)]);
-        let seen = account(&mut peers);
-        assert_eq!(
-            seen.own,
-            ["10.0.0.1".parse::<IpAddr>().unwrap()],
-            "only what lies in the networks is told"
+        let mut peers = begun(&["10.0.0.0/8"]);
+        // It is seen twice, in the device's sockets and as one that is tracked, with what its headers took.
+        let twice = [
+            flow("10.0.0.1:9000", "10.0.0.2:80", true, 500),
+            flow("10.0.0.1:9000", "10.0.0.2:80", true, 520),
+        ];
+        look(&mut peers, &twice);
+        assert_eq!(only(&mut peers), (talk(1, 520), NONE));
+        look(
+            &mut peers,
+            &[
+                flow("10.0.0.1:9000", "10.0.0.2:80", true, 700),
+                flow("10.0.0.1:22", "10.0.0.2:40000", false, 90),
+            ],
         );
-        let expected =
-            PeerSeen { address: "10.0.0.2".parse().unwrap(), outgoing: talk(1, 200), incoming: talk(1, 90) };
-        assert_eq!((seen.peers, seen.left_out), (vec![expected], 0));
+        assert_eq!(only(&mut peers), (talk(0, 180), talk(1, 90)));
         assert_eq!(account(&mut peers).peers, [], "it has been told");
-        // The one that had ended is a new one.
-        look(&mut peers, &[flow("10.0.0.1:9000", "10.0.0.2:80", true, 5)]);
-        assert_eq!(account(&mut peers).peers[0].outgoing, talk(1, 5));
     }
 
     #[test]
-    fn peers_outside_the_networks_and_the_device_itself_are_not_counted() {
-        let mut peers = peers(&["10.0.0.0/8", "fd00::/8"]);
-        look(&mut peers, &[]);
+    fn what_was_there_at_the_start_counts_only_as_it_grows() {
+        let mut peers = peers(&["10.0.0.0/8"]);
+        let old = |bytes| flow("10.0.0.1:9000", "10.0.0.2:80", true, bytes);
+        look(&mut peers, &[old(500), old(900)]);
+        assert_eq!(account(&mut peers).peers, []);
+        look(&mut peers, &[old(950)]);
+        assert_eq!(only(&mut peers), (talk(0, 50), NONE));
+    }
+
+    #[test]
+    fn a_look_that_misses_a_connection_neither_counts_it_nor_its_past_again() {
+        let mut peers = begun(&["10.0.0.0/8"]);
+        let long = |bytes| flow("10.0.0.1:9000", "10.0.0.2:80", true, bytes);
+        look(&mut peers, &[long(1_000)]);
+        account(&mut peers);
+        look_and(&mut peers, &[], false);
+        look_and(&mut peers, &[], false);
+        look(&mut peers, &[long(1_010)]);
+        assert_eq!(only(&mut peers), (talk(0, 10), NONE));
+        // One that is new after a look that did not see all may be old.
+        look_and(&mut peers, &[long(1_010)], false);
+        look(&mut peers, &[long(1_010), flow("10.0.0.1:9001", "10.0.0.2:80", true, 7_000)]);
+        assert_eq!(only(&mut peers), (talk(1, 0), NONE));
+        // After some looks it has ended, and the next from the same port is another one.
+        for _ in 0..=LOOKS_MISSED_MAX {
+            look(&mut peers, &[]);
+        }
+        look(&mut peers, &[long(5)]);
+        assert_eq!(only(&mut peers), (talk(1, 5), NONE));
+    }
+
+    #[test]
+    fn who_began_a_connection_is_remembered_when_nobody_listens_any_more() {
+        let mut peers = begun(&["10.0.0.0/8"]);
+        look(&mut peers, &[flow("10.0.0.1:80", "10.0.0.2:40000", false, 10)]);
+        look(&mut peers, &[flow("10.0.0.1:80", "10.0.0.2:40000", true, 30)]);
+        assert_eq!(only(&mut peers), (NONE, talk(1, 30)));
+    }
+
+    #[test]
+    fn peers_outside_the_networks_the_device_and_its_containers_are_not_counted() {
+        let mut peers = begun(&["10.0.0.0/8", "fd00::/8"]);
         let strange = [
             flow("203.0.113.1:9000", "198.51.100.7:443", true, 9),
             flow("10.0.0.1:9000", "10.0.0.1:80", true, 9),
             flow("10.0.0.1:9000", "127.0.0.1:80", true, 9),
+            flow("10.0.0.1:9000", "10.200.0.2:80", true, 9),
+            flow("10.200.0.2:9000", "10.200.0.1:80", true, 9),
             flow("[fd00::1]:9000", "[fd00::2]:80", true, 9),
         ];
         look(&mut peers, &strange);
         let seen = account(&mut peers);
-        let addresses: Vec<String> = seen.peers.iter().map(|peer| peer.address.to_string()).collect();
-        assert_eq!(addresses, ["fd00::2"]);
+        assert_eq!(seen.peers.iter().map(|peer| peer.address).collect::<Vec<_>>(), [address("fd00::2")]);
+        assert_eq!(seen.own, [address("10.0.0.1")], "only what lies in the networks is told");
+    }
+
+    #[test]
+    fn a_device_that_others_reach_elsewhere_says_so_and_counts_its_own_sockets() {
+        let mut peers = begun(&["10.0.0.0/8"]);
+        peers.settings.addresses = vec![address("192.0.2.9")];
+        look(&mut peers, &[]);
+        assert_eq!(account(&mut peers).own, [address("192.0.2.9")]);
+        for own in ["192.0.2.9", "10.0.0.1"] {
+            assert!(peers.here.device.contains(&address(own)), "{own}");
+        }
     }
 
     #[test]
@@ -242,23 +399,43 @@ mod tests {
     }
 
     #[test]
-    fn memory_and_samples_are_bounded_and_those_that_talk_most_are_told() {
-        let mut peers = peers(&["10.0.0.0/8"]);
-        look(&mut peers, &[]);
+    fn an_account_that_was_not_sent_is_told_with_the_next() {
+        let mut peers = begun(&["10.0.0.0/8"]);
+        let one = |bytes| flow("10.0.0.1:9000", "10.0.0.2:80", true, bytes);
+        look(&mut peers, &[one(10)]);
+        let seen = account(&mut peers);
+        peers.not_told(seen);
+        look(&mut peers, &[one(15)]);
+        let seen = peers.account(Duration::from_secs(2)).unwrap();
+        assert_eq!(seen.peers[0].outgoing, talk(1, 15));
+    }
+
+    #[test]
+    fn memory_and_samples_are_bounded_and_those_that_talk_most_are_told_first() {
+        let mut peers = begun(&["10.0.0.0/8"]);
         let many: Vec<Flow> = (0..5_000_u32)
             .map(|number| {
                 let peer = format!("10.1.{}.{}:80", (number % 300) / 200, number % 200);
-                let port = 1_000 + number;
-                flow(&format!("10.0.0.1:{port}"), &peer, true, u64::from(number % 300))
+                flow(&format!("10.0.0.1:{}", 1_000 + number), &peer, true, 1)
             })
             .collect();
         look(&mut peers, &many);
+        // One connection over which much is said is worth more than many over which nothing is.
+        let stream = |bytes| flow("10.0.0.1:900", "10.1.0.0:443", true, bytes);
         assert_eq!(peers.flows.len(), FLOWS_MAX);
-        let seen = account(&mut peers);
-        assert_eq!(seen.peers.len(), PEERS_MAX);
-        let told: u64 = seen.peers.iter().map(|peer| peer.outgoing.connections).sum();
-        assert_eq!(told + seen.left_out, FLOWS_MAX as u64);
-        look(&mut peers, &[]);
+        let first = account(&mut peers);
+        assert_eq!(first.peers.len(), PEERS_MAX);
+        assert!(first.left_out >= 5_000 - FLOWS_MAX as u64, "{}", first.left_out);
+        let second = account(&mut peers);
+        assert_eq!(second.peers.len(), PEERS_MAX, "the next most");
+        assert!(
+            first.peers.iter().all(|told| second.peers.iter().all(|later| later.address != told.address))
+        );
+        for _ in 0..=LOOKS_MISSED_MAX {
+            look(&mut peers, &[]);
+        }
         assert!(peers.flows.capacity() < FLOWS_MAX);
+        look(&mut peers, &[stream(1 << 40)]);
+        assert_eq!(account(&mut peers).peers[0].address, address("10.1.0.0"));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Errors are problem documents (RFC 9457), see [`Problem`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -146,10 +146,14 @@ pub struct ObservedGraphView {
     pub days: u32,
     /// Between devices of the domain.
     pub edges: Vec<ObservedEdgeView>,
+    /// How many devices have told with whom they talk.
+    pub devices: u32,
     /// How many addresses of peers are those of no device of the domain.
     pub strangers: u32,
-    /// Addresses that more than one device has: whoever is seen there is not known.
-    pub ambiguous: Vec<IpAddr>,
+    /// Addresses that several devices said to be theirs at one time, and which: whoever is seen there is not known.
+    pub ambiguous: BTreeMap<IpAddr, BTreeSet<Name>>,
+    /// Connections that devices did not count, because there were too many.
+    pub left_out: u64,
 }
 
 /// An edge that was seen.

@@ -78,6 +78,13 @@ impl Talk {
     }
 }
 
+impl Talk {
+    /// How much it was beside others: the logarithms of both together, as edges are weighed (DESIGN: graph).
+    pub fn amount(self) -> f64 {
+        (self.connections as f64).ln_1p() + (self.bytes as f64).ln_1p()
+    }
+}
+
 /// What a device has said to one other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerSeen {
@@ -89,6 +96,13 @@ pub struct PeerSeen {
     pub incoming: Talk,
 }
 
+impl PeerSeen {
+    /// How much both have said, see [`Talk::amount`].
+    pub fn amount(&self) -> f64 {
+        self.outgoing.and(self.incoming).amount()
+    }
+}
+
 /// With whom a device has talked over TCP since it last told so.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeersSeen {
@@ -96,7 +110,7 @@ pub struct PeersSeen {
     pub own: Vec<IpAddr>,
     /// With whom; at most [`PEERS_MAX`].
     pub peers: Vec<PeerSeen>,
-    /// Connections with others, beyond those.
+    /// Connections that were not counted, because there were too many.
     pub left_out: u64,
 }
 

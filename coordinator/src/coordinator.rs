@@ -112,9 +112,11 @@ impl Coordinator {
         OrderBook { published, artifacts: &self.artifacts, key: &self.order_key }
     }
 
-    /// What holds in a domain, with what was seen between its devices.
-    pub fn rules(&self, domain: &Name, now: UnixTime) -> Result<DomainRules, DomainError> {
-        self.registry.rules(domain, &self.peers.edges(&self.registry, domain, now)?)
+    /// What holds in a domain, with what was seen between its devices, ranked: what the order of a new campaign follows from.
+    pub fn rules_ranked(&self, domain: &Name, now: UnixTime) -> Result<DomainRules, DomainError> {
+        let rules = self.registry.rules(domain, &self.peers.edges(&self.registry, domain, now)?)?;
+        rules.graph.ranks();
+        Ok(rules)
     }
 
     /// All devices as campaigns look at them.

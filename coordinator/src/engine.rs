@@ -124,7 +124,8 @@ fn step(coordinator: &Coordinator, stored: &StoredCampaign, now: UnixTime) -> Re
     let campaign = &stored.campaign;
     let domain = campaign.domain();
     let rules = coordinator
-        .rules(domain, now)
+        .registry
+        .rules(domain, &[])
         .map_err(|source| StepError::Domain { domain: domain.clone(), source: Box::new(source) })?;
     // What is decided on this look is committed against this look: a device that changes meanwhile is a conflict.
     let looked_at = coordinator.registry.devices().all();

@@ -45,11 +45,11 @@ impl Sink for GateSink {
 
     async fn health(&self, peer: &Peer, payload: Bytes) -> Result<(), SinkError> {
         match reports::read_health(&self.0.registry, peer.device, &payload) {
-            Ok(sample) => {
+            Ok(mut sample) => {
                 let now = clock::now();
                 self.0.loads.note(&sample, now);
-                if let Some(seen) = &sample.peers {
-                    self.0.peers.note(peer.device, seen);
+                if let Some(seen) = sample.peers.take() {
+                    self.0.peers.note(peer.device, &seen);
                 }
                 self.0.live.health(sample, now);
             }

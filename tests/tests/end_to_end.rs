@@ -9,7 +9,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use takt_common::api::{CampaignState, CampaignView, DeviceStep, WhyView};
+use takt_common::api::{CampaignState, CampaignView, DeviceStep, ObservedGraphView, WhyView};
 use takt_common::report::{Memory, Outcome};
 use takt_tests::fleet::{
     CampaignSpec, Device, Fleet, HttpClient, HttpWatcher, ReleaseSpec, Stopwatch, pause, wait_until,
@@ -258,6 +258,13 @@ fn agents_see_who_calls_whom() {
     for device in &mut devices {
         fleet.wait_online(device).unwrap();
     }
+    // What is there when an agent begins to look is not new.
+    wait_until("both have looked", STEP_LIMIT, || {
+        let looked = |seen: &ObservedGraphView| seen.devices == 2;
+        let seen = fleet.observed()?;
+        Ok(if looked(&seen) { Ok(()) } else { Err(format!("{seen:?}")) })
+    })
+    .unwrap();
 
     let listener = TcpListener::bind((gateway, 0)).unwrap();
     let call = || -> (TcpStream, TcpStream) {
@@ -288,7 +295,7 @@ fn agents_see_who_calls_whom() {
     drop(call());
     seen("a short call", &|connections, _| connections == 2);
 
-    // It counts for the order of upgrades from the next step on, and is declared as people want it.
+    // Whether one comes before the other is for people to say.
     fleet.set_graph(&["camera:gateway:requires"]).unwrap();
     assert_eq!(fleet.observed().unwrap().edges[0].requires, Some(true));
 }

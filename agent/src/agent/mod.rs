@@ -118,6 +118,7 @@ pub struct Agent {
     export_at: Duration,
     sampling: Option<JoinHandle<Vec<WorkloadFacts>>>,
     peers: Arc<Mutex<Peers>>,
+    peer_look: Option<JoinHandle<()>>,
     /// The first report of this run, and whether the coordinator has acknowledged it or a later one.
     first_report: Option<u64>,
     heard: bool,
@@ -185,6 +186,7 @@ impl Agent {
             export_at: Duration::ZERO,
             sampling: None,
             peers,
+            peer_look: None,
             first_report: None,
             heard: false,
             boot: boot::Boot::default(),
@@ -375,6 +377,7 @@ impl Agent {
             crate::memory::give_back();
         }
         self.keep_flowing()?;
+        self.look_at_peers();
         self.health_in = self.health_in.saturating_sub(TICK);
         if self.health_in.is_zero() {
             self.health_in = self.settings.health_interval;

@@ -1,16 +1,16 @@
 //! What the agent says of itself: reports and health samples.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use takt_agent_core::{Accepted, Phase, Record, WaitingOn, Workload};
+use takt_agent_core::{Accepted, ContainerName, Phase, Record, WaitingOn, Workload};
 use takt_common::Envelope;
 use takt_common::envelope::PayloadType;
 use takt_common::health::{HEALTH_FORMAT, HealthSample};
 use takt_common::report::{OrderRef, Outcome, REPORT_FORMAT, Report, Timing};
 
 use super::{Agent, AgentError};
-use crate::peers::Peers;
+use crate::peers::{OnBridge, Peers};
 use crate::perform::Performer;
 
 /// A changed reason to wait is reported at most so often; health samples carry it too.
@@ -107,7 +107,6 @@ impl Agent {
         }
         let performer = Arc::clone(&self.performer);
         let installed = self.journal.record().installed.clone();
-        let (peers, uptime) = (Arc::clone(&self.peers), self.uptime());
         self.sampling = Some(tokio::spawn(async move {
             let mut workloads = Vec::with_capacity(installed.len());
             for (component, workload) in &installed {
@@ -115,11 +114,23 @@ impl Agent {
                     workloads.push(performer.engine.workload_facts(component, &name).await);
                 }
             }
-            if lock(&peers).is_due(uptime) {
-                look_at_peers(peers, &performer, installed.values(), uptime).await;
-            }
             workloads
         }));
+    }
+
+    /// Begins to count with whom the device talks, when that is due. It is done beside the loop too.
+    pub(super) fn look_at_peers(&mut self) {
+        let uptime = self.uptime();
+        let is_looking = self.peer_look.as_ref().is_some_and(|look| !look.is_finished());
+        if is_looking || !lock(&self.peers).is_due(uptime) {
+            return;
+        }
+        let (peers, performer) = (Arc::clone(&self.peers), Arc::clone(&self.performer));
+        let record = self.journal.record();
+        let standing_in = record.stand_in.iter().map(|stand_in| &stand_in.workload);
+        let workloads = record.installed.values().chain(standing_in);
+        let containers = workloads.flat_map(Workload::containers).map(|(name, _)| name).collect();
+        self.peer_look = Some(tokio::spawn(look_at_peers(peers, performer, containers, uptime)));
     }
 
     /// Sends the health sample that has been begun, once the engine has answered; a sample that cannot be sent is not
@@ -158,30 +169,36 @@ impl Agent {
         };
         let payload = serde_json::to_vec(&sample).expect("a health sample has only text keys");
         let envelope = Envelope::seal(PayloadType::Health, &payload, &[&self.key]);
-        self.link.send_health(envelope.to_bytes());
+        if !self.link.send_health(envelope.to_bytes())
+            && let Some(seen) = sample.peers
+        {
+            lock(&self.peers).not_told(seen);
+        }
     }
 }
 
-fn lock(peers: &Mutex<Peers>) -> std::sync::MutexGuard<'_, Peers> {
+fn lock(peers: &Mutex<Peers>) -> MutexGuard<'_, Peers> {
     // Counts that were half added are still counts, so a panic elsewhere does no harm.
     peers.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Counts what this device and these workloads of it have to do with others.
+/// Counts what this device and these containers have to do with others.
 async fn look_at_peers(
     peers: Arc<Mutex<Peers>>,
-    performer: &Performer,
-    workloads: impl Iterator<Item = &Workload>,
+    performer: Arc<Performer>,
+    containers: Vec<ContainerName>,
     uptime: Duration,
 ) {
-    let mut pids = Vec::new();
-    for (name, _) in workloads.flat_map(Workload::containers) {
-        if let Ok(Some(facts)) = performer.engine.port_facts(&name).await {
-            // One without an address of its own uses the device's sockets.
-            pids.extend(facts.pid.filter(|_| facts.address.is_some()));
+    let mut on_bridges = Vec::new();
+    for name in containers {
+        // One without an address of its own uses the device's sockets.
+        if let Ok(Some(facts)) = performer.engine.port_facts(&name).await
+            && let (Some(pid), Some(address)) = (facts.pid, facts.address)
+        {
+            on_bridges.push(OnBridge { pid, address: address.into() });
         }
     }
-    let looked = tokio::task::spawn_blocking(move || lock(&peers).look(&pids, uptime)).await;
+    let looked = tokio::task::spawn_blocking(move || lock(&peers).look(&on_bridges, uptime)).await;
     match looked {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(error = %crate::sentence(&error), "peers counted in part"),

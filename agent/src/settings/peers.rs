@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::Deserialize;
+use takt_common::health::ADDRESSES_MAX;
 
 use super::SettingsError;
 use crate::peers::PeerSettings;
@@ -36,18 +37,26 @@ impl Peers {
             })
         };
         let address = |text: &String| {
-            let address = text.parse::<IpAddr>();
+            let address = text.parse::<IpAddr>().map(|address| address.to_canonical());
             address.map_err(|_| {
                 value("peers.addresses", format!("must have addresses such as 10.0.0.1, not '{text}'"))
             })
         };
+        let addresses: Vec<IpAddr> =
+            self.addresses.unwrap_or_default().iter().map(address).collect::<Result<_, _>>()?;
+        if addresses.len() > ADDRESSES_MAX {
+            return Err(value(
+                "peers.addresses",
+                format!("has {}, at most {ADDRESSES_MAX} can be told", addresses.len()),
+            ));
+        }
         let interval = self.interval_secs.unwrap_or(INTERVAL_SECS_DEFAULT);
         if !(1..=86_400).contains(&interval) {
             return Err(value("peers.interval_secs", format!("must be 1 to 86400, not {interval}")));
         }
         Ok(PeerSettings {
             networks: networks.iter().map(network).collect::<Result<_, _>>()?,
-            addresses: self.addresses.unwrap_or_default().iter().map(address).collect::<Result<_, _>>()?,
+            addresses,
             interval: Duration::from_secs(interval),
         })
     }

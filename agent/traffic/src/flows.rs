@@ -49,8 +49,8 @@ pub fn flows(sockets: Sockets, mut take: impl FnMut(Flow)) -> Result<(), Traffic
     netlink::each_connected(&socket, states, flow).map_err(failed)
 }
 
-/// Gives the connections that the kernel tracks to `take`, of those that a device with the addresses `own` has with others: also those
-/// of its containers, by what they are translated to, and those that ended a while ago. Nothing where nothing is tracked.
+/// Gives the connections that the kernel tracks to `take`, of those that somebody at the addresses `own` has with others: of a device and
+/// of its containers, by what they are translated to, and also those that ended a while ago. Nothing where nothing is tracked.
 pub fn tracked_flows(own: &BTreeSet<IpAddr>, mut take: impl FnMut(Flow)) -> Result<(), TrafficError> {
     if !Path::new(TRACKING).exists() {
         return Ok(());
@@ -67,16 +67,14 @@ pub fn tracked_flows(own: &BTreeSet<IpAddr>, mut take: impl FnMut(Flow)) -> Resu
     netlink::each_tracked(&socket, flow).map_err(failed)
 }
 
-/// Who asks is a container where what it sends is translated to an address of the device, and who answers is one where what is sent to
-/// such an address is translated to another. What merely passes through the device is none of its connections.
+/// The ends are who asks, as it is on its own side, and who answers, as it is on its own: what the device merely passes on is none of
+/// its connections, translated or not.
 fn tracked(attributes: &[ConntrackAttribute], own: &BTreeSet<IpAddr>) -> Option<Flow> {
-    let was_answered = |one: &ConntrackAttribute| matches!(one, ConntrackAttribute::CtaStatus(status) if status.contains(Status::SeenReply));
-    if !attributes.iter().any(was_answered) {
+    let was_made = |one: &ConntrackAttribute| matches!(one, ConntrackAttribute::CtaStatus(status) if status.contains(Status::Assured));
+    if !attributes.iter().any(was_made) {
         return None;
     }
-    let ((asking, asked), (answering, answered)) = directions(attributes)?;
-    let has = |one: SocketAddr, other: SocketAddr| own.contains(&one.ip()) || own.contains(&other.ip());
-    let (outgoing, incoming) = (has(asking, answered), has(asked, answering));
+    let ((asking, asked), (answering, _)) = directions(attributes)?;
     let bytes = attributes.iter().map(|one| match one {
         ConntrackAttribute::Other(other) if COUNTERS.contains(&other.kind()) => {
             let mut value = vec![0; other.value_len()];
@@ -86,7 +84,7 @@ fn tracked(attributes: &[ConntrackAttribute], own: &BTreeSet<IpAddr>) -> Option<
         _ => 0,
     });
     let bytes = bytes.fold(0, u64::saturating_add);
-    match (outgoing, incoming) {
+    match (own.contains(&asking.ip()), own.contains(&answering.ip())) {
         (true, false) => Some(Flow { own: asking, peer: asked, outgoing: true, bytes }),
         (false, true) => Some(Flow { own: answering, peer: asking, outgoing: false, bytes }),
         _ => None,
@@ -137,12 +135,46 @@ fn ends(tuple: &[Tuple]) -> Option<Direction> {
     Some(((from.0?, from.1?).into(), (to.0?, to.1?).into()))
 }
 
+/// The addresses of a device.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// All of them.
+    pub all: BTreeSet<IpAddr>,
+    /// Those at which others can reach it: without loopback, and without those of a container engine's bridges, which every device has.
+    pub outside: BTreeSet<IpAddr>,
+}
+
 /// The addresses of this device.
-pub fn addresses() -> io::Result<BTreeSet<IpAddr>> {
-    let addresses = getifaddrs()?.filter_map(|interface| {
-        let address = interface.address?;
+pub fn addresses() -> io::Result<Addresses> {
+    let mut addresses = Addresses::default();
+    for interface in getifaddrs()? {
+        let Some(address) = interface.address else { continue };
         let four = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
-        four.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
-    });
-    Ok(addresses.collect())
+        let six = || address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip()));
+        let Some(address) = four.or_else(six) else { continue };
+        addresses.all.insert(address);
+        if !address.is_loopback() && !is_of_engine(&interface.interface_name) {
+            addresses.outside.insert(address);
+        }
+    }
+    Ok(addresses)
+}
+
+/// As Docker names its bridges.
+fn is_of_engine(interface: &str) -> bool {
+    let is_id = |id: &str| id.len() == 12 && id.bytes().all(|digit| digit.is_ascii_hexdigit());
+    interface == "docker0" || interface.strip_prefix("br-").is_some_and(is_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bridges_of_an_engine_are_told_from_those_of_a_site() {
+        assert!(is_of_engine("docker0") && is_of_engine("br-0123456789ab"));
+        assert!(
+            ["br-lan", "br0", "eth0", "br-0123456789a", "docker1"].iter().all(|name| !is_of_engine(name))
+        );
+    }
 }

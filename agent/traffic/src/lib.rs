@@ -29,7 +29,7 @@ mod traffic;
 
 pub use connections::{Sockets, connections};
 pub use error::{PortError, TrafficError};
-pub use flows::{Flow, addresses, flows, tracked_flows};
+pub use flows::{Addresses, Flow, addresses, flows, tracked_flows};
 pub use ports::allocate;
 pub use ruleset::{Backend, Lead, Leads, Reach};
 pub use traffic::{Looked, Traffic};

@@ -16,7 +16,7 @@ use nix::sys::time::{TimeVal, TimeValLike as _};
 const ANSWER_SECS_MAX: i64 = 5;
 /// The kernel fills up to 32 KiB at a time.
 const BUFFER_BYTES: usize = 64 * 1024;
-/// Of one question. A million sockets need some 5,000.
+/// Of one question. A million sockets need some 12,000.
 const DATAGRAMS_MAX: usize = 50_000;
 
 /// Header of every message: length, type, flags, sequence number, sender (netlink(7)).

@@ -31,7 +31,7 @@ struct Tracked {
 /// Forgets connections to the ports in `leads`, which are to be published, that have no end on this device any more, and says
 /// how many.
 pub(crate) fn forget_dead(leads: &Leads) -> io::Result<usize> {
-    let own = addresses()?;
+    let own = addresses()?.all;
     let socket = netlink::tracking()?;
     let (mut tracked, mut strange) = (Vec::new(), None);
     let is_own = |address: IpAddr| address.is_loopback() || own.contains(&address);

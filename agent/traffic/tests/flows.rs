@@ -7,10 +7,12 @@ mod common;
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use common::{Space, nft, run, until};
 use takt_traffic::{Flow, Sockets, addresses, flows, tracked_flows};
 
+const PATIENCE: Duration = Duration::from_secs(2);
 const SENT: usize = 10_000;
 const ANSWERED: usize = 300;
 
@@ -35,10 +37,25 @@ fn seen(sockets: Sockets) -> Vec<Flow> {
     seen
 }
 
+/// Of the device and its container.
 fn tracked() -> Vec<Flow> {
+    let mut own = addresses().unwrap().all;
+    own.insert([172, 17, 0, 2].into());
+    tracked_of(&own)
+}
+
+fn tracked_of(own: &BTreeSet<IpAddr>) -> Vec<Flow> {
     let mut seen = Vec::new();
-    tracked_flows(&addresses().unwrap(), |flow| seen.push(flow)).unwrap();
+    tracked_flows(own, |flow| seen.push(flow)).unwrap();
     seen
+}
+
+/// The kernel tracks connections as long as somebody's rule asks about them.
+const TRACK: &str = "table inet user { chain input { type filter hook input priority 0; ct state invalid counter; }; \
+    chain pass { type filter hook forward priority 0; ct state invalid counter; }; }";
+
+fn remembered() -> String {
+    std::fs::read_to_string("/proc/thread-self/net/nf_conntrack").unwrap()
 }
 
 /// What passed is told by the kernel once it is acknowledged.
@@ -60,7 +77,7 @@ fn both_ends_see_a_connection_who_began_it_and_what_passed() {
             until("all is acknowledged", || all_passed(&seen(Sockets::OfDevice)));
             let flow = seen(Sockets::OfDevice)[0];
             assert!(flow.outgoing && flow.peer == at, "{flow:?}");
-            assert!(addresses().unwrap().contains(&flow.own.ip()), "{flow:?}");
+            assert!(addresses().unwrap().outside.contains(&flow.own.ip()), "{flow:?}");
         });
         let from = client.local_addr().unwrap();
         there.run(move || {
@@ -80,12 +97,19 @@ fn both_ends_see_a_connection_who_began_it_and_what_passed() {
 
 #[test]
 fn ports_without_connections_and_calls_that_nobody_answers_are_none() {
-    let space = Space::new();
-    space.run(|| {
-        let _listener = TcpListener::bind(("127.0.0.1", 7_000)).unwrap();
-        assert!(TcpStream::connect(("127.0.0.1", 7_001)).is_err());
-        assert_eq!(seen(Sockets::OfDevice), []);
-        assert_eq!(tracked(), []);
+    let (here, there) = (Space::new(), Space::new());
+    here.cable(&there);
+    there.run(|| {
+        nft("table inet user { chain input { type filter hook input priority 0; tcp dport 7001 drop; }; }");
+    });
+    here.run(|| {
+        nft(TRACK);
+        let _listener = TcpListener::bind(("10.9.0.1", 7_000)).unwrap();
+        let call =
+            std::thread::spawn(|| TcpStream::connect_timeout(&([10, 9, 0, 2], 7_001).into(), PATIENCE));
+        until("the call is under way", || remembered().contains("SYN_SENT"));
+        assert_eq!((seen(Sockets::OfDevice), tracked()), (vec![], vec![]));
+        assert!(call.join().unwrap().is_err());
     });
 }
 
@@ -149,24 +173,28 @@ fn who_calls_a_published_port_is_tracked_to_the_container_that_answers() {
 
 #[test]
 fn what_only_passes_through_is_none_of_the_devices_connections() {
-    let (device, container, other) = site();
-    device.run(|| {
-        nft("table ip user { chain pass { type filter hook forward priority 0; ct state invalid counter; }; }");
-    });
-    other.run(|| run("ip route add 172.17.0.0/16 via 10.9.0.1"));
-    let at = SocketAddr::from(([172, 17, 0, 2], 7_000));
-    let listener = container.run(move || TcpListener::bind(at).unwrap());
-    let serving = std::thread::spawn(move || (serve(&listener), listener));
-    let client = other.run(move || say(at));
-    let served = serving.join().unwrap();
-    device.run(|| {
-        let remembered = std::fs::read_to_string("/proc/thread-self/net/nf_conntrack").unwrap();
-        assert!(remembered.contains("dport=7000"), "{remembered}");
-        assert_eq!(tracked(), []);
-        let neighbour: IpAddr = "10.9.0.2".parse().unwrap();
-        let mut of_the_other = Vec::new();
-        tracked_flows(&BTreeSet::from([neighbour]), |flow| of_the_other.push(flow)).unwrap();
-        assert_eq!(of_the_other.len(), 1, "it is one of those of the device that begins it");
-    });
-    drop((client, served));
+    // As it is, and with the address of the device, as that of a gateway that hides who is behind it.
+    for hidden in [false, true] {
+        let (device, container, other) = site();
+        device.run(move || {
+            nft(TRACK);
+            if hidden {
+                nft("table ip hide { chain out { type nat hook postrouting priority 100; oifname docker0 masquerade; }; }");
+            }
+        });
+        other.run(|| run("ip route add 172.17.0.0/16 via 10.9.0.1"));
+        let at = SocketAddr::from(([172, 17, 0, 2], 7_000));
+        let listener = container.run(move || TcpListener::bind(at).unwrap());
+        let serving = std::thread::spawn(move || (serve(&listener), listener));
+        let client = other.run(move || say(at));
+        let served = serving.join().unwrap();
+        device.run(move || {
+            assert!(remembered().contains("dport=7000"), "{}", remembered());
+            assert_eq!(tracked_of(&addresses().unwrap().all), []);
+            // It is one of those of the device that begins it.
+            let flows = tracked_of(&BTreeSet::from([IpAddr::from([10, 9, 0, 2])]));
+            assert!(flows.len() == 1 && flows[0].outgoing && flows[0].peer == at, "{flows:?}");
+        });
+        drop((client, served));
+    }
 }

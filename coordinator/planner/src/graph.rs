@@ -1,6 +1,7 @@
 //! The weighted graph of a domain: who calls whom, how much, and who requires whom.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::OnceLock;
 
 use takt_common::api::GraphSpec;
 use takt_common::{DeviceId, Name};
@@ -19,6 +20,8 @@ pub struct DomainGraph {
     /// By number.
     devices: Vec<(DeviceId, Name)>,
     numbers: BTreeMap<DeviceId, u32>,
+    /// Where each device stands when the least dependent comes first, once that was asked.
+    pub(crate) ranks: OnceLock<BTreeMap<DeviceId, usize>>,
     /// Neighbours, and by how many release counters the two may be apart; each pair both ways.
     skews: BTreeMap<DeviceId, Vec<(DeviceId, u64)>>,
 }
@@ -123,9 +126,9 @@ impl DomainGraph {
         if connected(&calls) > DEVICES_SCORED_MAX {
             return Err(GraphError::TooManyDevices { devices: connected(&calls) });
         }
-        add_observed(&mut calls, &numbered, observed);
-        if connected(&calls) > DEVICES_SCORED_MAX {
-            calls.truncate(spec.edges.len());
+        let all = with_observed(&calls, &numbered, observed);
+        if connected(&all) <= DEVICES_SCORED_MAX {
+            calls = all;
         }
         for call in calls.iter_mut().filter(|call| call.metrics == Metrics::default()) {
             call.weight.get_or_insert(WEIGHT_UNDECLARED);
@@ -146,7 +149,7 @@ impl DomainGraph {
             skews.entry(source).or_default().push((target, most));
             skews.entry(target).or_default().push((source, most));
         }
-        Ok(Self { network, devices, numbers, skews })
+        Ok(Self { network, devices, numbers, ranks: OnceLock::new(), skews })
     }
 
     /// The devices that `device` requires, directly or through others, whether they are to be upgraded or not.
@@ -204,8 +207,9 @@ impl DomainGraph {
     }
 }
 
-/// Puts what was seen on the edges that are declared, and adds the others.
-fn add_observed(calls: &mut Vec<Call>, numbered: &BTreeMap<&Name, u32>, observed: &[ObservedEdge]) {
+/// The declared edges with what was seen on them, and the others that were seen.
+fn with_observed(declared: &[Call], numbered: &BTreeMap<&Name, u32>, observed: &[ObservedEdge]) -> Vec<Call> {
+    let mut calls = declared.to_vec();
     let places: BTreeMap<(u32, u32), usize> =
         calls.iter().enumerate().map(|(place, call)| ((call.source, call.target), place)).collect();
     for edge in observed {
@@ -222,6 +226,7 @@ fn add_observed(calls: &mut Vec<Call>, numbered: &BTreeMap<&Name, u32>, observed
             None => calls.push(Call { source, target, requires: false, weight: None, metrics }),
         }
     }
+    calls
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub use forecast::{
 pub use graph::{DomainGraph, GraphError};
 pub use live_scores::LiveScores;
 pub use network::{Call, Edge, Metrics, Network, NetworkBuilder};
-pub use observed::{Observed, ObservedEdge, observed};
+pub use observed::{Observed, ObservedEdge, Owners, Span};
 pub use petgraph::Direction;
 pub use redundancy::{DeviceSet, RedundancyError, RedundancyMatrix};
 pub use schedule::{

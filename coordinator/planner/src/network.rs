@@ -32,6 +32,8 @@ pub struct Edge {
     pub requires: bool,
     /// From 0, least active, to 1, most active.
     pub weight: f64,
+    /// Whether that was declared or seen.
+    pub is_known: bool,
 }
 
 /// What was seen of an edge.
@@ -91,6 +93,7 @@ pub(crate) fn weighed(calls: &[Call]) -> Vec<Edge> {
         target: call.target,
         requires: call.requires,
         weight: weight(call),
+        is_known: call.weight.is_some() || call.metrics != Metrics::default(),
     };
     calls.iter().map(edge).collect()
 }

@@ -6,6 +6,9 @@ use std::net::IpAddr;
 use takt_common::Name;
 use takt_common::health::{PeerSeen, PeersSeen, Talk};
 
+/// The most edges of a domain; of more, those over which most is said.
+const EDGES_MAX: usize = 100_000;
+
 /// An edge that was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedEdge {
@@ -20,58 +23,122 @@ pub struct ObservedEdge {
 /// What the devices of a domain have seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
-    /// Between devices of the domain, by their names.
-    pub edges: Vec<ObservedEdge>,
+    edges: BTreeMap<(Name, Name), Talk>,
     /// Addresses of peers that are no device of the domain.
     pub strangers: BTreeSet<IpAddr>,
-    /// Addresses that more than one device says to be its own, such as those of a container engine's network: whoever is seen there is
-    /// not known.
-    pub ambiguous: BTreeSet<IpAddr>,
+    /// Addresses that several devices said to be their own at one time, and which: whoever is seen there is not known.
+    pub ambiguous: BTreeMap<IpAddr, BTreeSet<Name>>,
+    /// Devices that have told with whom they talk.
+    pub telling: BTreeSet<Name>,
+    /// Connections that devices did not count, because there were too many.
+    pub left_out: u64,
 }
 
-/// Puts together what each device has seen. Whose an address is, the devices themselves say.
-pub fn observed(seen: &BTreeMap<Name, PeersSeen>) -> Observed {
-    let mut owners: BTreeMap<IpAddr, &Name> = BTreeMap::new();
-    let mut all = Observed::default();
-    for (device, seen) in seen {
-        for address in &seen.own {
-            if owners.insert(*address, device).is_some_and(|other| other != device) {
-                all.ambiguous.insert(*address);
+impl Observed {
+    /// Adds what was seen in another span of time.
+    pub fn add(&mut self, span: Span) {
+        for (ends, talk) in span.edges {
+            let known = self.edges.entry(ends).or_default();
+            *known = known.and(talk);
+        }
+        self.strangers.extend(span.strangers);
+        for (address, devices) in span.owners.shared {
+            self.ambiguous.entry(address).or_default().extend(devices);
+        }
+        self.telling.extend(span.telling);
+        self.left_out = self.left_out.saturating_add(span.left_out);
+    }
+
+    /// The edges, by the names of their ends; of very many, those over which most was said.
+    pub fn edges(&self) -> Vec<ObservedEdge> {
+        let mut edges: Vec<(&(Name, Name), &Talk)> = self.edges.iter().collect();
+        if edges.len() > EDGES_MAX {
+            edges.sort_by(|a, b| b.1.amount().total_cmp(&a.1.amount()));
+            edges.truncate(EDGES_MAX);
+            edges.sort_by_key(|(ends, _)| *ends);
+        }
+        let edge = |((source, target), talk): (&(Name, Name), &Talk)| ObservedEdge {
+            source: source.clone(),
+            target: target.clone(),
+            talk: *talk,
+        };
+        edges.into_iter().map(edge).collect()
+    }
+}
+
+/// Whose the addresses were in a span of time, as the devices themselves have said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Owners {
+    of: BTreeMap<IpAddr, Name>,
+    shared: BTreeMap<IpAddr, BTreeSet<Name>>,
+}
+
+impl Owners {
+    /// A device was at these addresses.
+    pub fn add(&mut self, device: &Name, own: &[IpAddr]) {
+        for address in own {
+            if let Some(shared) = self.shared.get_mut(address) {
+                shared.insert(device.clone());
+                continue;
+            }
+            let before = self.of.insert(*address, device.clone());
+            if let Some(other) = before.filter(|other| other != device) {
+                self.of.remove(address);
+                self.shared.insert(*address, BTreeSet::from([other, device.clone()]));
             }
         }
     }
-    owners.retain(|address, _| !all.ambiguous.contains(address));
-    let mut edges: BTreeMap<(&Name, &Name), Talk> = BTreeMap::new();
-    let mut add = |source, target, talk: Talk| {
-        if source != target && talk != Talk::default() {
-            let edge = edges.entry((source, target)).or_default();
-            edge.connections = edge.connections.max(talk.connections);
-            edge.bytes = edge.bytes.max(talk.bytes);
+}
+
+/// What was seen in a span of time in which addresses belonged to one device each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    owners: Owners,
+    edges: BTreeMap<(Name, Name), Talk>,
+    strangers: BTreeSet<IpAddr>,
+    telling: BTreeSet<Name>,
+    left_out: u64,
+}
+
+impl Span {
+    /// Nothing was seen yet.
+    pub const fn new(owners: Owners) -> Self {
+        Self {
+            owners,
+            edges: BTreeMap::new(),
+            strangers: BTreeSet::new(),
+            telling: BTreeSet::new(),
+            left_out: 0,
         }
-    };
-    for (device, seen) in seen {
+    }
+
+    /// Adds what a device has seen; once for each device.
+    pub fn add(&mut self, device: &Name, seen: &PeersSeen) {
         // A device may have several addresses.
         let mut others: BTreeMap<&Name, (Talk, Talk)> = BTreeMap::new();
         for PeerSeen { address, outgoing, incoming } in &seen.peers {
-            let Some(other) = owners.get(address) else {
-                if !all.ambiguous.contains(address) {
-                    all.strangers.insert(*address);
-                }
-                continue;
-            };
-            let (to, from) = others.entry(other).or_default();
-            (*to, *from) = (to.and(*outgoing), from.and(*incoming));
+            if let Some(other) = self.owners.of.get(address) {
+                let (to, from) = others.entry(other).or_default();
+                (*to, *from) = (to.and(*outgoing), from.and(*incoming));
+            } else if !self.owners.shared.contains_key(address) {
+                self.strangers.insert(*address);
+            }
         }
         for (other, (to, from)) in others {
-            add(device, other, to);
-            add(other, device, from);
+            for (ends, talk) in [((device, other), to), ((other, device), from)] {
+                if ends.0 == ends.1 || talk == Talk::default() {
+                    continue;
+                }
+                let edge = self.edges.entry((ends.0.clone(), ends.1.clone())).or_default();
+                edge.connections = edge.connections.max(talk.connections);
+                edge.bytes = edge.bytes.max(talk.bytes);
+            }
         }
+        if !seen.own.is_empty() || !seen.peers.is_empty() {
+            self.telling.insert(device.clone());
+        }
+        self.left_out = self.left_out.saturating_add(seen.left_out);
     }
-    all.edges = edges
-        .into_iter()
-        .map(|((source, target), talk)| ObservedEdge { source: source.clone(), target: target.clone(), talk })
-        .collect();
-    all
 }
 
 #[cfg(test)]
@@ -99,8 +166,33 @@ mod tests {
         PeersSeen {
             own: own.iter().map(|own| address(own)).collect(),
             peers: peers.iter().map(peer).collect(),
-            left_out: 0,
+            left_out: 1,
         }
+    }
+
+    /// One span.
+    fn span(all: &[(&str, PeersSeen)]) -> Span {
+        let mut owners = Owners::default();
+        for (device, seen) in all {
+            owners.add(&name(device), &seen.own);
+        }
+        let mut span = Span::new(owners);
+        for (device, seen) in all {
+            span.add(&name(device), seen);
+        }
+        span
+    }
+
+    fn observed(spans: &[&[(&str, PeersSeen)]]) -> Observed {
+        let mut all = Observed::default();
+        for one in spans {
+            all.add(span(one));
+        }
+        all
+    }
+
+    fn edge(source: &str, target: &str, talk: Talk) -> ObservedEdge {
+        ObservedEdge { source: name(source), target: name(target), talk }
     }
 
     const NONE: Talk = Talk { connections: 0, bytes: 0 };
@@ -117,24 +209,38 @@ mod tests {
                 ("10.9.9.9", talk(1, 1), NONE),
             ],
         );
-        let all = observed(&BTreeMap::from([(name("camera"), camera), (name("gateway"), gateway)]));
-        let edge = |source, target, talk| ObservedEdge { source: name(source), target: name(target), talk };
+        let all = observed(&[&[("camera", camera), ("gateway", gateway)]]);
         assert_eq!(
-            all.edges,
+            all.edges(),
             [edge("camera", "gateway", talk(9, 900)), edge("gateway", "camera", talk(1, 5))]
         );
         assert_eq!(all.strangers, BTreeSet::from([address("10.9.9.9")]));
+        assert_eq!((all.telling.len(), all.left_out), (2, 2));
     }
 
     #[test]
     fn an_address_of_several_devices_is_nobodys() {
-        let bridge = "172.17.0.1";
+        let bridge = "172.18.0.1";
         let a = seen(&[bridge, "10.0.0.1"], &[]);
         let b = seen(&[bridge, "10.0.0.2"], &[(bridge, talk(5, 5), NONE), ("10.0.0.1", talk(1, 0), NONE)]);
-        let all = observed(&BTreeMap::from([(name("a"), a), (name("b"), b)]));
-        assert_eq!(all.ambiguous, BTreeSet::from([address(bridge)]));
-        assert_eq!(all.edges.len(), 1);
-        assert_eq!((all.edges[0].source.as_str(), all.edges[0].target.as_str()), ("b", "a"));
+        let c = seen(&[bridge], &[]);
+        let all = observed(&[&[("a", a), ("b", b), ("c", c)]]);
+        assert_eq!(
+            all.ambiguous,
+            BTreeMap::from([(address(bridge), BTreeSet::from([name("a"), name("b"), name("c")]))])
+        );
+        assert_eq!(all.edges(), [edge("b", "a", talk(1, 0))]);
         assert!(all.strangers.is_empty());
+    }
+
+    #[test]
+    fn an_address_is_that_of_the_device_that_had_it_then() {
+        let to = |at| seen(&["10.0.0.9"], &[(at, talk(1, 10), NONE)]);
+        // One day the lease of 10.0.0.1 goes from one to the other.
+        let first = [("a", seen(&["10.0.0.1"], &[])), ("c", to("10.0.0.1"))];
+        let second = [("b", seen(&["10.0.0.1"], &[])), ("c", to("10.0.0.1"))];
+        let all = observed(&[&first, &second, &second]);
+        assert_eq!(all.edges(), [edge("c", "a", talk(1, 10)), edge("c", "b", talk(2, 20))]);
+        assert!(all.ambiguous.is_empty());
     }
 }

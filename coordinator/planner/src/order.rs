@@ -11,7 +11,7 @@ impl DomainGraph {
     /// devices that are no targets); among the free ones the least dependent first (paper 1, algorithm, step 1),
     /// then by name. Targets that the domain does not have are left out.
     pub fn upgrade_order(&self, targets: &BTreeSet<DeviceId>) -> Vec<DeviceId> {
-        let rank = self.rank();
+        let rank = self.ranks();
         let mut missing: BTreeMap<DeviceId, usize> = BTreeMap::new();
         let mut dependents: BTreeMap<DeviceId, Vec<DeviceId>> = BTreeMap::new();
         for device in self.known(targets) {
@@ -66,11 +66,13 @@ impl DomainGraph {
         targets.iter().copied().filter(|device| self.has(*device))
     }
 
-    /// The place of every device when the least dependent comes first.
-    fn rank(&self) -> BTreeMap<DeviceId, usize> {
-        let mut ranked = self.chain().devices;
-        ranked.sort_by(|a, b| a.score.total_cmp(&b.score).then_with(|| a.name.cmp(&b.name)));
-        ranked.into_iter().enumerate().map(|(place, entry)| (entry.device, place)).collect()
+    /// The place of every device when the least dependent comes first. It is worked out once, which takes seconds for a large domain.
+    pub fn ranks(&self) -> &BTreeMap<DeviceId, usize> {
+        self.ranks.get_or_init(|| {
+            let mut ranked = self.chain().devices;
+            ranked.sort_by(|a, b| a.score.total_cmp(&b.score).then_with(|| a.name.cmp(&b.name)));
+            ranked.into_iter().enumerate().map(|(place, entry)| (entry.device, place)).collect()
+        })
     }
 }
 

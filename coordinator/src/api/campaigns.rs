@@ -40,8 +40,8 @@ pub(super) async fn start(
 fn start_now(state: &Coordinator, request: &CampaignRequest, now: UnixTime) -> Result<CampaignView, Refused> {
     let published = state.repository.published();
     let release = state.order_book(&published).release(&request.release, now)?.facts;
+    let DomainRules { graph, drm, schedule, .. } = state.rules_ranked(&request.domain, now)?;
     let _alone = state.begin_alone();
-    let DomainRules { graph, drm, schedule, .. } = state.rules(&request.domain, now)?;
     let others: Vec<Campaign> =
         state.registry.campaigns()?.into_iter().map(|stored| stored.campaign).collect();
     let campaign = open(request, &release, &state.fleet(), &graph, &drm, &others, now)?;

@@ -47,7 +47,7 @@ pub(super) async fn waits(
         let fleet = state.fleet();
         let Some(device) = fleet.devices.get(&id) else { return Err(Refused::not_found(id.to_string())) };
         let now = clock::now();
-        let DomainRules { graph, drm, .. } = state.rules(&device.domain, now)?;
+        let DomainRules { graph, drm, .. } = state.registry.rules(&device.domain, &[])?;
         let mut answer = why(device, &campaigns, &fleet, &graph, &drm, now);
         for campaign in campaigns.iter().filter(|campaign| !campaign.is_settled() && campaign.has_device(id))
         {

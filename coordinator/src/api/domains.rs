@@ -62,9 +62,11 @@ fn observed_view(state: &Coordinator, domain: &Name) -> Result<ObservedGraphView
     };
     Ok(ObservedGraphView {
         days: u32::try_from(PEER_DAYS_KEPT).unwrap_or(u32::MAX),
-        edges: seen.edges.into_iter().map(edge).collect(),
+        edges: seen.edges().into_iter().map(edge).collect(),
+        devices: u32::try_from(seen.telling.len()).unwrap_or(u32::MAX),
         strangers: u32::try_from(seen.strangers.len()).unwrap_or(u32::MAX),
-        ambiguous: seen.ambiguous.into_iter().collect(),
+        ambiguous: seen.ambiguous,
+        left_out: seen.left_out,
     })
 }
 

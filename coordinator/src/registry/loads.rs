@@ -72,11 +72,11 @@ impl Registry {
 }
 
 /// All that can be there: those kept, and the one that begins.
-pub(super) fn days_max() -> usize {
+fn days_max() -> usize {
     usize::try_from(LOAD_DAYS_KEPT).unwrap_or(usize::MAX).saturating_add(1)
 }
 
-pub(super) fn day_of(key: &[u8], prefix: usize) -> Option<u64> {
+fn day_of(key: &[u8], prefix: usize) -> Option<u64> {
     std::str::from_utf8(key.get(prefix..)?).ok()?.parse().ok()
 }
 

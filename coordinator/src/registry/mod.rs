@@ -20,7 +20,7 @@ pub use campaigns::{CAMPAIGN_BYTES_MAX, StoredCampaign};
 pub use devices::{Change, CommitTogether, DeviceStore, REPORTS_KEPT};
 pub use domains::{DomainError, DomainRules};
 pub use loads::LOAD_DAYS_KEPT;
-pub use peers::PEER_DAYS_KEPT;
+pub use peers::{PEER_DAYS_KEPT, day_of};
 pub use record::{DeviceRecord, IssuedOrder, ReportHead, WARNINGS_KEPT};
 pub use tokens::{StoredToken, TokenRefusal};
 

@@ -1,8 +1,10 @@
 //! Edges that agents have seen.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use takt_common::api::{EdgeSpec, GraphSpec, ObservedEdgeView, ObservedGraphView};
+use takt_common::Name;
+use takt_common::api::{DeviceView, EdgeSpec, GraphSpec, ObservedEdgeView, ObservedGraphView};
 use takt_common::health::{PeerSeen, PeersSeen, Talk};
 
 use crate::support::device::FakeDevice;
@@ -33,7 +35,7 @@ async fn what_devices_say_of_their_peers_becomes_edges_of_their_domain() {
     let nothing: ObservedGraphView = world.get(OBSERVED).await;
     assert_eq!((nothing.edges, nothing.strangers, nothing.days), (vec![], 0, 7));
 
-    let name = |text: &str| text.parse().unwrap();
+    let name = |text: &str| text.parse::<Name>().unwrap();
     let edge = |source, target, requires| EdgeSpec {
         source: name(source),
         target: name(target),
@@ -70,6 +72,11 @@ async fn what_devices_say_of_their_peers_becomes_edges_of_their_domain() {
         view.edges,
         [edge("camera-1", "gateway", 7, 700, Some(true)), edge("gateway", "camera-1", 1, 10, None)]
     );
-    assert_eq!((view.strangers, view.ambiguous), (1, vec![bridge.parse::<IpAddr>().unwrap()]));
+    let shared = BTreeSet::from([name("camera-1"), name("gateway")]);
+    assert_eq!(view.ambiguous, BTreeMap::from([(bridge.parse::<IpAddr>().unwrap(), shared)]));
+    assert_eq!((view.strangers, view.devices, view.left_out), (1, 2, 0));
+    // Addresses of strangers are nobody's business.
+    let shown: DeviceView = world.get("/api/v1/devices/gateway").await;
+    assert_eq!(shown.health.unwrap().peers, None);
     world.stop().await;
 }

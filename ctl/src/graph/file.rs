@@ -59,7 +59,7 @@ fn from_csv(path: &Path) -> Result<Vec<EdgeSpec>, GraphError> {
             source: name(edge.source)?,
             target: name(edge.target)?,
             requires: edge.requires,
-            weight: Some(edge.weight),
+            weight: edge.is_known.then_some(edge.weight),
             skew_max: None,
         })
     };
@@ -82,15 +82,12 @@ fn weighed(edges: Vec<FileEdge>) -> Result<Vec<EdgeSpec>, GraphError> {
         network.call(Call { source, target, requires: edge.requires, weight: edge.weight, metrics });
     }
     let network = network.build();
-    let spec = |(edge, weighed): (FileEdge, &takt_planner::Edge)| {
-        let measured = edge.requests.or(edge.bytes).map(|_| weighed.weight);
-        EdgeSpec {
-            source: edge.source,
-            target: edge.target,
-            requires: edge.requires,
-            weight: edge.weight.or(measured),
-            skew_max: edge.skew_max,
-        }
+    let spec = |(edge, weighed): (FileEdge, &takt_planner::Edge)| EdgeSpec {
+        source: edge.source,
+        target: edge.target,
+        requires: edge.requires,
+        weight: weighed.is_known.then_some(weighed.weight),
+        skew_max: edge.skew_max,
     };
     Ok(edges.into_iter().zip(network.edges()).map(spec).collect())
 }

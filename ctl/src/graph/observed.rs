@@ -18,7 +18,7 @@ pub struct ObservedArgs {
     /// Whose graph
     #[arg(long)]
     domain: Name,
-    /// As `edges.csv`, with the declared edges, for `takt plan`
+    /// As `edges.csv`, with the declared edges but without their skews, for `takt plan`
     #[arg(long, conflicts_with = "json")]
     csv: bool,
 }
@@ -54,17 +54,19 @@ fn lines(seen: &ObservedGraphView) -> Vec<String> {
     }
     let mut lines = table.lines();
     lines.push(format!(
-        "seen in {} days: {} edges, and {} addresses of peers that are no device of the domain",
+        "seen in {} days by {} devices: {} edges, and {} addresses of peers that are no device of the domain",
         seen.days,
+        seen.devices,
         seen.edges.len(),
         seen.strangers
     ));
-    if !seen.ambiguous.is_empty() {
-        let shared: Vec<String> = seen.ambiguous.iter().map(ToString::to_string).collect();
-        lines.push(format!(
-            "several devices have these addresses, so they say nothing: {}",
-            shared.join(", ")
-        ));
+    for (address, devices) in &seen.ambiguous {
+        let devices: Vec<&str> = devices.iter().map(Name::as_str).collect();
+        lines.push(format!("several devices are at {address}, so it says nothing: {}", devices.join(", ")));
+    }
+    if seen.left_out > 0 {
+        lines
+            .push(format!("{} connections were not counted: devices tell only so many apart", seen.left_out));
     }
     lines
 }
@@ -125,8 +127,10 @@ mod tests {
         let seen = ObservedGraphView {
             days: 7,
             edges: vec![seen("a", "b", 9), seen("d", "a", 99)],
+            devices: 2,
             strangers: 0,
-            ambiguous: vec![],
+            ambiguous: BTreeMap::new(),
+            left_out: 0,
         };
         let lines = csv(&declared, &seen);
         let expected = [

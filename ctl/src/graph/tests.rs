@@ -69,10 +69,13 @@ fn csv(text: &str) -> Result<Vec<EdgeSpec>, GraphError> {
 
 #[test]
 fn measured_edges_get_the_weight_of_the_design() {
-    let edges =
-        csv("source,target,requests,bytes,requires\na,b,99,0,false\nb,c,9,999,true\nc,d,0,,\n").unwrap();
+    let mut edges =
+        csv("source,target,requests,bytes,requires\na,b,99,0,false\nb,c,9,999,true\nc,d,,,\nd,e,0,1,\n")
+            .unwrap();
+    // One of which nothing is known is not the least active one.
+    assert_eq!(edges.remove(2).weight, None);
     let weights: Vec<f64> = edges.iter().map(|edge| edge.weight.unwrap()).collect();
-    let expected = [0.5, f64::midpoint(10_f64.ln() / 100_f64.ln(), 1.0), 0.0];
+    let expected = [0.5, f64::midpoint(10_f64.ln() / 100_f64.ln(), 1.0), 0.5 * 2_f64.ln() / 1_000_f64.ln()];
     for (weight, expected) in weights.iter().zip(expected) {
         assert!((weight - expected).abs() < 1e-12, "{weights:?}");
     }
@@ -83,7 +86,6 @@ fn what_cannot_be_a_graph_is_refused_with_its_place() {
     let header = "source,target,requests,bytes,requires";
     let refused = |line: &str| csv(&format!("{header}\n{line}\n")).unwrap_err();
     for (line, needles) in [
-        ("a,B,,,", ["edges.csv", ""]),
         ("a,b,,,perhaps", ["line 2", "perhaps"]),
         ("a,b,,many,", ["line 2", "many"]),
         ("a,b,,-1,", ["line 2", "bytes"]),
@@ -91,6 +93,7 @@ fn what_cannot_be_a_graph_is_refused_with_its_place() {
         let error = refused(line).to_string();
         assert!(needles.iter().all(|needle| error.contains(needle)), "{line}: {error}");
     }
+    assert!(matches!(refused("a,B,,,"), GraphError::Device { .. }));
     assert!(matches!(csv("source,goal\n"), Err(GraphError::Csv(_))));
     assert!(matches!(csv(""), Err(GraphError::Csv(_))));
 

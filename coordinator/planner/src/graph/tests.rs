@@ -136,3 +136,30 @@ fn seen_edges_close_no_circle_of_requirements() {
     let graph = DomainGraph::with_observed(&declared, &devices, &[seen("c", "a", 5, 5)]).unwrap();
     assert_eq!(graph.requirements(devices[&name("c")]), BTreeSet::new());
 }
+
+#[test]
+fn what_was_seen_changes_the_order_of_upgrades() {
+    let devices = devices(&["a", "b", "c", "d"]);
+    let all: BTreeSet<DeviceId> = devices.values().copied().collect();
+    let order = |observed: &[ObservedEdge]| {
+        let graph = DomainGraph::with_observed(&GraphSpec::default(), &devices, observed).unwrap();
+        let order = graph.upgrade_order(&all);
+        order
+            .iter()
+            .map(|device| devices.iter().find(|(_, id)| *id == device).unwrap().0.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(order(&[]), ["a", "b", "c", "d"]);
+    // a and b call the same, so they are alike and depend the most.
+    assert_eq!(order(&[seen("a", "d", 9, 9), seen("b", "d", 9, 9)]), ["c", "d", "a", "b"]);
+}
+
+#[test]
+fn what_was_seen_is_left_out_wholly_where_there_would_be_too_many_devices() {
+    let names: Vec<String> = (0..=DEVICES_SCORED_MAX).map(|number| format!("d{number:06}")).collect();
+    let devices = devices(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let declared = GraphSpec { edges: vec![edge("d000000", "d000001")] };
+    let observed: Vec<_> = names.windows(2).map(|pair| seen(&pair[0], &pair[1], 1, 1)).collect();
+    let graph = DomainGraph::with_observed(&declared, &devices, &observed).unwrap();
+    assert_eq!(weights(&graph), [("d000000".to_owned(), "d000001".to_owned(), true, 1.0)]);
+}
