@@ -58,7 +58,7 @@ pub struct Peers {
     looks: u32,
     /// The last look has seen all connections, and they had room.
     was_whole: bool,
-    /// Seen in this look and not told apart.
+    /// Seen in this look and not told apart: from the first of them on, no room is looked for again.
     beyond: u64,
     look_at: Duration,
     tell_at: Duration,
@@ -168,7 +168,8 @@ impl Peers {
         }
         let number = self.numbers.hash_one((flow.own, flow.peer));
         let known = self.flows.get(&number).copied();
-        if known.is_none() && self.flows.len() >= FLOWS_MAX && !self.make_room() {
+        let is_full = known.is_none() && self.flows.len() >= FLOWS_MAX;
+        if is_full && (self.beyond > 0 || !self.make_room()) {
             self.beyond += 1;
             return;
         }
@@ -414,6 +415,21 @@ mod tests {
         look(&mut peers, &[one(15)]);
         let seen = peers.account(Duration::from_secs(2)).unwrap();
         assert_eq!(seen.peers[0].outgoing, talk(1, 15));
+    }
+
+    #[test]
+    fn connections_that_have_ended_make_room_and_what_is_beyond_is_told() {
+        let mut peers = begun(&["10.0.0.0/8"]);
+        let of = |ports: std::ops::Range<u32>| -> Vec<Flow> {
+            ports.map(|port| flow(&format!("10.0.0.1:{port}"), "10.0.0.2:80", true, 1)).collect()
+        };
+        let most = u32::try_from(FLOWS_MAX).unwrap();
+        look(&mut peers, &of(1_000..1_000 + most));
+        look(&mut peers, &[]);
+        // None of the old ones was seen in the last look.
+        look(&mut peers, &of(10_000..10_000 + most + 5));
+        assert_eq!((peers.flows.len(), peers.left_out, peers.was_whole), (FLOWS_MAX, 5, false));
+        assert_eq!(only(&mut peers).0, talk(2 * FLOWS_MAX as u64, 2 * FLOWS_MAX as u64));
     }
 
     #[test]
