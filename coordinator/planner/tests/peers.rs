@@ -10,7 +10,6 @@ use std::process::{Command, Stdio};
 
 use fastrand::Rng;
 use serde_json::{Value, json};
-use smartcore::linalg::basic::arrays::Array as _;
 use smartcore::linalg::basic::matrix::DenseMatrix;
 use smartcore::linear::linear_regression::{LinearRegression, LinearRegressionParameters};
 use takt_planner::{
@@ -135,6 +134,8 @@ fn coefficients_are_those_of_scikit_learn_and_smartcore() {
 
 /// Constant first, as ours.
 fn smartcore_fit(rows: &[Vec<f64>], targets: &Vec<f64>) -> Vec<f64> {
+    // Here only: it has methods of slices too, and says of one with elements that it is empty.
+    use smartcore::linalg::basic::arrays::Array as _;
     let features = DenseMatrix::from_2d_vec(&rows.to_vec()).unwrap();
     let fit = LinearRegression::fit(&features, targets, LinearRegressionParameters::default()).unwrap();
     let slopes = (0..rows[0].len()).map(|feature| *fit.coefficients().get((feature, 0)));
