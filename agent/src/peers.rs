@@ -17,6 +17,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 const LOOKS_TRACKED: u32 = 2;
 /// A look that takes long is followed by a pause of so many times that, so that looks take no more than 0.2 % of a processor.
 const PAUSE_TIMES: u32 = 500;
+/// But accounts are wanted: no pause is longer than the time of so many.
+const ACCOUNTS_MISSED_MAX: u32 = 10;
 /// Connections that are told apart; those beyond are not counted, so that a busy device needs no more memory.
 const FLOWS_MAX: usize = 2_048;
 /// In so many looks a connection may be missed before it has ended: an engine that does not answer hides those of its containers.
@@ -139,7 +141,8 @@ impl Peers {
         let looked = on_device.and(in_containers).and(tracked);
         self.end(looked.is_ok());
         let took = processor_time().saturating_sub(begin);
-        self.look_at = self.look_at.max(uptime + took * PAUSE_TIMES);
+        let pause = (took * PAUSE_TIMES).min(self.settings.interval * ACCOUNTS_MISSED_MAX);
+        self.look_at = self.look_at.max(uptime + pause);
         looked
     }
 
