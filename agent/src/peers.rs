@@ -21,7 +21,8 @@ const PAUSE_TIMES: u32 = 500;
 const ACCOUNTS_MISSED_MAX: u32 = 10;
 /// Connections that are told apart; those beyond are not counted, so that a busy device needs no more memory.
 const FLOWS_MAX: usize = 2_048;
-/// In so many looks a connection may be missed before it has ended: an engine that does not answer hides those of its containers.
+/// In so many looks a connection may be missed before it has ended: an engine that does not answer hides those of its containers, and
+/// not each look asks what is tracked.
 const LOOKS_MISSED_MAX: u32 = 2;
 /// Peers that are counted apart.
 const PEERS_COUNTED_MAX: usize = 256;
@@ -172,7 +173,10 @@ impl Peers {
         let number = self.numbers.hash_one((flow.own, flow.peer));
         let known = self.flows.get(&number).copied();
         let is_full = known.is_none() && self.flows.len() >= FLOWS_MAX;
-        if is_full && (self.beyond > 0 || !self.make_room()) {
+        if is_full && self.beyond == 0 {
+            self.forget_ended();
+        }
+        if is_full && self.flows.len() >= FLOWS_MAX {
             self.beyond += 1;
             return;
         }
@@ -196,11 +200,9 @@ impl Peers {
         *side = side.and(counted);
     }
 
-    /// One that was not seen in the last look either has probably ended.
-    fn make_room(&mut self) -> bool {
-        let before = self.looks - 1;
-        self.flows.retain(|_, known| known.look >= before);
-        self.flows.len() < FLOWS_MAX
+    fn forget_ended(&mut self) {
+        let oldest = self.looks.saturating_sub(LOOKS_MISSED_MAX);
+        self.flows.retain(|_, known| known.look >= oldest);
     }
 
     fn wants(&self, address: IpAddr) -> bool {
@@ -208,8 +210,7 @@ impl Peers {
     }
 
     fn end(&mut self, saw_all: bool) {
-        let oldest = self.looks.saturating_sub(LOOKS_MISSED_MAX);
-        self.flows.retain(|_, known| known.look >= oldest);
+        self.forget_ended();
         if self.flows.capacity() > 4 * self.flows.len().max(64) {
             self.flows.shrink_to_fit();
         }
@@ -428,11 +429,29 @@ mod tests {
         };
         let most = u32::try_from(FLOWS_MAX).unwrap();
         look(&mut peers, &of(1_000..1_000 + most));
-        look(&mut peers, &[]);
-        // None of the old ones was seen in the last look.
+        for _ in 0..LOOKS_MISSED_MAX {
+            look(&mut peers, &[]);
+        }
+        // None of the old ones was seen in the last looks.
         look(&mut peers, &of(10_000..10_000 + most + 5));
         assert_eq!((peers.flows.len(), peers.left_out, peers.was_whole), (FLOWS_MAX, 5, false));
         assert_eq!(only(&mut peers).0, talk(2 * FLOWS_MAX as u64, 2 * FLOWS_MAX as u64));
+    }
+
+    #[test]
+    fn a_full_table_keeps_what_the_last_look_did_not_ask_for() {
+        let mut peers = begun(&["10.0.0.0/8"]);
+        let sockets: Vec<Flow> = (2..u32::try_from(FLOWS_MAX).unwrap())
+            .map(|port| flow(&format!("10.0.0.1:{port}"), "10.0.0.3:80", true, 0))
+            .collect();
+        let tracked = [0, 1].map(|port| flow(&format!("10.0.0.1:{port}"), "10.0.0.2:80", true, 1_000));
+        look(&mut peers, &[&sockets, tracked.as_slice()].concat());
+        account(&mut peers);
+        look(&mut peers, &sockets);
+        let new = [flow("10.0.0.1:9999", "10.0.0.4:80", true, 0)];
+        look(&mut peers, &[&sockets, new.as_slice(), tracked.as_slice()].concat());
+        let seen = account(&mut peers);
+        assert_eq!((seen.peers, seen.left_out), (vec![], 1));
     }
 
     #[test]

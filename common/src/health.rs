@@ -59,7 +59,7 @@ pub const PEERS_MAX: usize = 64;
 pub const ADDRESSES_MAX: usize = 16;
 
 /// How much was said over connections.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Talk {
     /// How many there were that had not been counted before.
     pub connections: u64,

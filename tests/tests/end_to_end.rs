@@ -4,7 +4,6 @@
 // Helpers of tests are tests too.
 #![allow(clippy::unwrap_used)]
 
-use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -12,7 +11,8 @@ use std::time::Duration;
 use takt_common::api::{CampaignState, CampaignView, DeviceStep, ObservedGraphView, WhyView};
 use takt_common::report::{Memory, Outcome};
 use takt_tests::fleet::{
-    CampaignSpec, Device, Fleet, HttpClient, HttpWatcher, ReleaseSpec, Stopwatch, pause, wait_until,
+    CampaignSpec, Device, DeviceSpec, Fleet, HttpClient, HttpWatcher, ReleaseSpec, Stopwatch, pause,
+    wait_until,
 };
 use takt_workload::Nature;
 
@@ -238,28 +238,13 @@ const LOOK_LIMIT: Duration = Duration::from_mins(3);
 /// Bytes that a camera sends, over a connection that stays.
 const SENT: usize = 100_000;
 
-/// Lets an agent count connections of a device that is at this address of the machine.
-fn count_peers_of(device: &mut Device, address: Ipv4Addr) {
-    device.kill();
-    let mut settings = OpenOptions::new().append(true).open(device.settings()).unwrap();
-    let peers = format!(
-        "\n[peers]\nnetworks = [\"127.77.0.0/16\"]\naddresses = [\"{address}\"]\ninterval_secs = 1\n"
-    );
-    settings.write_all(peers.as_bytes()).unwrap();
-    device.run().unwrap();
-}
-
 #[test]
 fn agents_see_who_calls_whom() {
     let fleet = Fleet::start().unwrap();
-    let mut devices = fleet.devices(&["gateway", "camera"]).unwrap();
     let (gateway, camera) = (Ipv4Addr::new(127, 77, 0, 1), Ipv4Addr::new(127, 77, 0, 2));
-    // Both are on one machine, so each says where it is.
-    count_peers_of(&mut devices[0], gateway);
-    count_peers_of(&mut devices[1], camera);
-    for device in &mut devices {
-        fleet.wait_online(device).unwrap();
-    }
+    let spec =
+        |name: &str, at| DeviceSpec { name: name.to_owned(), peers_at: Some(at), ..DeviceSpec::default() };
+    let _devices = fleet.devices_of(vec![spec("gateway", gateway), spec("camera", camera)]).unwrap();
     // What is there when an agent begins to look is not new.
     wait_until("both have looked", STEP_LIMIT, || {
         let looked = |seen: &ObservedGraphView| seen.devices == 2;

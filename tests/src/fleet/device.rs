@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub struct DeviceSpec {
     /// The folder in which its packages are installed, instead of the machine that the tests run on. For releases it is
     /// the variable `package_root`.
     pub package_root: Option<PathBuf>,
+    /// Where it says that others reach it; then it counts connections at 127.77.0.0/16, instead of those in private networks.
+    pub peers_at: Option<Ipv4Addr>,
     /// Where it finds the coordinator, if it shall go by another way than all others.
     pub coordinator: Option<String>,
 }
@@ -57,8 +60,15 @@ impl Device {
         engine: Arc<Engine>,
         spec: DeviceSpec,
     ) -> Result<Self, FleetError> {
-        let DeviceSpec { name, mut vars, mut stand_in_vars, file_roots, package_root, coordinator: other } =
-            spec;
+        let DeviceSpec {
+            name,
+            mut vars,
+            mut stand_in_vars,
+            file_roots,
+            package_root,
+            peers_at,
+            coordinator: other,
+        } = spec;
         let coordinator = other.unwrap_or_else(|| coordinator.to_owned());
         fs::create_dir_all(folder).map_err(FleetError::file("make the folder", folder))?;
         let (port, stand_in_port) = (Port::lease()?, Port::lease()?);
@@ -76,7 +86,7 @@ impl Device {
         };
         let roots: Vec<Value> = file_roots.iter().map(|root| text(root)).collect();
         let roots = (!roots.is_empty()).then(|| ("roots".to_owned(), Value::Array(roots)));
-        let settings: Table = [
+        let mut settings: Table = [
             ("name", Value::String(name.clone())),
             ("coordinator", Value::String(coordinator)),
             ("state_dir", text(&folder.join("state"))),
@@ -97,6 +107,7 @@ impl Device {
         .map(|(name, value)| (name.to_owned(), value))
         .into_iter()
         .collect();
+        settings.extend(peers_at.map(|at| ("peers".to_owned(), Value::Table(peers(at)))));
         let device = Self {
             name,
             program: agent.to_owned(),
@@ -251,6 +262,17 @@ impl Device {
         }
         Ok(())
     }
+}
+
+/// Of devices on one machine each must say where it is.
+fn peers(at: Ipv4Addr) -> Table {
+    let texts = |text: String| Value::Array(vec![Value::String(text)]);
+    let settings = [
+        ("networks", texts("127.77.0.0/16".to_owned())),
+        ("addresses", texts(at.to_string())),
+        ("interval_secs", Value::Integer(1)),
+    ];
+    settings.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
 }
 
 impl Drop for Device {

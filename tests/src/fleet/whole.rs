@@ -97,11 +97,17 @@ impl Fleet {
 
     /// Makes devices with these names, enrols them with one token, starts their agents and waits until all are online.
     pub fn devices(&self, names: &[&str]) -> Result<Vec<Device>, FleetError> {
+        let spec = |name: &&str| DeviceSpec { name: (*name).to_owned(), ..DeviceSpec::default() };
+        self.devices_of(names.iter().map(spec).collect())
+    }
+
+    /// The same for devices made from these.
+    pub fn devices_of(&self, specs: Vec<DeviceSpec>) -> Result<Vec<Device>, FleetError> {
         let token: TokenResponse =
-            self.takt.json(&["enrol", "token", "--domain", DOMAIN, "--uses", &names.len().to_string()])?;
-        let mut devices = Vec::with_capacity(names.len());
-        for name in names {
-            let mut device = self.device(DeviceSpec { name: (*name).to_owned(), ..DeviceSpec::default() })?;
+            self.takt.json(&["enrol", "token", "--domain", DOMAIN, "--uses", &specs.len().to_string()])?;
+        let mut devices = Vec::with_capacity(specs.len());
+        for spec in specs {
+            let mut device = self.device(spec)?;
             device.enrol(&token.token)?;
             device.run()?;
             devices.push(device);
