@@ -12,6 +12,7 @@ use crate::health::HealthSample;
 use crate::id::{DeviceId, Name};
 use crate::key::PublicKey;
 use crate::order::{Action, Mode, Policy, Position};
+use crate::regulation::{ElementView, Regulation, Stage};
 use crate::release::{HookPoint, ReleaseId};
 use crate::report::{Installed, Outcome, PhaseName, Refused, Timing};
 use crate::time::UnixTime;
@@ -303,7 +304,7 @@ impl Default for ScheduleSpec {
 }
 
 /// `POST /api/v1/campaigns` (operator).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CampaignRequest {
     /// The campaign's name; must be new.
@@ -315,13 +316,17 @@ pub struct CampaignRequest {
     /// Only these devices; all of the domain if empty.
     #[serde(default)]
     pub devices: Vec<Name>,
-    /// How many devices an element has at the most.
-    pub element_size: u32,
+    /// How many devices an element has at the most, whatever regulation would allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub element_size: Option<u32>,
     /// Seconds that a device may take for its order, waiting included.
     pub deadline_secs: u64,
     /// What orders allow.
     #[serde(default)]
     pub policy: Policy,
+    /// How fast it goes, and when it stops.
+    #[serde(default)]
+    pub regulation: Regulation,
 }
 
 /// The state of a campaign (DESIGN: words).
@@ -334,7 +339,9 @@ pub enum CampaignState {
     Ongoing,
     /// Held by an operator.
     Paused,
-    /// Stopped by a failure or an operator.
+    /// Stopped by failures or an operator; its devices are being brought back to what they ran before.
+    RollingBack,
+    /// Stopped by failures or an operator.
     Aborted,
     /// All devices have ended well.
     Finished,
@@ -437,6 +444,9 @@ pub struct CampaignDevice {
     /// What it warned of when its order ended: *verified with warning* is a good end that has some.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// What went wrong beside or after the end of its order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
 }
 
 /// A decision of a campaign with its reason, for the timeline.
@@ -463,6 +473,12 @@ pub struct CampaignView {
     pub started: UnixTime,
     /// When it ended.
     pub ended: Option<UnixTime>,
+    /// How far it is.
+    #[serde(default)]
+    pub stage: Stage,
+    /// Its elements that have ended and what was decided after each, oldest first; bounded.
+    #[serde(default)]
+    pub elements: Vec<ElementView>,
     /// How good the slots of its devices are, where the domain has a schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanView>,

@@ -9,6 +9,7 @@ pub mod health;
 pub mod id;
 pub mod key;
 pub mod order;
+pub mod regulation;
 pub mod release;
 pub mod report;
 pub mod strict_json;

@@ -12,6 +12,7 @@ use takt_common::health::{HEALTH_FORMAT, HealthSample, HostFacts, PeerSeen, Peer
 use takt_common::order::{
     Action, AtDeadline, Member, Mode, ORDER_FORMAT, Order, Policy, Position, SnapshotRef, Window,
 };
+use takt_common::regulation::Regulation;
 use takt_common::release::{
     Artifact, Conffiles, Container, ContainerSet, FileSet, FileSpec, Health, Hook, HookPoint, LivePatch,
     MANIFEST_FORMAT, Manifest, Network, OsImage, Package, PackageFormat, PackageSet, Port, Probe, ReleaseId,
@@ -409,9 +410,10 @@ fn bodies_of_the_api_have_the_form_of_their_goldens() {
             release: release(),
             domain: name("north"),
             devices: vec![name("camera-1")],
-            element_size: 1,
+            element_size: Some(1),
             deadline_secs: 600,
             policy: Policy::default(),
+            regulation: Regulation::default(),
         },
     );
     hold(

@@ -18,6 +18,7 @@ use crate::planning::Failures;
 use crate::registry::{DeviceRecord, DomainError, DomainRules, Registry, RegistryError};
 use crate::reports::NonsenseCount;
 use crate::repository::{Published, Repository};
+use crate::response::ResponseTimes;
 
 /// A running coordinator.
 pub struct Coordinator {
@@ -41,6 +42,8 @@ pub struct Coordinator {
     pub peers: PeerBook,
     /// Campaigns whose devices got no slots.
     pub unplanned: Failures,
+    /// How long reports take.
+    pub response: ResponseTimes,
     /// Messages that were not taken.
     pub nonsense: NonsenseCount,
     /// `host:port` of the gate, as devices reach it; set once the gate listens.
@@ -98,6 +101,7 @@ impl Coordinator {
             loads: Rollups::new(load_step),
             peers: PeerBook::new(load_step),
             unplanned: Failures::default(),
+            response: ResponseTimes::default(),
             nonsense: NonsenseCount::default(),
             broker: OnceLock::new(),
             wake: Notify::new(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use takt_common::{Name, UnixTime};
-use takt_coordinator_core::{Campaign, Step, advance};
+use takt_coordinator_core::{Campaign, Look, Step, advance};
 use takt_store::Batch;
 use tokio_util::sync::CancellationToken;
 
@@ -152,7 +152,16 @@ fn step(coordinator: &Coordinator, stored: &StoredCampaign, now: UnixTime) -> Re
             return Ok(true);
         }
     }
-    let Step { campaign: next, orders } = advance(campaign, &fleet, &rules.graph, &rules.drm, now);
+    let Step { campaign: next, orders } = advance(
+        campaign,
+        &Look {
+            fleet: &fleet,
+            graph: &rules.graph,
+            drm: &rules.drm,
+            response: coordinator.response.median_ms(clock::instant()),
+            now,
+        },
+    );
     if next == *campaign && orders.is_empty() {
         if campaign.is_settled() {
             coordinator.campaign_settled(campaign.name());

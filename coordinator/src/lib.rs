@@ -33,6 +33,7 @@ pub mod planning;
 pub mod registry;
 pub mod reports;
 pub mod repository;
+mod response;
 pub mod sentence;
 pub mod serve;
 pub mod service;

@@ -26,6 +26,7 @@ impl Sink for GateSink {
 
     async fn report(&self, peer: &Peer, payload: Bytes) -> Result<(), SinkError> {
         let (coordinator, device, now) = (self.0.clone(), peer.device, clock::now());
+        let began = clock::instant();
         // A task of its own: it runs to its end also when the connection is gone.
         let taken = blocking(move || {
             let registry = &coordinator.registry;
@@ -34,6 +35,7 @@ impl Sink for GateSink {
         match taken.await.map_err(SinkError::new)? {
             Taken::Durable(envelope) => {
                 let topic = Topic::down(&peer.domain, device, Down::Ack);
+                self.0.response.note(began, clock::instant());
                 self.0.heard(device, now);
                 self.0.send(Outgoing::Ack { topic, envelope: envelope.into() });
                 self.0.wake.notify_one();

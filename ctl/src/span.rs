@@ -30,6 +30,11 @@ pub fn parse_secs(text: &str) -> Result<u64, SpanError> {
     count.checked_mul(secs_per_unit).filter(|&secs| secs > 0).ok_or_else(refused)
 }
 
+/// The same, and `0s` or `0` for none.
+pub fn parse_secs_or_zero(text: &str) -> Result<u64, SpanError> {
+    if matches!(text, "0" | "0s") { Ok(0) } else { parse_secs(text) }
+}
+
 /// A span in its largest whole unit, for tables: `42s`, `7m`, `3h`, `2d`.
 pub fn short(span: Duration) -> String {
     match span.as_secs() {

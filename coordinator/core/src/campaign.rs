@@ -10,6 +10,8 @@ use takt_common::order::Position;
 use takt_common::release::{Manifest, ReleaseId};
 use takt_common::{DeviceId, Name, UnixTime};
 
+use crate::pace::Pace;
+
 /// The format this code writes and reads.
 pub const CAMPAIGN_FORMAT: u32 = 1;
 
@@ -59,10 +61,13 @@ pub struct Campaign {
     pub(crate) reason: String,
     pub(crate) started: UnixTime,
     pub(crate) ended: Option<UnixTime>,
-    /// Set by the first failure or by an operator; from then on no device begins.
+    /// Set by failures or by an operator; from then on no device begins.
     pub(crate) brake: Option<Brake>,
     /// How many elements have begun.
     pub(crate) elements: u32,
+    /// How large they are.
+    #[serde(default)]
+    pub(crate) pace: Pace,
     /// The plan that members have their slots from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) plan: Option<StoredPlan>,
@@ -85,7 +90,7 @@ pub(crate) struct Brake {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Braking {
-    /// A failure: orders in hand go on to their end.
+    /// Failures: orders in hand are withdrawn as well.
     Failure,
     /// An operator: orders in hand are withdrawn.
     Operator,
@@ -124,6 +129,9 @@ pub(crate) struct Member {
     /// What its device warned of when its order ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) warnings: Vec<String>,
+    /// What went wrong beside or after the end of its order; it counts as a failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fault: Option<String>,
 }
 
 /// A withdrawal of a device's own order.
@@ -215,6 +223,7 @@ impl Campaign {
             step: member.step.clone(),
             slot: member.slot.clone(),
             warnings: member.warnings.clone(),
+            fault: member.fault.clone(),
         };
         CampaignView {
             request: self.request.clone(),
@@ -222,6 +231,8 @@ impl Campaign {
             reason: self.reason.clone(),
             started: self.started,
             ended: self.ended,
+            stage: self.stage(),
+            elements: self.pace.elements.clone(),
             plan: self.plan.as_ref().map(|plan| plan.view.clone()),
             devices: self.members.iter().map(device).collect(),
             events: self.events.clone(),
@@ -244,11 +255,6 @@ impl Campaign {
             return Err(CampaignFormatError::Format(head.format));
         }
         Ok(serde_json::from_slice(bytes)?)
-    }
-
-    /// Whether orders in hand are to be withdrawn.
-    pub(crate) fn withdraws(&self) -> bool {
-        self.brake.as_ref().is_some_and(|brake| brake.by == Braking::Operator)
     }
 
     /// Adds a decision to the timeline.

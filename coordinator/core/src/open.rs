@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use takt_common::api::{CampaignRequest, CampaignState, DeviceStep};
+use takt_common::regulation::Regulation;
 use takt_common::release::ReleaseId;
 use takt_common::report::Outcome;
 use takt_common::{DeviceId, Name, UnixTime};
@@ -10,6 +11,7 @@ use takt_planner::{DomainGraph, RedundancyMatrix};
 
 use crate::campaign::{CAMPAIGN_FORMAT, Campaign, Member, ReleaseFacts};
 use crate::fleet::{DeviceState, FleetView};
+use crate::pace::Pace;
 use crate::skew::impossible;
 
 /// The most devices of one element; more would not be a batch any more.
@@ -19,7 +21,7 @@ pub const ELEMENT_SIZE_MAX: u32 = 1_000;
 pub const DEADLINE_SECS_MAX: u64 = 90 * 86_400;
 
 /// A campaign cannot be opened.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum OpenError {
     /// The name is not new.
     #[error("there is a campaign '{0}' already")]
@@ -38,6 +40,18 @@ pub enum OpenError {
     /// A deadline that no order can have.
     #[error("field 'deadline_secs': {0} is not between 1 and {DEADLINE_SECS_MAX}")]
     Deadline(u64),
+    /// A tolerance that no release could pass, or that every one would.
+    #[error(
+        "field 'regulation.tolerance': {0} is not above 0 and at most {max}: with 0 no number of good devices would suffice",
+        max = Regulation::TOLERANCE_MAX
+    )]
+    Tolerance(f64),
+    /// The same of warnings.
+    #[error("field 'regulation.warning_tolerance': {0} is not above 0 and at most 1")]
+    WarningTolerance(f64),
+    /// An observation without end.
+    #[error("field 'regulation.observe_secs': {0} is more than {max}", max = Regulation::OBSERVE_SECS_MAX)]
+    Observe(u64),
     /// A device that the domain does not have.
     #[error("field 'devices': the domain {domain} has no device '{device}'")]
     UnknownDevice {
@@ -141,6 +155,7 @@ pub fn open(
         ended: None,
         brake: None,
         elements: 0,
+        pace: Pace::default(),
         plan: None,
         unplanned: None,
         members: Vec::with_capacity(targets.len()),
@@ -178,11 +193,21 @@ fn check(request: &CampaignRequest, release: &ReleaseFacts, others: &[Campaign])
     if request.release != release.id {
         return Err(OpenError::OtherRelease { asked: request.release.clone(), found: release.id.clone() });
     }
-    if !(1..=ELEMENT_SIZE_MAX).contains(&request.element_size) {
-        return Err(OpenError::ElementSize(request.element_size));
+    if let Some(size) = request.element_size.filter(|size| !(1..=ELEMENT_SIZE_MAX).contains(size)) {
+        return Err(OpenError::ElementSize(size));
     }
     if !(1..=DEADLINE_SECS_MAX).contains(&request.deadline_secs) {
         return Err(OpenError::Deadline(request.deadline_secs));
+    }
+    let Regulation { tolerance, warning_tolerance, observe_secs, .. } = request.regulation;
+    if !(tolerance > 0.0 && tolerance <= Regulation::TOLERANCE_MAX) {
+        return Err(OpenError::Tolerance(tolerance));
+    }
+    if !(warning_tolerance > 0.0 && warning_tolerance <= 1.0) {
+        return Err(OpenError::WarningTolerance(warning_tolerance));
+    }
+    if observe_secs > Regulation::OBSERVE_SECS_MAX {
+        return Err(OpenError::Observe(observe_secs));
     }
     Ok(())
 }
@@ -240,5 +265,6 @@ fn join(device: &DeviceState, release: &ReleaseFacts, now: UnixTime) -> Member {
         withdrawal: None,
         owed: None,
         warnings: Vec::new(),
+        fault: None,
     }
 }

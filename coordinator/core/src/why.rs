@@ -5,7 +5,7 @@ use takt_common::api::{CampaignState, DeviceStep, OpenOrder, WhyView};
 use takt_planner::{DomainGraph, RedundancyMatrix};
 
 use crate::advance::finding::{deadlines, not_relieved};
-use crate::advance::scene::{Scene, Start, is_in_element, is_verified, offline};
+use crate::advance::scene::{Look, Scene, Start, is_in_element, is_verified, offline};
 use crate::campaign::{Campaign, Member};
 use crate::fleet::{DeviceState, FleetView};
 use crate::timetable::is_slot_open;
@@ -20,7 +20,7 @@ pub fn why(
     drm: &RedundancyMatrix,
     now: UnixTime,
 ) -> WhyView {
-    let scene = Scene::new(fleet, graph, drm, now);
+    let look = Look { fleet, graph, drm, response: None, now };
     let mut answer = Answer::default();
     answer.of_agent(device);
     if let Some(order) = &device.order {
@@ -32,11 +32,11 @@ pub fn why(
     });
     let (over, going): (Vec<_>, Vec<_>) = own.partition(|(campaign, _)| campaign.is_over());
     for (campaign, member) in going {
-        answer.of_campaign(&scene, campaign, member);
+        answer.of_campaign(&Scene::new(&look, Some(campaign)), campaign, member);
     }
     // Of those that have ended, the last one says where the device stands.
     if let Some((campaign, member)) = over.into_iter().max_by_key(|(campaign, _)| campaign.ended) {
-        answer.of_ended(&scene, campaign, member);
+        answer.of_ended(&Scene::new(&look, Some(campaign)), campaign, member);
     }
     if let Some(other) = device.standing_in_for {
         answer.reasons.push(format!("it stands in for {}", fleet.label(other)));
@@ -134,7 +134,7 @@ impl Answer {
         if let Some(unplanned) = &campaign.unplanned {
             self.waits(format!("campaign {name}: it has no slot: {unplanned}"));
         }
-        let unverified = scene.unverified_requirements(campaign, member);
+        let unverified = scene.unverified_requirements(member);
         if !unverified.is_empty() {
             self.waits(format!(
                 "campaign {name}: it waits for {} to be verified (requires)",
@@ -168,7 +168,11 @@ impl Answer {
         let before = campaign.members.iter().take_while(|other| other.device != member.device);
         let before =
             before.filter(|other| other.step == DeviceStep::Pending && !is_in_element(other)).count();
-        if in_work.is_empty() {
+        if let (true, Some(observed)) = (in_work.is_empty(), campaign.observation()) {
+            self.waits(format!(
+                "campaign {name}: it waits for its element, {before} devices are before it; {observed}"
+            ));
+        } else if in_work.is_empty() {
             self.waits(format!("campaign {name}: it waits for its element, {before} devices are before it"));
         } else {
             self.waits(format!(

@@ -108,8 +108,8 @@ fn round(world: &mut World) {
     for index in 0..world.campaigns.len() {
         world.plan(index);
         let campaign = world.campaign(index);
-        let step = advance(&campaign, &world.fleet, &world.graph, &world.drm, world.now);
-        let again = advance(&campaign, &world.fleet, &world.graph, &world.drm, world.now);
+        let step = advance(&campaign, &world.look());
+        let again = advance(&campaign, &world.look());
         assert_eq!(step, again, "the same arguments give the same step");
         check_orders(world, index, &campaign, &step);
         check_element(world, &step.campaign.view());
@@ -119,7 +119,7 @@ fn round(world: &mut World) {
             return;
         }
         world.store(index, &step.campaign, &step.orders);
-        let settled = advance(&world.campaign(index), &world.fleet, &world.graph, &world.drm, world.now);
+        let settled = advance(&world.campaign(index), &world.look());
         assert_eq!(settled.orders, [], "a stored step is not taken twice");
         assert_eq!(settled.campaign, step.campaign, "a stored step is whole");
     }
@@ -246,7 +246,7 @@ fn check_standby_first(world: &World, order: &OrderRequest) {
 fn check_element(world: &World, view: &CampaignView) {
     let in_work = |step: &DeviceStep| !matches!(step, DeviceStep::Pending | DeviceStep::Done { .. });
     let members: Vec<_> = view.devices.iter().filter(|device| in_work(&device.step)).collect();
-    assert!(members.len() <= view.request.element_size as usize, "{members:?}");
+    assert!(members.len() <= view.request.element_size.unwrap() as usize, "{members:?}");
     let elements: BTreeSet<_> = members.iter().map(|member| member.element).collect();
     assert!(elements.len() <= 1 && !elements.contains(&None), "one element at a time: {members:?}");
     for a in &members {

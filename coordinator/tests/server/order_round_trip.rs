@@ -6,6 +6,7 @@ use crate::support::device::FakeDevice;
 use crate::support::{World, client, problem, until};
 use takt_common::api::{CampaignRequest, CampaignState, CampaignView, CoordinatorKeys, DeviceView, WhyView};
 use takt_common::order::{Action, Mode, Order, Policy};
+use takt_common::regulation::Regulation;
 use takt_common::release::ReleaseId;
 use takt_common::report::{Outcome, Report};
 use takt_common::{PublicKey, Sha256Digest};
@@ -16,9 +17,10 @@ pub fn campaign(name: &str, release: ReleaseId) -> CampaignRequest {
         release,
         domain: "north".parse().unwrap(),
         devices: Vec::new(),
-        element_size: 1,
+        element_size: Some(1),
         deadline_secs: 600,
         policy: Policy::default(),
+        regulation: Regulation { observe_secs: 0, ..Regulation::default() },
     }
 }
 

@@ -17,9 +17,11 @@ use crate::span;
 
 mod live;
 mod news;
+mod regulation;
 mod view;
 mod watch;
 
+pub use regulation::RegulationArgs;
 pub use watch::WatchError;
 
 const START_EXAMPLE: &str = "Example:\n  takt campaign start week-47 --release counter@2.0.0 --domain line-7";
@@ -65,9 +67,9 @@ pub struct StartArgs {
     /// Only these devices of the domain; may be given several times
     #[arg(long = "device", value_name = "NAME")]
     devices: Vec<Name>,
-    /// How many devices are upgraded at the same time
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    element_size: u32,
+    /// How many devices are upgraded at the same time; then regulation only takes away from it [default: begins with a few]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    element_size: Option<u32>,
     /// How long a device may take for its order, waiting included: 90s, 10m, 1h
     #[arg(long, value_name = "SPAN", default_value = "10m", value_parser = span::parse_secs)]
     deadline: u64,
@@ -80,6 +82,8 @@ pub struct StartArgs {
     /// How many verified releases keep their images beside the running one
     #[arg(long, value_name = "N", default_value_t = Policy::default().retain)]
     retain: u32,
+    #[command(flatten)]
+    regulation: RegulationArgs,
 }
 
 /// A command on one campaign.
@@ -171,6 +175,7 @@ async fn start(args: StartArgs, api: &Api, output: Output) -> Result<(), Failure
             retry: args.retry,
             retain: args.retain,
         },
+        regulation: args.regulation.into(),
     };
     let campaign: CampaignView = api.post(CAMPAIGNS, &request).await?;
     Ok(output.give(&campaign, || {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use takt_common::api::{CampaignDevice, CampaignEvent, CampaignState, CampaignView, DeviceStep, DeviceView};
 use takt_common::order::Mode;
+use takt_common::regulation::ElementView;
 use takt_common::{DeviceId, UnixTime};
 
 use crate::output::{Output, Tone};
@@ -16,6 +17,7 @@ pub(super) const fn state(state: CampaignState) -> &'static str {
         CampaignState::Pending => "pending",
         CampaignState::Ongoing => "ongoing",
         CampaignState::Paused => "paused",
+        CampaignState::RollingBack => "rolling-back",
         CampaignState::Aborted => "aborted",
         CampaignState::Finished => "finished",
     }
@@ -24,7 +26,7 @@ pub(super) const fn state(state: CampaignState) -> &'static str {
 const fn tone(state: CampaignState) -> Tone {
     match state {
         CampaignState::Pending | CampaignState::Ongoing | CampaignState::Paused => Tone::Busy,
-        CampaignState::Aborted => Tone::Bad,
+        CampaignState::RollingBack | CampaignState::Aborted => Tone::Bad,
         CampaignState::Finished => Tone::Good,
     }
 }
@@ -60,11 +62,32 @@ pub(super) fn show(campaign: &CampaignView, output: Output) -> Vec<String> {
         let (load, above) = (plan.objective, 100.0 * plan.gap);
         format!("slots chosen {}: {load:.1} percent points of load together, at most {above:.2} % more than need be", plan.made)
     }));
+    if !campaign.elements.is_empty() {
+        lines.push(String::new());
+        lines.extend(elements(&campaign.elements));
+    }
     lines.push(String::new());
     lines.extend(devices(campaign, &BTreeMap::new(), campaign.ended));
     lines.push(String::new());
     lines.extend(campaign.events.iter().map(event));
     lines
+}
+
+/// The elements that have ended, and what followed from each.
+fn elements(elements: &[ElementView]) -> Vec<String> {
+    let mut table = Table::new(&["ELEMENT", "STAGE", "DEVICES", "ERRORS", "WARNINGS", "NEXT", "REASON"]);
+    for element in elements {
+        table.row(vec![
+            (element.index + 1).to_string(),
+            element.stage.to_string(),
+            element.size.to_string(),
+            element.errors.to_string(),
+            element.warnings.to_string(),
+            element.decision.to_string(),
+            element.reason.clone(),
+        ]);
+    }
+    table.lines()
 }
 
 /// One line that says how a campaign stands.
@@ -148,6 +171,9 @@ fn note(device: &CampaignDevice, reported: Option<&DeviceView>, names: &BTreeMap
         }
         DeviceStep::HandingBack { standby, outcome, .. } => {
             format!("{outcome}; {} hands back", name(standby))
+        }
+        DeviceStep::Done { outcome, .. } if device.fault.is_some() => {
+            format!("{outcome}; {}", cell(device.fault.as_deref()))
         }
         DeviceStep::Done { outcome, .. } if device.warnings.is_empty() => outcome.to_string(),
         DeviceStep::Done { outcome, .. } => format!("{outcome}; warning: {}", device.warnings.join("; ")),

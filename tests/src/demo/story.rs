@@ -117,7 +117,9 @@ fn let_show(watcher: &HttpWatcher, version: &str) -> Result<(), FleetError> {
 fn campaign(scene: &Scene, name: &str, version: &str, element_size: usize) -> Result<Followed, FleetError> {
     let release = format!("{}@{version}", crate::fleet::COMPONENT);
     let element_size = u32::try_from(element_size).expect("there are three devices");
-    scene.say(&format!("takt campaign start {name} --release {release} --element-size {element_size}"));
+    scene.say(&format!(
+        "takt campaign start {name} --release {release} --element-size {element_size} --observe 0s"
+    ));
     let spec = CampaignSpec { name, release: &release, element_size, deadline: "120s" };
     follow(scene, scene.fleet.start_campaign(spec)?)
 }

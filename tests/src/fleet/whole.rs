@@ -168,6 +168,7 @@ impl Fleet {
             ["--domain", DOMAIN],
             ["--element-size", &size],
             ["--deadline", deadline],
+            ["--observe", "0s"],
         ];
         self.takt.json(&[&["campaign", "start", name], options.as_flattened()].concat())
     }

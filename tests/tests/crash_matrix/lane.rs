@@ -155,8 +155,18 @@ impl<'a> Lane<'a> {
     /// Begins to bring the devices to their first release.
     pub(crate) fn begin_base(&self) {
         let (release, campaign) = (self.stage.base(self.number).name(), self.base_campaign());
-        let mut options =
-            vec!["--release", &release, "--domain", DOMAIN, "--element-size", "9", "--deadline", "60s"];
+        let mut options = vec![
+            "--release",
+            &release,
+            "--domain",
+            DOMAIN,
+            "--element-size",
+            "9",
+            "--deadline",
+            "60s",
+            "--observe",
+            "0s",
+        ];
         for device in std::iter::once(&self.device).chain(&self.standby) {
             options.extend(["--device", device.name()]);
         }

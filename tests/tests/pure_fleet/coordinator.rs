@@ -8,9 +8,12 @@ use ring::rand::SystemRandom;
 use takt_common::api::{CampaignRequest, CampaignView, GraphSpec};
 use takt_common::envelope::{PayloadType, Signers};
 use takt_common::order::{Action, ORDER_FORMAT, Order, Policy, Position};
+use takt_common::regulation::Regulation;
 use takt_common::report::{Outcome, Report};
 use takt_common::{DeviceId, Envelope, Name, Sha256Digest, SigningKey};
-use takt_coordinator_core::{Campaign, DeviceState, FleetView, OrderRequest, ReleaseFacts, advance, open};
+use takt_coordinator_core::{
+    Campaign, DeviceState, FleetView, Look, OrderRequest, ReleaseFacts, advance, open,
+};
 use takt_planner::{DomainGraph, RedundancyMatrix};
 
 use crate::device::time;
@@ -112,9 +115,10 @@ impl Coordinator {
             release: NEW.manifest.release.clone(),
             domain: name("site"),
             devices: Vec::<Name>::new(),
-            element_size,
+            element_size: Some(element_size),
             deadline_secs: DEADLINE_SECS,
             policy: Policy::default(),
+            regulation: Regulation { observe_secs: 0, ..Regulation::default() },
         };
         let facts = ReleaseFacts::of(&NEW.manifest, NEW.digest);
         let opened = open(&request, &facts, &self.fleet, &self.graph, &self.drm, &[], time(now));
@@ -148,7 +152,9 @@ impl Coordinator {
     pub(crate) fn bring_on(&mut self, now: u64, chance: &mut Chance) -> Option<Death> {
         for _ in 0..STEPS_MAX {
             let campaign = self.campaign();
-            let step = advance(&campaign, &self.fleet, &self.believed.0, &self.believed.1, time(now));
+            let (graph, drm) = (&self.believed.0, &self.believed.1);
+            let look = Look { fleet: &self.fleet, graph, drm, response: None, now: time(now) };
+            let step = advance(&campaign, &look);
             if step.campaign == campaign && step.orders.is_empty() {
                 return None;
             }
@@ -180,7 +186,7 @@ impl Coordinator {
                 state.order.as_ref().is_some_and(|open| open.action == Action::Install)
             };
             let at_work = self.fleet.devices.values().filter(open).count();
-            let most = self.view().request.element_size as usize;
+            let most = self.view().request.element_size.unwrap() as usize;
             assert!(at_work < most, "{at_work} devices are at work, and an element has {most}: {order:?}");
         }
     }

@@ -15,6 +15,7 @@ impl Round<'_> {
         if held || self.campaign.state != CampaignState::Ongoing {
             return;
         }
+        self.scene.look_again(&self.campaign);
         let members = 0..self.campaign.members.len();
         let waiting = members.filter(|index| {
             let member = &self.campaign.members[*index];
@@ -23,9 +24,11 @@ impl Round<'_> {
                 && is_slot_open(&self.campaign, member, self.scene.now)
         });
         for index in waiting.collect::<Vec<_>>() {
-            self.try_start(index);
+            if self.try_start(index) {
+                self.scene.note_begun(&self.campaign.members[index]);
+            }
         }
-        if !self.campaign.members.iter().any(is_in_element) {
+        if self.campaign.pace.is_open() && !self.campaign.members.iter().any(is_in_element) {
             self.next_element();
         }
     }
@@ -33,19 +36,21 @@ impl Round<'_> {
     /// Fills the next element in upgrade order with devices that can begin now and do not need each other. When none
     /// can, the first that may gets its turn alone, so that its wait is counted.
     fn next_element(&mut self) {
+        let size = self.campaign.next_size();
         let (mut begun, mut first_waiting) = (0, None);
-        for index in 0..self.campaign.members.len() {
-            if begun == self.campaign.request.element_size {
+        for index in self.by_presence() {
+            if begun == size {
                 break;
             }
             let member = &self.campaign.members[index];
             let may_begin =
                 member.step == DeviceStep::Pending && is_slot_open(&self.campaign, member, self.scene.now);
-            if !may_begin || !self.scene.unverified_requirements(&self.campaign, member).is_empty() {
+            if !may_begin || !self.scene.unverified_requirements(member).is_empty() {
                 continue;
             }
             if self.try_start(index) {
                 self.take_turn(index);
+                self.scene.note_begun(&self.campaign.members[index]);
                 begun += 1;
             } else {
                 first_waiting = first_waiting.or(Some(index));
@@ -55,13 +60,25 @@ impl Round<'_> {
             (0, None) => {}
             (0, Some(index)) => {
                 self.take_turn(index);
-                self.campaign.elements += 1;
+                self.scene.note_begun(&self.campaign.members[index]);
+                self.campaign.begin_element(size, self.scene.now);
                 if let Start::Wait(why) = self.scene.start_of(&self.campaign, &self.campaign.members[index]) {
                     self.note(index, format!("its turn has come; it waits: {why}"));
                 }
             }
-            _ => self.campaign.elements += 1,
+            _ => self.campaign.begin_element(size, self.scene.now),
         }
+    }
+
+    /// All members in upgrade order, those that are offline last: silence would only hold the element up.
+    fn by_presence(&self) -> Vec<usize> {
+        let online = |index: &usize| {
+            let device = self.campaign.members[*index].device;
+            self.scene.fleet.devices.get(&device).is_some_and(|state| state.online)
+        };
+        let (mut here, away): (Vec<usize>, Vec<usize>) = (0..self.campaign.members.len()).partition(online);
+        here.extend(away);
+        here
     }
 
     fn take_turn(&mut self, index: usize) {

@@ -32,6 +32,8 @@ pub(crate) enum Finding {
     HandedBack,
     /// Its standby has not.
     NotHandedBack { cause: String },
+    /// It was verified, and does not run the release any more.
+    Lost { cause: String },
 }
 
 impl Finding {
@@ -47,7 +49,8 @@ impl Finding {
             Self::ToWithdraw(WithdrawalCause::Deadline(cause) | WithdrawalCause::Refused(cause))
             | Self::NeverBegan { cause }
             | Self::Unknown { cause, .. }
-            | Self::NotHandedBack { cause } => Some(cause.clone()),
+            | Self::NotHandedBack { cause }
+            | Self::Lost { cause } => Some(cause.clone()),
         }
     }
 }
@@ -103,7 +106,33 @@ pub(crate) fn look(scene: &Scene, campaign: &Campaign, member: &Member) -> Findi
         DeviceStep::HandingBack { standby, order, since, .. } => {
             look_at_hand_back(scene, campaign, *standby, *order, *since)
         }
+        DeviceStep::Done { outcome: Outcome::Verified { .. }, at } if member.element.is_some() => {
+            look_at_verified(scene, campaign, member, *at)
+        }
         DeviceStep::Done { .. } => Finding::Nothing,
+    }
+}
+
+/// Whether the device still runs what was verified; what a later order does to it is that order's.
+fn look_at_verified(scene: &Scene, campaign: &Campaign, member: &Member, at: UnixTime) -> Finding {
+    let Some(state) = scene.fleet.devices.get(&member.device) else { return Finding::Nothing };
+    let later = state.order.is_some() || state.ended.last().is_some_and(|ended| ended.at > at);
+    if member.fault.is_some() || later {
+        return Finding::Nothing;
+    }
+    match runs_another(scene, campaign, member) {
+        Some(runs) => Finding::Lost { cause: format!("it was verified at {at}, and now {runs}") },
+        None => Finding::Nothing,
+    }
+}
+
+/// What the device says it runs in place of the release, if it does.
+fn runs_another(scene: &Scene, campaign: &Campaign, member: &Member) -> Option<String> {
+    let state = scene.fleet.devices.get(&member.device)?;
+    match state.installed_release(&campaign.release.id.name) {
+        Some(runs) if runs.manifest == campaign.release.manifest => None,
+        Some(runs) => Some(format!("reports that it runs {}", runs.release)),
+        None => Some(format!("reports that it runs no {}", campaign.release.id.name)),
     }
 }
 
@@ -214,7 +243,7 @@ fn look_at_upgrade(
         Fate::Open { .. } if scene.now >= ended_by => {
             unknown(format!("the end of order {order} was not reported by {ended_by}"), true)
         }
-        Fate::Open { .. } | Fate::Ended(_) if campaign.withdraws() => {
+        Fate::Open { .. } | Fate::Ended(_) if campaign.brake.is_some() => {
             Finding::ToWithdraw(WithdrawalCause::Abort)
         }
         Fate::Open { .. } | Fate::Ended(_) => Finding::Nothing,
@@ -224,7 +253,7 @@ fn look_at_upgrade(
 pub(crate) fn withdrawal_text(why: &WithdrawalCause) -> String {
     match why {
         WithdrawalCause::Deadline(text) | WithdrawalCause::Refused(text) => text.clone(),
-        WithdrawalCause::Abort => "the campaign was aborted by an operator".to_owned(),
+        WithdrawalCause::Abort => "the campaign is aborted".to_owned(),
     }
 }
 
@@ -245,6 +274,10 @@ fn ended_as(scene: &Scene, campaign: &Campaign, member: &Member, outcome: &Outco
                 Some(WithdrawalCause::Abort) | None => Outcome::Withdrawn,
             }
         }
+        Outcome::Verified { .. } => match runs_another(scene, campaign, member) {
+            Some(runs) => Outcome::Failed { cause: format!("it said that it is verified, and {runs}") },
+            None => outcome.clone(),
+        },
         // These end takeovers; as the end of an install they say that the device did something else.
         Outcome::Serving | Outcome::HandedBack => {
             Outcome::Failed { cause: format!("the device reported: {outcome}") }

@@ -55,8 +55,13 @@ impl Round<'_> {
                 self.done(index, outcome);
             }
             (Finding::NotHandedBack { cause }, DeviceStep::HandingBack { outcome, .. }) => {
-                self.note(index, cause);
+                self.note(index, cause.clone());
+                self.campaign.members[index].fault = Some(cause);
                 self.done(index, outcome);
+            }
+            (Finding::Lost { cause }, _) => {
+                self.note(index, cause.clone());
+                self.campaign.members[index].fault = Some(cause);
             }
             _ => {}
         }

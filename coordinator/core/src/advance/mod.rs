@@ -1,22 +1,25 @@
-//! One round of a campaign (paper 1, algorithm; paper 2, enforcement and tracking): look at every device of it, brake
-//! on the first failure, follow what has ended, begin what may begin.
+//! One round of a campaign (paper 1, algorithm; paper 2, enforcement and tracking): look at every device of it, brake when failures are
+//! more than is tolerated, follow what has ended, decide upon the next element, begin what may begin.
 
+mod away;
 mod begin;
 pub(crate) mod finding;
 mod follow;
 pub(crate) mod scene;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use takt_common::DeviceId;
 use takt_common::api::CampaignState;
 use takt_common::order::{Action, AtDeadline, Mode, Policy, Position};
 use takt_common::release::ReleaseId;
-use takt_common::{DeviceId, UnixTime};
-use takt_planner::{DomainGraph, RedundancyMatrix};
 
-use crate::campaign::{Braking, Campaign};
-use crate::fleet::{FleetView, OrderRequest};
+use crate::campaign::{Braking, Campaign, Member};
+use crate::fleet::OrderRequest;
+use crate::pace::{has_ended, has_failed};
 use finding::{Finding, look};
+pub use scene::Look;
 use scene::{Scene, is_in_work, is_verified};
 
 /// What follows from a round. Store both in one batch.
@@ -33,21 +36,16 @@ pub struct Step {
 /// The result depends on the arguments only. Once its orders are recorded in the fleet view, the same round again
 /// asks for nothing. Before another campaign is advanced in the same round, record them:
 /// [`FleetView::record_order`]. A campaign is advanced until it [`Campaign::is_settled`].
-pub fn advance(
-    campaign: &Campaign,
-    fleet: &FleetView,
-    graph: &DomainGraph,
-    drm: &RedundancyMatrix,
-    now: UnixTime,
-) -> Step {
-    let scene = Scene::new(fleet, graph, drm, now);
-    let mut round = Round { scene, campaign: campaign.clone(), orders: Vec::new() };
+pub fn advance(campaign: &Campaign, look: &Look<'_>) -> Step {
+    let scene = Scene::new(look, Some(campaign));
+    let mut round = Round { scene, campaign: campaign.clone(), orders: Vec::new(), ordered: BTreeSet::new() };
     round.settle_owed();
     if !round.campaign.is_over() {
         round.open();
-        round.campaign.end_turns(now);
+        round.campaign.end_turns(look.now);
         let findings = round.look();
         round.follow(findings);
+        round.campaign.regulate(look.response, look.now);
         round.begin();
         round.conclude();
     }
@@ -59,6 +57,8 @@ struct Round<'a> {
     scene: Scene<'a>,
     campaign: Campaign,
     orders: Vec<OrderRequest>,
+    /// For whom.
+    ordered: BTreeSet<DeviceId>,
 }
 
 impl Round<'_> {
@@ -71,28 +71,38 @@ impl Round<'_> {
         }
     }
 
-    /// Looks at every member before anything is done, so that a failure brakes whatever comes before it as well.
+    /// Looks at every member before anything is done, so that failures brake whatever comes before them as well.
     fn look(&mut self) -> Vec<Finding> {
-        let campaign = &self.campaign;
-        let findings: Vec<_> =
-            campaign.members.iter().map(|member| look(&self.scene, campaign, member)).collect();
-        let failures: Vec<_> = findings
-            .iter()
-            .zip(&campaign.members)
-            .filter_map(|(finding, member)| {
-                finding.failure().map(|cause| format!("{}: {cause}", member.name))
-            })
-            .collect();
-        for failure in failures {
-            self.campaign.brake(self.scene.now, Braking::Failure, failure);
+        let findings = self.find();
+        let mut tally = self.campaign.tally();
+        let mut first = None;
+        for (finding, member) in findings.iter().zip(&self.campaign.members) {
+            let failure = finding.failure();
+            let ends = failure.is_some() || matches!(finding, Finding::Ended(_));
+            let counted = has_failed(member) || has_ended(member);
+            tally.devices += u32::from(ends && !counted);
+            tally.errors += u32::from(failure.is_some() && !has_failed(member));
+            let Some(cause) = failure else { continue };
+            first = first.or_else(|| Some(format!("{}: {cause}", member.name)));
         }
-        findings
+        let verdict = first.zip(self.campaign.course().must_abort(tally));
+        let Some((first, verdict)) = verdict.filter(|_| self.campaign.brake.is_none()) else {
+            return findings;
+        };
+        self.campaign.brake(self.scene.now, Braking::Failure, format!("{first}; {verdict}"));
+        // Under the brake orders in hand are withdrawn.
+        self.find()
+    }
+
+    fn find(&self) -> Vec<Finding> {
+        let campaign = &self.campaign;
+        campaign.members.iter().map(|member| look(&self.scene, campaign, member)).collect()
     }
 
     /// Whether the campaign has ended, and in which words.
     fn conclude(&mut self) {
         let in_work: Vec<_> = self.campaign.members.iter().filter(|member| is_in_work(member)).collect();
-        let names = in_work.iter().map(|member| member.name.as_str()).collect::<Vec<_>>().join(", ");
+        let names = names(&in_work);
         let total = self.campaign.members.len();
         let verified = self.campaign.members.iter().filter(|member| is_verified(member));
         let warned = verified.clone().filter(|member| !member.warnings.is_empty()).count();
@@ -115,7 +125,7 @@ impl Round<'_> {
             let at = match self.campaign.next_slot(self.scene.now) {
                 _ if !names.is_empty() => format!("in work: {names}"),
                 Some((name, start)) => format!("the next slot is that of {name} and begins {start}"),
-                None => "a device waits to begin".to_owned(),
+                None => self.campaign.observation().unwrap_or_else(|| "a device waits to begin".to_owned()),
             };
             self.campaign.reason = format!("{verified} of {total} devices are verified{warned}; {at}");
         }
@@ -137,7 +147,7 @@ impl Round<'_> {
         mode: Mode,
     ) -> Option<Position> {
         let position = self.scene.fleet.devices.get(&device)?.next;
-        if self.orders.iter().any(|order| order.device == device) {
+        if !self.ordered.insert(device) {
             return None;
         }
         let asked = self.campaign.request.policy;
@@ -158,5 +168,18 @@ impl Round<'_> {
     fn note(&mut self, index: usize, text: String) {
         let name = self.campaign.members[index].name.clone();
         self.campaign.note(self.scene.now, Some(&name), text);
+    }
+}
+
+/// So many names stand in a reason.
+const NAMES_MAX: usize = 8;
+
+/// `a, b, c and 4 more`.
+fn names(members: &[&Member]) -> String {
+    let named = members.iter().take(NAMES_MAX).map(|member| member.name.as_str());
+    let named = named.collect::<Vec<_>>().join(", ");
+    match members.len().checked_sub(NAMES_MAX) {
+        Some(more) if more > 0 => format!("{named} and {more} more"),
+        _ => named,
     }
 }

@@ -7,14 +7,30 @@ use takt_common::api::DeviceStep;
 use takt_common::order::{Action, Mode};
 use takt_common::release::ReleaseId;
 use takt_common::report::Outcome;
-use takt_common::{DeviceId, UnixTime};
+use takt_common::{DeviceId, Name, UnixTime};
 use takt_planner::{DeviceSet, DomainGraph, RedundancyMatrix};
 
+use crate::advance::away::Away;
 use crate::campaign::{Campaign, Member};
 use crate::fleet::{DeviceState, FleetView};
 use crate::skew::too_far;
 
-/// The facts of a round; they do not change while it decides.
+/// What a round looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    /// All devices.
+    pub fleet: &'a FleetView,
+    /// Who depends on whom.
+    pub graph: &'a DomainGraph,
+    /// Who can stand in for whom, and how many may be away.
+    pub drm: &'a RedundancyMatrix,
+    /// How long the coordinator takes for a report now, in milliseconds, where that is known.
+    pub response: Option<f64>,
+    /// The time.
+    pub now: UnixTime,
+}
+
+/// The facts of a round, and who is away in it.
 pub(crate) struct Scene<'a> {
     pub(crate) fleet: &'a FleetView,
     pub(crate) graph: &'a DomainGraph,
@@ -22,8 +38,14 @@ pub(crate) struct Scene<'a> {
     pub(crate) now: UnixTime,
     /// Devices that are being upgraded or are about to be, in whatever campaign.
     in_work: BTreeSet<DeviceId>,
+    /// The same, and those of this campaign whose turn has come.
+    away: Away,
     /// Device to the standby that serves for it or has been asked to.
     served_by: BTreeMap<DeviceId, DeviceId>,
+    /// Standbys that serve for devices of this campaign, or are to.
+    engaged: BTreeMap<DeviceId, Name>,
+    /// Devices of this campaign that are not verified.
+    unverified: BTreeSet<DeviceId>,
 }
 
 /// How a device could begin now.
@@ -40,12 +62,9 @@ pub(crate) enum Start {
 }
 
 impl<'a> Scene<'a> {
-    pub(crate) fn new(
-        fleet: &'a FleetView,
-        graph: &'a DomainGraph,
-        drm: &'a RedundancyMatrix,
-        now: UnixTime,
-    ) -> Self {
+    /// The facts, and who is away: with what `campaign` has in work, where one is looked at.
+    pub(crate) fn new(look: &Look<'a>, campaign: Option<&Campaign>) -> Self {
+        let Look { fleet, graph, drm, now, .. } = *look;
         let (mut in_work, mut served_by) = (BTreeSet::new(), BTreeMap::new());
         for state in fleet.devices.values() {
             if let Some(device) = state.standing_in_for {
@@ -62,14 +81,40 @@ impl<'a> Scene<'a> {
                 Some(Action::HandBack { .. } | Action::Withdraw) | None => {}
             }
         }
-        Self { fleet, graph, drm, now, in_work, served_by }
+        let (away, engaged, unverified) = (Away::default(), BTreeMap::new(), BTreeSet::new());
+        let mut scene = Self { fleet, graph, drm, now, in_work, away, served_by, engaged, unverified };
+        if let Some(campaign) = campaign {
+            scene.look_again(campaign);
+        }
+        scene
+    }
+
+    /// Notes where the devices of the campaign are now.
+    pub(crate) fn look_again(&mut self, campaign: &Campaign) {
+        self.away = Away::default();
+        let here = campaign.members.iter().filter(|member| is_in_element(member)).map(|member| member.device);
+        for device in here.chain(self.in_work.iter().copied()) {
+            self.away.add(device, self.graph, self.drm);
+        }
+        let engaged =
+            campaign.members.iter().filter_map(|member| Some((standby_of(member)?, member.name.clone())));
+        self.engaged = engaged.collect();
+        let unverified = campaign.members.iter().filter(|member| !is_verified(member));
+        self.unverified = unverified.map(|member| member.device).collect();
+    }
+
+    /// Notes that the turn of a device has come, or that it begins.
+    pub(crate) fn note_begun(&mut self, member: &Member) {
+        self.away.add(member.device, self.graph, self.drm);
+        if let Some(standby) = standby_of(member) {
+            self.engaged.insert(standby, member.name.clone());
+        }
     }
 
     /// Whether all that the member requires among the campaign's devices is verified; if not, the names of the rest.
-    pub(crate) fn unverified_requirements(&self, campaign: &Campaign, member: &Member) -> Vec<String> {
+    pub(crate) fn unverified_requirements(&self, member: &Member) -> Vec<String> {
         let required = self.graph.requirements(member.device);
-        let unverified = |other: &&Member| required.contains(&other.device) && !is_verified(other);
-        campaign.members.iter().filter(unverified).map(|other| other.name.to_string()).collect()
+        required.intersection(&self.unverified).map(|device| self.fleet.label(*device)).collect()
     }
 
     /// How `member` could begin now.
@@ -80,7 +125,7 @@ impl<'a> Scene<'a> {
         if let Some(why) = self.not_free(state) {
             return Start::Wait(why);
         }
-        if let Some(why) = self.conflict(campaign, member) {
+        if let Some(why) = self.conflict(campaign, member.device) {
             return Start::Wait(why);
         }
         if let Some(far) = too_far(member.device, &campaign.release, self.fleet, self.graph).next() {
@@ -106,7 +151,7 @@ impl<'a> Scene<'a> {
         };
         let mut reasons = Vec::with_capacity(standbys.len());
         for standby in standbys {
-            match self.unable(campaign, member.device, standby) {
+            match self.unable(standby) {
                 None => {
                     return Start::Rolling { standby, release: runs.release.clone() };
                 }
@@ -134,40 +179,28 @@ impl<'a> Scene<'a> {
     }
 
     /// Devices that must not be away together with this one and are, here or in another campaign.
-    fn conflict(&self, campaign: &Campaign, member: &Member) -> Option<String> {
-        let here = campaign.members.iter().filter(|other| is_in_element(other)).map(|other| other.device);
-        let device = member.device;
-        let in_work: BTreeSet<DeviceId> =
-            here.chain(self.in_work.iter().copied()).filter(|other| *other != device).collect();
-        for other in in_work.iter().copied() {
-            let bond = if self.drm.related(device, other) {
-                "one stands in for the other"
-            } else if self.graph.requirements(device).contains(&other) {
-                "it is required"
-            } else if self.graph.requirements(other).contains(&device) {
-                "it requires this device"
-            } else {
-                continue;
-            };
+    fn conflict(&self, campaign: &Campaign, device: DeviceId) -> Option<String> {
+        if let Some((other, bond)) = self.away.bond(device, self.graph, self.drm) {
             return Some(format!("{} is in work and {bond}", self.fleet.label(other)));
         }
-        let in_sets = self.drm.sets().iter().find_map(|set| self.too_many_away(set, device, &in_work));
-        in_sets.or_else(|| self.path_is_busy(device, &in_work)).or_else(|| {
-            let here = |other: &&DeviceId| {
-                self.fleet.devices.get(*other).is_some_and(|state| state.domain == *campaign.domain())
+        let in_sets = self.drm.sets().iter().find_map(|set| self.too_many_away(set, device));
+        in_sets.or_else(|| self.path_is_busy(device)).or_else(|| {
+            let most = self.drm.max_in_flight()?;
+            let here = |other: &DeviceId| {
+                self.fleet.devices.get(other).is_some_and(|state| state.domain == *campaign.domain())
             };
-            let (away, most) = (in_work.iter().filter(here).count(), self.drm.max_in_flight()?);
+            let away = self.away.others(device).filter(here).count();
             (away >= most).then(|| format!("{away} devices of the domain are in work, at most {most} may be"))
         })
     }
 
     /// Whether the gateway of `device`, or what is behind `device` where it is one, leaves no room for it.
-    fn path_is_busy(&self, device: DeviceId, in_work: &BTreeSet<DeviceId>) -> Option<String> {
+    fn path_is_busy(&self, device: DeviceId) -> Option<String> {
         self.drm.gateways().iter().find_map(|gateway| {
             let label = self.fleet.label(gateway.device);
             let behind = gateway.members.iter().filter(|member| **member != gateway.device);
             let away: Vec<String> = behind
-                .filter(|member| in_work.contains(member))
+                .filter(|member| self.away.has(**member) && **member != device)
                 .map(|member| self.fleet.label(*member))
                 .collect();
             if device == gateway.device {
@@ -176,7 +209,7 @@ impl<'a> Scene<'a> {
             if !gateway.members.contains(&device) {
                 return None;
             }
-            if in_work.contains(&gateway.device) {
+            if self.away.has(gateway.device) {
                 return Some(format!("{label} is in work and this device is behind it"));
             }
             let (most, full) = (gateway.max_in_flight, away.len() >= gateway.max_in_flight);
@@ -185,17 +218,12 @@ impl<'a> Scene<'a> {
     }
 
     /// Whether so many of a set are away that `device` must not be.
-    fn too_many_away(
-        &self,
-        set: &DeviceSet,
-        device: DeviceId,
-        in_work: &BTreeSet<DeviceId>,
-    ) -> Option<String> {
+    fn too_many_away(&self, set: &DeviceSet, device: DeviceId) -> Option<String> {
         if !set.members.contains(&device) {
             return None;
         }
         let away = |other: &DeviceId| match self.fleet.devices.get(other) {
-            _ if in_work.contains(other) => Some(format!("{} is in work", self.fleet.label(*other))),
+            _ if self.away.has(*other) => Some(format!("{} is in work", self.fleet.label(*other))),
             Some(state) if state.online => None,
             Some(state) => Some(format!("{} {}", state.name, offline(state))),
             None => Some(format!("{other} is not enrolled any more")),
@@ -225,8 +253,8 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// Why `standby` cannot take over for `device` now.
-    fn unable(&self, campaign: &Campaign, device: DeviceId, standby: DeviceId) -> Option<String> {
+    /// Why `standby` cannot take over now.
+    fn unable(&self, standby: DeviceId) -> Option<String> {
         let Some(state) = self.fleet.devices.get(&standby) else {
             return Some("is not enrolled any more".to_owned());
         };
@@ -239,19 +267,10 @@ impl<'a> Scene<'a> {
         if let Some(other) = state.standing_in_for {
             return Some(format!("stands in for {} already", self.fleet.label(other)));
         }
-        if self.in_work.contains(&standby) || self.served_by.contains_key(&standby) {
+        if self.away.has(standby) || self.served_by.contains_key(&standby) {
             return Some("is being upgraded itself".to_owned());
         }
-        let taken = campaign.members.iter().filter(|other| other.device != device);
-        for other in taken {
-            if other.device == standby && is_in_element(other) {
-                return Some("is in the same element".to_owned());
-            }
-            if standby_of(other) == Some(standby) {
-                return Some(format!("serves for {}", other.name));
-            }
-        }
-        None
+        self.engaged.get(&standby).map(|name| format!("serves for {name}"))
     }
 }
 

@@ -79,7 +79,7 @@ impl<'a> Ask<'a> {
 
         let (slot_secs, deadline_secs) =
             (u64::from(ground.schedule.slot_secs), campaign.request.deadline_secs);
-        let element_size = usize::try_from(campaign.request.element_size).unwrap_or(usize::MAX);
+        let element_size = usize::try_from(campaign.course().most()).unwrap_or(usize::MAX);
         // As many elements as can be done in a slot, each in its whole deadline. Of a slot that is less than twice as long, too little
         // would be left: in such slots a device begins at any time.
         let elements = usize::try_from((slot_secs / deadline_secs).max(1)).unwrap_or(1);

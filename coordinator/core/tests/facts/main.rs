@@ -5,6 +5,7 @@
 mod control;
 mod opening;
 mod reasons;
+mod regulated;
 mod reports;
 mod site;
 mod skew;

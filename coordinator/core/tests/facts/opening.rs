@@ -34,7 +34,7 @@ fn requests_that_cannot_be_are_refused_with_the_field() {
         (devices(&["gateway", "gateway"]), "field 'devices': gateway is named twice"),
         (CampaignRequest { domain: name("desert"), ..request() }, "the domain desert has no devices"),
         (
-            CampaignRequest { element_size: 0, ..request() },
+            CampaignRequest { element_size: Some(0), ..request() },
             "field 'element_size': 0 is not between 1 and 1000",
         ),
         (

@@ -6,11 +6,12 @@ use std::time::Duration;
 use takt_common::api::{CampaignRequest, DeviceStep, DrmSpec, EdgeSpec, GraphSpec, StandbySpec, Takeover};
 use takt_common::digest::Sha256Digest;
 use takt_common::order::{Policy, Position};
+use takt_common::regulation::Regulation;
 use takt_common::release::ReleaseId;
-use takt_common::report::{Installed, OrderRef, Outcome, PhaseName, REPORT_FORMAT, Report};
+use takt_common::report::{Installed, Memory, OrderRef, Outcome, PhaseName, REPORT_FORMAT, Report};
 use takt_common::{DeviceId, Name, UnixTime};
 use takt_coordinator_core::{
-    Campaign, DeviceState, FleetView, OpenError, OrderRequest, ReleaseFacts, advance, open, why,
+    Campaign, DeviceState, FleetView, Look, OpenError, OrderRequest, ReleaseFacts, advance, open, why,
 };
 use takt_planner::{DomainGraph, RedundancyMatrix};
 
@@ -44,9 +45,10 @@ pub(crate) fn request() -> CampaignRequest {
         release: installed("2.0.0", 2).release,
         domain: name("site"),
         devices: Vec::new(),
-        element_size: 2,
+        element_size: Some(2),
         deadline_secs: DEADLINE_SECS,
         policy: Policy::default(),
+        regulation: Regulation { observe_secs: 0, ..Regulation::default() },
     }
 }
 
@@ -122,9 +124,13 @@ impl Site {
         self.now = self.now + Duration::from_secs(secs);
     }
 
+    const fn look(&self) -> Look<'_> {
+        Look { fleet: &self.fleet, graph: &self.graph, drm: &self.drm, response: None, now: self.now }
+    }
+
     /// Advances, stores, and says what was ordered: `device: action`.
     pub(crate) fn advance(&mut self) -> Vec<String> {
-        let step = advance(self.campaign(), &self.fleet, &self.graph, &self.drm, self.now);
+        let step = advance(self.campaign(), &self.look());
         for order in &step.orders {
             self.fleet.record_order(order, self.now);
         }
@@ -215,4 +221,8 @@ pub(crate) fn report_of(device: &DeviceState) -> Report {
         made: START,
         time_floor: START,
     }
+}
+
+pub(crate) fn rolled_back() -> Outcome {
+    Outcome::RolledBack { cause: "GET /healthz gave 500".to_owned(), memory: Memory::Kept }
 }

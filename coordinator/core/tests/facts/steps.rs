@@ -3,13 +3,9 @@
 use takt_common::Sha256Digest;
 use takt_common::api::{CampaignEvent, CampaignState, DeviceStep};
 use takt_common::order::{Action, AtDeadline, Mode};
-use takt_common::report::{Memory, Outcome, Refused, Report};
+use takt_common::report::{Outcome, Refused, Report};
 
-use crate::site::{DEADLINE_SECS, SETTLE_SECS, Site, report_of};
-
-fn rolled_back() -> Outcome {
-    Outcome::RolledBack { cause: "GET /healthz gave 500".to_owned(), memory: Memory::Kept }
-}
+use crate::site::{DEADLINE_SECS, SETTLE_SECS, Site, installed, report_of, rolled_back};
 
 #[test]
 fn a_rolling_campaign_takes_over_upgrades_hands_back_and_goes_on() {
@@ -46,6 +42,7 @@ fn a_device_that_is_verified_with_a_warning_is_told_so_in_the_campaign() {
     let report = Report {
         outcome: Some(Outcome::Verified { strategy: None }),
         warnings: vec![text.to_owned()],
+        installed: vec![installed("2.0.0", 2)],
         ..report_of(gateway)
     };
     assert!(gateway.record_report(&report, None, now));
@@ -98,7 +95,9 @@ fn a_rollback_brakes_and_the_standby_hands_back() {
     assert_eq!(site.step("camera-2"), DeviceStep::Pending);
     let reason = site.campaign().view().reason;
     assert!(
-        reason.starts_with("camera-1: rolled back (with its memory): GET /healthz gave 500; 1 of 3"),
+        reason.starts_with(
+            "camera-1: rolled back (with its memory): GET /healthz gave 500; 1 of 2 devices failed, and of all 3 at most 0 may"
+        ),
         "{reason}"
     );
 }
@@ -110,7 +109,8 @@ fn the_standby_of_a_stranded_device_keeps_serving() {
     assert_eq!(site.advance(), [""; 0]);
     assert_eq!(site.campaign().state(), CampaignState::Aborted);
     let reason = site.campaign().view().reason;
-    assert!(reason.contains("stranded: neither starts; camera-2 keeps serving for camera-1"), "{reason}");
+    assert!(reason.contains("camera-1: stranded: neither starts; 1 of 2 devices failed"), "{reason}");
+    assert!(reason.contains("; camera-2 keeps serving for camera-1"), "{reason}");
     assert!(site.campaign().is_settled());
 }
 

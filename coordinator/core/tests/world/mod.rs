@@ -12,11 +12,12 @@ use takt_common::api::{
 };
 use takt_common::digest::Sha256Digest;
 use takt_common::order::{Policy, Position};
+use takt_common::regulation::Regulation;
 use takt_common::release::ReleaseId;
 use takt_common::report::{Installed, Report};
 use takt_common::{DeviceId, Name, UnixTime};
 use takt_coordinator_core::{
-    Campaign, DeviceState, FleetView, Ground, OrderRequest, ReleaseFacts, due, make_timetable, open,
+    Campaign, DeviceState, FleetView, Ground, Look, OrderRequest, ReleaseFacts, due, make_timetable, open,
 };
 use takt_planner::{DomainGraph, DomainSchedule, RedundancyMatrix};
 
@@ -135,9 +136,10 @@ fn request(campaign: &str, devices: Vec<Name>, element_size: u32) -> CampaignReq
         release: release("2"),
         domain: name("site"),
         devices,
-        element_size,
+        element_size: Some(element_size),
         deadline_secs: DEADLINE_SECS,
         policy: Policy::default(),
+        regulation: Regulation { observe_secs: 0, ..Regulation::default() },
     }
 }
 
@@ -240,6 +242,11 @@ impl World {
         let planned = campaign.with_timetable(&timetable, self.now);
         assert_eq!(takt_coordinator_core::due(&planned, &digest, known_until, self.now), None);
         self.store(index, &planned, &[]);
+    }
+
+    /// What a round looks at.
+    pub(crate) const fn look(&self) -> Look<'_> {
+        Look { fleet: &self.fleet, graph: &self.graph, drm: &self.drm, response: None, now: self.now }
     }
 
     pub(crate) fn view(&self, index: usize) -> CampaignView {

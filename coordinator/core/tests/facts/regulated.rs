@@ -1,0 +1,262 @@
+//! Regulation in a campaign: how many devices begin, what holds the next element, what ends it all.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use takt_common::api::{CampaignRequest, CampaignState, CampaignView, DrmSpec, GraphSpec};
+use takt_common::order::Position;
+use takt_common::regulation::{Regulation, Speed, Stage};
+use takt_common::report::{Outcome, Report};
+use takt_common::{DeviceId, Name, UnixTime};
+use takt_coordinator_core::{Campaign, DeviceState, FleetView, Look, OpenError, advance, open};
+use takt_planner::{DomainGraph, RedundancyMatrix};
+
+use crate::site::{START, facts, installed, name, report_of, request, rolled_back};
+
+/// Devices that have nothing to do with each other.
+struct Herd {
+    now: UnixTime,
+    fleet: FleetView,
+    graph: DomainGraph,
+    drm: RedundancyMatrix,
+    campaign: Campaign,
+    response: Option<f64>,
+}
+
+fn regulated(regulation: Regulation) -> CampaignRequest {
+    CampaignRequest { element_size: None, regulation, ..request() }
+}
+
+fn unwatched() -> Regulation {
+    Regulation { observe_secs: 0, ..Regulation::default() }
+}
+
+impl Herd {
+    fn opened(count: u32, request: &CampaignRequest) -> Result<Self, OpenError> {
+        let id = |number: u32| -> DeviceId { format!("{number:032x}").parse().unwrap() };
+        let names: BTreeMap<Name, DeviceId> =
+            (1..=count).map(|number| (name(&format!("d-{number:04}")), id(number))).collect();
+        let graph = DomainGraph::new(&GraphSpec::default(), &names).unwrap();
+        let drm = RedundancyMatrix::new(&DrmSpec::default(), &names).unwrap();
+        let mut fleet = FleetView::default();
+        for (device, id) in names {
+            let next = Position { epoch: 1, generation: 1 };
+            let mut state = DeviceState::enrolled(id, device, name("site"), name("pi-4"), next);
+            (state.online, state.last_seen, state.sequence) = (true, Some(START), 1);
+            state.installed = vec![installed("1.0.0", 1)];
+            fleet.devices.insert(id, state);
+        }
+        let campaign = open(request, &facts(&[]), &fleet, &graph, &drm, &[], START)?;
+        Ok(Self { now: START, fleet, graph, drm, campaign, response: None })
+    }
+
+    fn of(count: u32, regulation: Regulation) -> Self {
+        Self::opened(count, &regulated(regulation)).unwrap()
+    }
+
+    /// One round; how many devices got an order.
+    fn advance(&mut self) -> usize {
+        let (fleet, graph, drm) = (&self.fleet, &self.graph, &self.drm);
+        let step =
+            advance(&self.campaign, &Look { fleet, graph, drm, response: self.response, now: self.now });
+        for order in &step.orders {
+            self.fleet.record_order(order, self.now);
+        }
+        self.campaign = Campaign::from_bytes(&step.campaign.to_bytes()).unwrap();
+        step.orders.len()
+    }
+
+    /// The devices in work end; `how` gives the outcome and the warnings of the first, the second ….
+    fn end(&mut self, how: impl Fn(usize) -> (Outcome, Vec<String>)) {
+        let in_work = self.fleet.devices.values_mut().filter(|device| device.order.is_some());
+        for (number, device) in in_work.enumerate() {
+            let (outcome, warnings) = how(number);
+            let runs = if outcome.is_success() { installed("2.0.0", 2) } else { installed("1.0.0", 1) };
+            let report =
+                Report { installed: vec![runs], outcome: Some(outcome), warnings, ..report_of(device) };
+            assert!(device.record_report(&report, None, self.now));
+        }
+    }
+
+    fn end_well(&mut self) {
+        self.end(|_| (Outcome::Verified { strategy: None }, Vec::new()));
+    }
+
+    /// The first `failures` of the devices in work fail.
+    fn end_with(&mut self, failures: usize) {
+        self.end(|number| if number < failures { (rolled_back(), vec![]) } else { verified() });
+    }
+
+    fn view(&self) -> CampaignView {
+        self.campaign.view()
+    }
+
+    fn wait(&mut self, secs: u64) {
+        self.now = self.now + Duration::from_secs(secs);
+    }
+
+    /// A device says that it runs `version`, of its own accord.
+    fn tell(&mut self, number: usize, version: &str, counter: u64) {
+        let now = self.now;
+        let device = self.fleet.devices.values_mut().nth(number).unwrap();
+        let report = Report { installed: vec![installed(version, counter)], ..report_of(device) };
+        assert!(device.record_report(&report, None, now));
+    }
+}
+
+fn verified() -> (Outcome, Vec<String>) {
+    (Outcome::Verified { strategy: None }, Vec::new())
+}
+
+#[test]
+fn elements_grow_while_all_goes_well_and_every_decision_is_told() {
+    let mut herd = Herd::of(200, unwatched());
+    let mut sizes = Vec::new();
+    while herd.view().state != CampaignState::Finished {
+        sizes.push(herd.advance());
+        herd.end_well();
+        assert!(sizes.len() < 50, "{sizes:?}");
+    }
+    assert_eq!(sizes, [5, 10, 20, 50, 50, 50, 15, 0]);
+    let view = herd.view();
+    assert_eq!((view.stage, view.elements.len()), (Stage::Generalization, 7));
+    assert_eq!(view.elements[0].reason, "element 0: 5 → 10 devices, 0 errors and 0 warnings on 5 devices");
+    assert_eq!((view.elements[1].stage, view.elements[1].decision), (Stage::Cautious, Speed::Faster));
+}
+
+#[test]
+fn the_next_element_waits_until_the_last_one_was_watched() {
+    let mut herd = Herd::of(200, Regulation::default());
+    assert_eq!(herd.advance(), 5);
+    herd.end_well();
+    assert_eq!(herd.advance(), 0);
+    herd.wait(3_599);
+    assert_eq!(herd.advance(), 0);
+    let reason = herd.view().reason;
+    assert!(
+        reason.ends_with(&format!("element 0 is observed until {}", START + Duration::from_hours(1))),
+        "{reason}"
+    );
+    herd.wait(1);
+    assert_eq!(herd.advance(), 10);
+}
+
+#[test]
+fn few_failures_slow_a_campaign_down_and_more_end_it() {
+    let mut herd = Herd::of(1_000, unwatched());
+    for size in [5, 10, 20, 40] {
+        assert_eq!(herd.advance(), size);
+        herd.end_well();
+    }
+    assert_eq!(herd.advance(), 80);
+    herd.end_with(3);
+    assert_eq!(herd.advance(), 40, "{:?}", herd.view().elements.last());
+    assert_eq!(herd.view().elements.last().unwrap().decision, Speed::Slower);
+    herd.end_with(7);
+    assert_eq!(herd.advance(), 0);
+    let view = herd.view();
+    assert_eq!(view.state, CampaignState::Aborted);
+    assert!(
+        view.reason.contains("10 of 195 devices failed: a release that fails on 1 % shows this"),
+        "{}",
+        view.reason
+    );
+}
+
+#[test]
+fn failures_end_a_campaign_before_their_element_has_ended() {
+    let mut herd = Herd::of(1_000, unwatched());
+    assert_eq!(herd.advance(), 5);
+    for number in 0..2 {
+        let device = herd.fleet.devices.values_mut().nth(number).unwrap();
+        let report = Report { outcome: Some(rolled_back()), ..report_of(device) };
+        assert!(device.record_report(&report, None, START));
+    }
+    // The three others have not switched yet: their orders are withdrawn.
+    assert_eq!(herd.advance(), 3);
+    assert!(herd.view().reason.starts_with("ending, because d-0001: rolled back"), "{}", herd.view().reason);
+}
+
+#[test]
+fn warnings_slow_down_and_do_not_end() {
+    let mut herd = Herd::of(1_000, unwatched());
+    assert_eq!(herd.advance(), 5);
+    herd.end_well();
+    assert_eq!(herd.advance(), 10);
+    herd.end(|_| (Outcome::Verified { strategy: None }, vec!["memory is 180 MiB, 90 MiB before".to_owned()]));
+    assert_eq!(herd.advance(), 5);
+    let reason = &herd.view().elements[1].reason;
+    assert!(reason.contains("10 → 5 devices, warning rate 100 % (upper bound 100 %) over 2.5 %"), "{reason}");
+}
+
+#[test]
+fn a_wrong_success_report_stops_a_small_campaign() {
+    let mut herd = Herd::of(9, unwatched());
+    assert_eq!(herd.advance(), 1);
+    let device = herd.fleet.devices.values_mut().next().unwrap();
+    // It booted back into the old system and says that all went well.
+    let report = Report { outcome: Some(verified().0), ..report_of(device) };
+    assert!(device.record_report(&report, None, START));
+    assert_eq!(herd.advance(), 0);
+    let view = herd.view();
+    assert_eq!(view.state, CampaignState::Aborted);
+    assert!(
+        view.reason.contains("it said that it is verified, and reports that it runs counter 1.0.0"),
+        "{}",
+        view.reason
+    );
+}
+
+#[test]
+fn a_device_that_fails_after_it_was_verified_counts() {
+    let mut herd = Herd::of(9, Regulation::default());
+    assert_eq!(herd.advance(), 1);
+    herd.end_well();
+    assert_eq!(herd.advance(), 0);
+    herd.wait(1_800);
+    herd.tell(0, "1.0.0", 1);
+    assert_eq!(herd.advance(), 0);
+    let view = herd.view();
+    assert_eq!(view.state, CampaignState::Aborted);
+    assert!(view.reason.contains("it was verified at "), "{}", view.reason);
+    assert!(
+        view.devices[0].fault.as_deref().unwrap().ends_with("and now reports that it runs counter 1.0.0")
+    );
+}
+
+#[test]
+fn a_slow_coordinator_slows_the_next_element() {
+    let mut herd = Herd::of(1_000, unwatched());
+    let mut sizes = Vec::new();
+    for response in [50.0, 50.0, 50.0, 100.0, 50.0] {
+        herd.response = Some(response);
+        sizes.push(herd.advance());
+        herd.end_well();
+    }
+    assert_eq!(sizes, [5, 10, 20, 10, 20]);
+}
+
+#[test]
+fn devices_that_are_offline_come_last() {
+    let mut herd = Herd::of(200, unwatched());
+    for device in herd.fleet.devices.values_mut().take(100) {
+        device.online = false;
+    }
+    assert_eq!(herd.advance(), 5);
+    let begun = herd.fleet.devices.values().filter(|device| device.order.is_some());
+    assert!(begun.clone().count() == 5 && begun.clone().all(|device| device.online));
+}
+
+#[test]
+fn tolerances_that_mean_nothing_are_refused() {
+    let refusal = |regulation| Herd::opened(3, &regulated(regulation)).err().unwrap().to_string();
+    let base = Regulation::default();
+    for tolerance in [0.0, -0.1, 0.51, f64::NAN] {
+        let text = refusal(Regulation { tolerance, ..base });
+        assert!(text.starts_with("field 'regulation.tolerance': "), "{text}");
+    }
+    let text = refusal(Regulation { warning_tolerance: 0.0, ..base });
+    assert!(text.starts_with("field 'regulation.warning_tolerance': 0 "), "{text}");
+    let text = refusal(Regulation { observe_secs: u64::MAX, ..base });
+    assert!(text.starts_with("field 'regulation.observe_secs': "), "{text}");
+}
