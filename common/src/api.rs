@@ -343,7 +343,7 @@ pub enum CampaignState {
     RollingBack,
     /// Stopped by failures or an operator.
     Aborted,
-    /// All devices have ended well.
+    /// All devices have ended, and no more than are tolerated have failed.
     Finished,
 }
 

@@ -20,6 +20,7 @@ use crate::plan::{self, PlanCommand};
 use crate::profile::Overrides;
 use crate::release::{self, ReleaseCommand};
 use crate::schedule::{self, ScheduleCommand};
+use crate::sim::{self, SimArgs};
 use crate::trust::{self, TrustCommand};
 use crate::why::{self, WhyArgs};
 
@@ -116,6 +117,9 @@ enum Command {
     /// Plan upgrades from files, without a coordinator
     #[command(subcommand)]
     Plan(PlanCommand),
+    /// Simulate a campaign: how an upgrade of a whole fleet would go, before it is begun
+    #[command(after_help = sim::EXAMPLE)]
+    Sim(SimArgs),
     /// Says in sentences what a device waits for
     #[command(after_help = "Example:\n  takt why camera-1")]
     Why(WhyArgs),
@@ -178,6 +182,7 @@ impl Cli {
             Command::Schedule(command) => schedule::run(command, &online, output).await,
             Command::Campaign(command) => campaign::run(command, &online.api()?, output).await,
             Command::Plan(command) => plan::run(command, output),
+            Command::Sim(args) => sim::run(&args, output),
             Command::Why(args) => why::run(args, &online.api()?, output).await,
             Command::Lock(args) => return Ok(lock::lock(args, output).await?),
             Command::Unlock(args) => Ok(lock::unlock(args, output).await?),

@@ -17,6 +17,7 @@ use crate::output::OutputError;
 use crate::plan::PlanError;
 use crate::profile::ProfileError;
 use crate::release::ReleaseError;
+use crate::sim::SimError;
 use crate::trust::{FetchError, InitError, TrustDirError};
 
 /// A command failed.
@@ -58,6 +59,9 @@ pub enum Failure {
     /// A plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// A scenario.
+    #[error(transparent)]
+    Sim(#[from] SimError),
     /// A watched campaign.
     #[error(transparent)]
     Watch(#[from] WatchError),
@@ -88,6 +92,7 @@ impl Failure {
             | Self::Graph(_)
             | Self::Drm(_)
             | Self::Document(_)
+            | Self::Sim(_)
             | Self::File(_) => Exit::BadInput,
         }
     }

@@ -199,6 +199,11 @@ impl Campaign {
         self.state
     }
 
+    /// Why it is in that state, in one sentence.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
     /// Whether it has ended. It may still owe a hand-back, see [`Campaign::is_settled`].
     pub const fn is_over(&self) -> bool {
         matches!(self.state, CampaignState::Aborted | CampaignState::Finished)

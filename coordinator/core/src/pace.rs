@@ -8,6 +8,7 @@ use takt_common::api::DeviceStep;
 use takt_common::regulation::{ElementView, Stage};
 use takt_common::report::Outcome;
 
+use crate::advance::finding::deadlines;
 use crate::advance::scene::is_in_element;
 use crate::campaign::{Campaign, Member, Withdrawal, WithdrawalCause};
 use crate::regulation::{Course, Response, Seen, Tally, stage};
@@ -70,6 +71,30 @@ impl Campaign {
         self.elements += 1;
         self.pace.size = Some(size);
         self.pace.began = Some(now);
+    }
+
+    /// The elements that have ended, the last ones of them.
+    pub fn elements(&self) -> &[ElementView] {
+        &self.pace.elements
+    }
+
+    /// When something may follow although nothing is heard: an observation ends, a deadline passes.
+    pub fn wakes_at(&self, now: UnixTime) -> Option<UnixTime> {
+        let waits = self.members.iter().flat_map(|member| {
+            let since = match &member.step {
+                DeviceStep::Pending => member.turn,
+                DeviceStep::TakingOver { since, .. }
+                | DeviceStep::Upgrading { since, .. }
+                | DeviceStep::HandingBack { since, .. } => Some(*since),
+                DeviceStep::Done { .. } => None,
+            };
+            let (accepted, ended) = since.map(|since| deadlines(self, since)).unzip();
+            let settle = Duration::from_secs(self.release.settle_secs);
+            let withdrawn = member.withdrawal.as_ref().filter(|_| is_in_element(member));
+            [accepted, ended, withdrawn.map(|withdrawal| withdrawal.at + settle)]
+        });
+        let slot = self.next_slot(now).map(|(_, start)| start);
+        waits.chain([self.pace.observed_until, slot]).flatten().filter(|at| *at > now).min()
     }
 
     /// Until when the devices of the last element are watched, in words.

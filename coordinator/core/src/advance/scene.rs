@@ -8,7 +8,7 @@ use takt_common::order::{Action, Mode};
 use takt_common::release::ReleaseId;
 use takt_common::report::Outcome;
 use takt_common::{DeviceId, Name, UnixTime};
-use takt_planner::{DeviceSet, DomainGraph, RedundancyMatrix};
+use takt_planner::{DeviceSet, DomainGateway, DomainGraph, RedundancyMatrix};
 
 use crate::advance::away::Away;
 use crate::campaign::{Campaign, Member};
@@ -196,7 +196,9 @@ impl<'a> Scene<'a> {
 
     /// Whether the gateway of `device`, or what is behind `device` where it is one, leaves no room for it.
     fn path_is_busy(&self, device: DeviceId) -> Option<String> {
-        self.drm.gateways().iter().find_map(|gateway| {
+        let concerns =
+            |gateway: &&DomainGateway| gateway.device == device || gateway.members.contains(&device);
+        self.drm.gateways().iter().filter(concerns).find_map(|gateway| {
             let label = self.fleet.label(gateway.device);
             let behind = gateway.members.iter().filter(|member| **member != gateway.device);
             let away: Vec<String> = behind
@@ -205,9 +207,6 @@ impl<'a> Scene<'a> {
                 .collect();
             if device == gateway.device {
                 return (!away.is_empty()).then(|| format!("{} behind it in work", away.join(", ")));
-            }
-            if !gateway.members.contains(&device) {
-                return None;
             }
             if self.away.has(gateway.device) {
                 return Some(format!("{label} is in work and this device is behind it"));

@@ -8,11 +8,11 @@ pub(crate) const FALSE_ALARM: f64 = 0.01;
 /// How sure a bound is.
 const CONFIDENCE: f64 = 0.95;
 
-/// Failure rates that stand for bad releases, as shares of the way from the rate that is let through to 1; the first is a multiple of
-/// that rate.
-const SLIGHTLY_BAD: f64 = 3.0;
-const BAD: f64 = 0.2;
-const BROKEN: f64 = 0.6;
+/// Failure rates that stand for bad releases, as shares of the way from the rate that is let through to 1 (the first as a multiple of
+/// that rate), each with its weight: releases that are slightly bad take the longest to show, so they weigh the most.
+const SLIGHTLY_BAD: (f64, f64) = (4.0, 0.7);
+const BAD: (f64, f64) = (0.2, 0.2);
+const BROKEN: (f64, f64) = (0.6, 0.1);
 
 /// The failure rate that is let through, of a tolerance: half of it.
 pub(crate) fn let_through(tolerance: f64) -> f64 {
@@ -21,25 +21,28 @@ pub(crate) fn let_through(tolerance: f64) -> f64 {
 
 /// Whether `errors` of `devices` show a release that fails on more than [`let_through`].
 ///
-/// Compared are the likelihoods of what was seen under three rates of bad releases, in the mean, and under the rate that is let
-/// through. For a release that fails no more often this ratio is a supermartingale with mean at most 1, whenever it is looked at; so it
+/// Compared are the likelihoods of what was seen under three rates of bad releases, in the weighted mean, and under the rate that is let
+/// through. For a release that fails no more often this ratio is a supermartingale that begins at 1, whenever it is looked at; so it
 /// reaches 1 / [`FALSE_ALARM`] in at most that share of campaigns (Ville's inequality; Robbins 1970, mixture sequential tests).
 pub(crate) fn is_bad(errors: u32, devices: u32, tolerance: f64) -> bool {
     let usual = let_through(tolerance);
-    let rates = [usual + SLIGHTLY_BAD * usual * (1.0 - usual), beyond(usual, BAD), beyond(usual, BROKEN)];
-    let ratios = rates.map(|rate| {
-        let (failed, passed) = (f64::from(errors), f64::from(devices.saturating_sub(errors)));
-        failed * (rate / usual).ln() + passed * ((1.0 - rate) / (1.0 - usual)).ln()
+    let rates = [
+        (beyond(usual, SLIGHTLY_BAD.0 * usual), SLIGHTLY_BAD.1),
+        (beyond(usual, BAD.0), BAD.1),
+        (beyond(usual, BROKEN.0), BROKEN.1),
+    ];
+    let (failed, passed) = (f64::from(errors), f64::from(devices.saturating_sub(errors)));
+    let ratios = rates.map(|(rate, weight)| {
+        failed * (rate / usual).ln() + passed * ((1.0 - rate) / (1.0 - usual)).ln() + weight.ln()
     });
     // The largest is taken out, so that none overflows.
     let largest = ratios.into_iter().fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = ratios.iter().map(|ratio| (ratio - largest).exp()).sum();
-    let count = f64::from(u8::try_from(rates.len()).unwrap_or(u8::MAX));
-    largest + (sum / count).ln() >= (1.0 / FALSE_ALARM).ln()
+    largest + sum.ln() >= (1.0 / FALSE_ALARM).ln()
 }
 
 fn beyond(rate: f64, share: f64) -> f64 {
-    rate + (1.0 - rate) * share
+    rate + (1.0 - rate) * share.min(0.9)
 }
 
 /// The largest share that `count` of `devices` are compatible with, at 95 % (Clopper and Pearson 1934, one-sided); 1 without devices.
@@ -70,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_release_that_fails_everywhere_is_known_by_two_devices_and_one_alone_says_little() {
-        assert!(is_bad(2, 2, 0.02) && is_bad(2, 5, 0.02));
+        assert!(is_bad(2, 2, 0.02) && is_bad(3, 5, 0.02));
         assert!(!is_bad(1, 1, 0.02) && !is_bad(1, 5, 0.02) && !is_bad(0, 0, 0.02));
     }
 

@@ -14,8 +14,9 @@ use growth::grown;
 const FIRST_MAX: u32 = 5;
 /// An element is at most this part of the fleet, so that there is always a next one to be held.
 const ELEMENT_PARTS: u32 = 4;
-/// An element is so small that it would harm at most this many devices, were the release as bad as it may still be.
-const HARM_MAX: f64 = 6.0;
+/// While the release may still be bad, a campaign is to harm at most this many devices: those that failed already, and those that the next
+/// element would harm, were the release as bad as it may still be.
+const HARM_MAX: f64 = 5.0;
 /// While failures are more than the stage tolerates, elements shrink to this part.
 const FEWER: f64 = 0.5;
 /// Other anomalies shrink them less, the more of them the more.
@@ -202,7 +203,7 @@ impl Course<'_> {
         }
         let bound = upper_bound(total.errors, total.devices);
         // A rate from few devices does not open the gate.
-        let unharmed = whole(HARM_MAX / bound);
+        let unharmed = whole((HARM_MAX - f64::from(total.errors)).max(1.0) / bound).max(self.first());
         if bound > self.regulation.tolerance && unharmed < most {
             let text = format!(
                 "no more while up to {} may fail ({} of {} did)",

@@ -108,7 +108,7 @@ fn few_devices_do_not_open_the_gate() {
     let (total, element) =
         (Tally { devices: 5, ..Tally::default() }, Tally { devices: 5, ..Tally::default() });
     let next = course(&regulation, 10_000).next(&Seen { total, element, size: 5, response: None });
-    assert_eq!(next.size, 13);
+    assert_eq!(next.size, 11);
     assert!(next.reason.ends_with("no more while up to 45.1 % may fail (0 of 5 did)"), "{}", next.reason);
 }
 

@@ -8,7 +8,7 @@ use svg::Document;
 use svg::node::element::{Definitions, Group, Line, Marker, Path, Rectangle, Title};
 use takt_planner::{Network, Scores};
 
-use super::picture::{LETTER, LINE, MARGIN, picture, printable, round, shade, text};
+use crate::picture::{LETTER, LINE, MARGIN, picture, printable, round, shade, text};
 
 const BOX_HEIGHT: f64 = 30.0;
 /// Between boxes.

@@ -4,7 +4,7 @@ use svg::Document;
 use svg::node::element::{Group, Rectangle, Title};
 use takt_planner::{Outlook, SlotLoad};
 
-use super::picture::{LETTER, LINE, MARGIN, picture, printable, round, shade, text};
+use crate::picture::{LETTER, LINE, MARGIN, picture, printable, round, shade, text};
 
 const CELL_WIDTH: f64 = 22.0;
 const CELL_HEIGHT: f64 = 18.0;

@@ -2,7 +2,6 @@
 
 mod graph;
 mod heatmap;
-mod picture;
 
 use std::path::PathBuf;
 

@@ -4,17 +4,17 @@ use svg::Document;
 use svg::node::element::{Rectangle, Style, Text, Title};
 
 /// Empty space at each edge.
-pub(super) const MARGIN: f64 = 24.0;
+pub(crate) const MARGIN: f64 = 24.0;
 /// The height of a line of text.
-pub(super) const LINE: f64 = 16.0;
+pub(crate) const LINE: f64 = 16.0;
 /// How wide a letter is, about.
-pub(super) const LETTER: f64 = 7.0;
+pub(crate) const LETTER: f64 = 7.0;
 
 const STYLE: &str =
     "text{font:12px sans-serif;fill:#222}.small{font-size:10px;fill:#666}.head{font-size:15px}";
 
 /// An empty picture of this size, with what it shows as its head.
-pub(super) fn picture(width: f64, height: f64, head: &str) -> Document {
+pub(crate) fn picture(width: f64, height: f64, head: &str) -> Document {
     Document::new()
         .set("viewBox", (0, 0, width.ceil(), height.ceil()))
         .set("width", width.ceil())
@@ -26,22 +26,22 @@ pub(super) fn picture(width: f64, height: f64, head: &str) -> Document {
 }
 
 /// A line of text that begins at `x`, on the line `y`.
-pub(super) fn text(x: f64, y: f64, what: &str) -> Text {
+pub(crate) fn text(x: f64, y: f64, what: &str) -> Text {
     Text::new(printable(what)).set("x", round(x)).set("y", round(y))
 }
 
 /// A name as XML can hold it.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
 }
 
 /// No picture needs more digits.
-pub(super) fn round(value: f64) -> f64 {
+pub(crate) fn round(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 
 /// From pale to dark: how much of something there is, from 0 to 1.
-pub(super) fn shade(part: f64) -> String {
+pub(crate) fn shade(part: f64) -> String {
     let colour = colorous::YELLOW_ORANGE_RED.eval_continuous(part.clamp(0.0, 1.0));
     format!("#{colour:x}")
 }
