@@ -447,6 +447,9 @@ pub struct CampaignDevice {
     /// What went wrong beside or after the end of its order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
+    /// The release that it is, or has been, brought back to after an abort; its step speaks of that then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back: Option<ReleaseId>,
 }
 
 /// A decision of a campaign with its reason, for the timeline.

@@ -119,11 +119,19 @@ pub struct Policy {
     pub retry: bool,
     /// How many verified releases of the component keep their images beside the running one.
     pub retain: u32,
+    /// Install the release although a later one of the component has been verified there; it is never below the publisher's floor.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub downgrade: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { at_deadline: AtDeadline::GiveUp, retry: false, retain: 2 }
+        Self { at_deadline: AtDeadline::GiveUp, retry: false, retain: 2, downgrade: false }
     }
 }
 

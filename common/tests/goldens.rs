@@ -114,7 +114,7 @@ fn order() -> Order {
             until: UnixTime::from_secs(1_795_255_200),
         }),
         deadline: UnixTime::from_secs(1_795_251_600),
-        policy: Policy { at_deadline: AtDeadline::GoAhead, retry: true, retain: 3 },
+        policy: Policy { at_deadline: AtDeadline::GoAhead, retry: true, retain: 3, downgrade: false },
     }
 }
 

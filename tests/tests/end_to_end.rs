@@ -133,6 +133,48 @@ fn one_signed_upgrade_rolls_through_a_fleet() {
 }
 
 #[test]
+fn an_aborted_campaign_brings_back_what_it_has_upgraded() {
+    let (fleet, devices) = fleet(&["camera-1", "camera-2"]);
+    fleet.set_drm(&["camera-1:camera-2", "camera-2:camera-1"]).unwrap();
+    // The second device waits for an hour, so that there is something to abort.
+    let options = [
+        "campaign",
+        "start",
+        "new",
+        "--release",
+        "counter@2.0.0",
+        "--domain",
+        "line-7",
+        "--element-size",
+        "1",
+        "--deadline",
+        "180s",
+        "--observe",
+        "4h",
+        "--on-abort",
+        "rollback",
+    ];
+    let begun: CampaignView = fleet.takt.json(&options).unwrap();
+    let first = begun.devices[0].name.clone();
+    wait_for_step(&fleet, "new", first.as_str(), |step| {
+        matches!(step, DeviceStep::Done { outcome: Outcome::Verified { .. }, .. })
+    });
+    let waiting: WhyView = fleet.takt.json(&["why", begun.devices[1].name.as_str()]).unwrap();
+    assert!(
+        waiting.reasons.iter().any(|reason| reason.contains("element 0 is observed until")),
+        "{waiting:?}"
+    );
+    fleet.takt.text(&["campaign", "abort", "new"]).unwrap();
+    let end = fleet.wait_campaign("new", CAMPAIGN_LIMIT).unwrap();
+    assert_eq!(end.state, CampaignState::Aborted, "{}", end.reason);
+    assert!(end.reason.contains("1 of 1 devices are brought back to what they ran before"), "{}", end.reason);
+    assert_all_run(&fleet, &devices, "1.0.0");
+    let served =
+        |event: &takt_common::api::CampaignEvent| event.text.contains("ordered back: counter 1.0.0, rolling");
+    assert!(end.events.iter().any(served), "{:?}", end.events);
+}
+
+#[test]
 fn killing_the_coordinator_in_mid_campaign_and_starting_it_again_finishes_the_campaign() {
     let (mut fleet, devices) = fleet(&["first", "second"]);
     fleet.set_graph(&["second:first:requires"]).unwrap();

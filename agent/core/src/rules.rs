@@ -298,7 +298,7 @@ impl Addressed {
                     }
                     // A stand-in runs what the other device runs, which may be older than what runs here.
                     let highest = standing.highest.get(&component).copied().unwrap_or(0);
-                    if order.action == Action::Install && counter < highest {
+                    if order.action == Action::Install && counter < highest && !order.policy.downgrade {
                         return Err(Refusal::OlderRelease { component, counter, highest });
                     }
                 }

@@ -508,6 +508,11 @@ fn never_older_an_order_that_waited_while_a_later_release_was_verified_changes_n
     case.set_old(ContainerState::Running);
     let Outcome::Failed { cause } = outcome(case.decide(&case.fetching())) else { panic!() };
     assert!(cause.contains("older"), "{cause}");
+    case.order.policy.downgrade = true;
+    assert!(
+        matches!(remembered(case.decide(&case.fetching())), Phase::Staged { .. }),
+        "it is what was ordered"
+    );
     // A stand-in runs what the other device runs.
     case.order = order(7, take_over(), Some(&manifest(2)));
     case.old = None;

@@ -448,7 +448,10 @@ fn never_older_a_release_older_than_one_verified_here_is_refused() {
     let take_over =
         |order: &mut Order| order.action = Action::TakeOver { device: order.device, name: name("camera-2") };
     assert!(device.changed(take_over).is_ok(), "a stand-in runs what the other device runs");
+    let downgrade = |order: &mut Order| order.policy.downgrade = true;
+    assert!(device.changed(downgrade).is_ok(), "the order says so, and it is signed");
     device.repository.floors.insert(release().name, 6);
+    assert_eq!(rule(device.changed(downgrade)), "floor", "never below the floor, downgrade or not");
     assert_eq!(rule(device.changed(take_over)), "floor", "never below the floor, stand-in or not");
 }
 

@@ -8,6 +8,7 @@ use takt_common::api::{
 use takt_common::digest::Sha256Digest;
 use takt_common::order::Position;
 use takt_common::release::{Manifest, ReleaseId};
+use takt_common::report::{Installed, Outcome};
 use takt_common::{DeviceId, Name, UnixTime};
 
 use crate::pace::Pace;
@@ -132,6 +133,29 @@ pub(crate) struct Member {
     /// What went wrong beside or after the end of its order; it counts as a failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) fault: Option<String>,
+    /// What it ran before its order, where it is to be brought back to that after an abort.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) before: Option<Installed>,
+    /// It is on its way back, or has been; its step speaks of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) back: Option<Back>,
+}
+
+/// The way back of a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Back {
+    /// How its order ended on the way there.
+    pub(crate) outcome: Outcome,
+}
+
+impl Member {
+    /// The release that it is brought to, and the digest of its manifest.
+    pub(crate) fn target<'a>(&'a self, release: &'a ReleaseFacts) -> (&'a ReleaseId, &'a Sha256Digest) {
+        match (&self.back, &self.before) {
+            (Some(_), Some(before)) => (&before.release, &before.manifest),
+            _ => (&release.id, &release.manifest),
+        }
+    }
 }
 
 /// A withdrawal of a device's own order.
@@ -229,6 +253,7 @@ impl Campaign {
             slot: member.slot.clone(),
             warnings: member.warnings.clone(),
             fault: member.fault.clone(),
+            back: member.back.as_ref().map(|_| member.target(&self.release).0.clone()),
         };
         CampaignView {
             request: self.request.clone(),

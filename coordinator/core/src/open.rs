@@ -123,8 +123,10 @@ pub fn open(
             return Err(OpenError::Busy { device: device.name.clone(), campaign: other.name().clone() });
         }
     }
-    let excluded: Vec<(&DeviceState, String)> =
-        asked.iter().filter_map(|device| unfit(device, release).map(|why| (*device, why))).collect();
+    let excluded: Vec<(&DeviceState, String)> = asked
+        .iter()
+        .filter_map(|device| unfit(device, release, request.policy.downgrade).map(|why| (*device, why)))
+        .collect();
     let targets: BTreeSet<DeviceId> = asked
         .iter()
         .map(|device| device.id)
@@ -235,13 +237,13 @@ fn asked_for<'a>(request: &CampaignRequest, fleet: &'a FleetView) -> Result<Vec<
 }
 
 /// Why the device cannot take the release at all.
-fn unfit(device: &DeviceState, release: &ReleaseFacts) -> Option<String> {
+fn unfit(device: &DeviceState, release: &ReleaseFacts, downgrade: bool) -> Option<String> {
     if !release.hardware.is_empty() && !release.hardware.contains(&device.hardware) {
         let fits = release.hardware.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
         return Some(format!("has hardware {}, the release fits {fits}", device.hardware));
     }
     let installed = device.installed_release(&release.id.name)?;
-    (installed.counter > release.counter)
+    (installed.counter > release.counter && !downgrade)
         .then(|| format!("runs {} with the higher release counter {}", installed.release, installed.counter))
 }
 
@@ -266,5 +268,7 @@ fn join(device: &DeviceState, release: &ReleaseFacts, now: UnixTime) -> Member {
         owed: None,
         warnings: Vec::new(),
         fault: None,
+        before: None,
+        back: None,
     }
 }

@@ -28,8 +28,16 @@ pub(crate) struct Pace {
     began: Option<UnixTime>,
     /// Until when its devices are watched, once all of them have ended.
     observed_until: Option<UnixTime>,
+    /// How many elements of the way back have begun.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(crate) back: u32,
     /// Those that have ended.
     pub(crate) elements: Vec<ElementView>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_none(count: &u32) -> bool {
+    *count == 0
 }
 
 impl Pace {
@@ -42,7 +50,7 @@ impl Pace {
 impl Campaign {
     /// What regulation must know of it.
     pub(crate) fn course(&self) -> Course<'_> {
-        let had_it = self.members.iter().filter(|member| member.element.is_none() && has_ended(member));
+        let had_it = self.members.iter().filter(|member| !took_part(member) && has_ended(member));
         let fleet = self.members.len() - had_it.count();
         Course {
             regulation: &self.request.regulation,
@@ -53,7 +61,7 @@ impl Campaign {
 
     /// What its devices have shown so far.
     pub(crate) fn tally(&self) -> Tally {
-        tally(self.members.iter().filter(|member| member.element.is_some()))
+        tally(self.members.iter().filter(|member| took_part(member)))
     }
 
     /// How far it is.
@@ -162,6 +170,11 @@ impl Campaign {
     }
 }
 
+/// Whether its turn has come in this campaign.
+const fn took_part(member: &Member) -> bool {
+    member.element.is_some() || member.back.is_some()
+}
+
 fn tally<'a>(members: impl Iterator<Item = &'a Member>) -> Tally {
     let mut tally = Tally::default();
     for member in members {
@@ -189,6 +202,9 @@ pub(crate) fn has_failed(member: &Member) -> bool {
 }
 
 const fn outcome(member: &Member) -> Option<&Outcome> {
+    if let Some(back) = &member.back {
+        return Some(&back.outcome);
+    }
     match &member.step {
         DeviceStep::HandingBack { outcome, .. } | DeviceStep::Done { outcome, .. } => Some(outcome),
         DeviceStep::Pending | DeviceStep::TakingOver { .. } | DeviceStep::Upgrading { .. } => None,

@@ -127,7 +127,7 @@ impl Answer {
 
     fn of_pending(&mut self, scene: &Scene, campaign: &Campaign, member: &Member) {
         let name = campaign.name();
-        if let Some(brake) = &campaign.brake {
+        if let (Some(brake), None) = (&campaign.brake, &member.back) {
             return self
                 .waits(format!("campaign {name} stops and begins no further device: {}", brake.reason));
         }
@@ -144,7 +144,12 @@ impl Answer {
         if campaign.state == CampaignState::Paused {
             return self.waits(format!("campaign {name} is {}", campaign.reason));
         }
-        if !is_slot_open(campaign, member, scene.now) {
+        if member.back.is_some() {
+            self.waits(format!(
+                "campaign {name}: it is to be brought back to what it ran before: {}",
+                campaign.reason
+            ));
+        } else if !is_slot_open(campaign, member, scene.now) {
             let why = match &member.slot {
                 Some(slot) if scene.now < slot.start => {
                     format!("its slot begins at {}: {}", slot.start, slot.reason)

@@ -152,6 +152,11 @@ impl DomainGraph {
         Ok(Self { network, devices, numbers, ranks: OnceLock::new(), skews })
     }
 
+    /// Whether any device requires another one.
+    pub fn has_requirements(&self) -> bool {
+        self.network.edges().iter().any(|edge| edge.requires)
+    }
+
     /// The devices that `device` requires, directly or through others, whether they are to be upgraded or not.
     pub fn requirements(&self, device: DeviceId) -> BTreeSet<DeviceId> {
         let mut found = BTreeSet::new();

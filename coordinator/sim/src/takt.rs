@@ -26,9 +26,7 @@ const RESPONSE_MS: f64 = 100.0;
 /// The coordinator looks at most this often, in seconds; more rarely at very many devices.
 const LOOK_SECS: u64 = 10;
 const LOOK_SECS_MANY: u64 = 60;
-const MANY: u32 = 100_000;
-/// Rounds at one time, before time goes on.
-const ROUNDS_MAX: usize = 16;
+const MANY: u32 = 20_000;
 /// Seconds that a device may take to accept its order.
 const DEADLINE_SECS: u64 = 1_800;
 
@@ -211,15 +209,12 @@ impl<'a> World<'a> {
             self.events.pop();
             self.happen(at, event);
         }
-        for _ in 0..ROUNDS_MAX {
-            if self.campaign.is_settled() || !self.round() {
-                break;
-            }
-        }
+        let changed = !self.campaign.is_settled() && self.round();
         let every = if self.scenario.devices > MANY { LOOK_SECS_MANY } else { LOOK_SECS };
         let event = self.events.peek().map(|Reverse((at, ..))| at.div_ceil(every) * every);
         let wakes = self.campaign.wakes_at(self.time()).map(|at| at.since(START).as_secs());
-        let Some(next) = event.into_iter().chain(wakes).min() else { return false };
+        let again = changed.then_some(self.now + every);
+        let Some(next) = event.into_iter().chain(wakes).chain(again).min() else { return false };
         self.now = next.max(self.now + 1);
         true
     }

@@ -79,6 +79,9 @@ pub struct StartArgs {
     /// Try the release again on devices where it failed before
     #[arg(long)]
     retry: bool,
+    /// Bring devices to the release that have verified a later one as well
+    #[arg(long)]
+    downgrade: bool,
     /// How many verified releases keep their images beside the running one
     #[arg(long, value_name = "N", default_value_t = Policy::default().retain)]
     retain: u32,
@@ -174,6 +177,7 @@ async fn start(args: StartArgs, api: &Api, output: Output) -> Result<(), Failure
             },
             retry: args.retry,
             retain: args.retain,
+            downgrade: args.downgrade,
         },
         regulation: args.regulation.into(),
     };

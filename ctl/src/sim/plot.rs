@@ -55,7 +55,7 @@ pub(super) fn draw(scenario: &Scenario, result: &SimResult) -> Document {
     picture = picture.add(line((LEFT, fixed), (LEFT + WIDTH, fixed), FIXED).set("stroke-width", 2));
     let points: Vec<(f64, f64)> =
         result.elements.iter().map(|element| (x(element.progress), y(f64::from(element.size)))).collect();
-    let path = points.iter().map(|(x, y)| format!("{:.1},{:.1}", x, y)).collect::<Vec<_>>().join(" ");
+    let path = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect::<Vec<_>>().join(" ");
     picture = picture.add(
         Polyline::new().set("points", path).set("fill", "none").set("stroke", OURS).set("stroke-width", 2),
     );

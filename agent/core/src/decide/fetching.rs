@@ -169,7 +169,7 @@ fn unfit(job: &Job, manifest: &Manifest, sha256: &Sha256Digest, facts: &Facts) -
     let newer = facts.installed.iter().map(|workload| &workload.manifest).find(|installed| {
         installed.release.name == manifest.release.name && installed.counter > manifest.counter
     });
-    if let Some(newer) = newer {
+    if let Some(newer) = newer.filter(|_| !order.policy.downgrade) {
         let why =
             format!("{} is older than {}, which has been verified here", manifest.release, newer.release);
         return Some(failed(job, &why));

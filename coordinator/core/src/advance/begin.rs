@@ -2,15 +2,20 @@
 
 use takt_common::api::{CampaignState, DeviceStep};
 use takt_common::order::{Action, Mode};
+use takt_common::regulation::OnAbort;
 use takt_common::{DeviceId, UnixTime};
 
 use crate::advance::Round;
 use crate::advance::scene::{Start, is_in_element};
+use crate::campaign::Member;
 use crate::timetable::is_slot_open;
 
 impl Round<'_> {
     /// Begins devices of the present element that had to wait, or else the next element.
     pub(super) fn begin(&mut self) {
+        if self.campaign.state == CampaignState::RollingBack {
+            return self.begin_back();
+        }
         let held = self.campaign.brake.is_some() || self.campaign.unplanned.is_some();
         if held || self.campaign.state != CampaignState::Ongoing {
             return;
@@ -38,13 +43,17 @@ impl Round<'_> {
     fn next_element(&mut self) {
         let size = self.campaign.next_size();
         let (mut begun, mut first_waiting) = (0, None);
-        for index in self.by_presence() {
+        let count = self.campaign.members.len();
+        for (online, index) in
+            (0..count).map(|index| (true, index)).chain((0..count).map(|index| (false, index)))
+        {
             if begun == size {
                 break;
             }
             let member = &self.campaign.members[index];
-            let may_begin =
-                member.step == DeviceStep::Pending && is_slot_open(&self.campaign, member, self.scene.now);
+            let may_begin = member.step == DeviceStep::Pending
+                && is_slot_open(&self.campaign, member, self.scene.now)
+                && self.is_online(member) == online;
             if !may_begin || !self.scene.unverified_requirements(member).is_empty() {
                 continue;
             }
@@ -70,18 +79,12 @@ impl Round<'_> {
         }
     }
 
-    /// All members in upgrade order, those that are offline last: silence would only hold the element up.
-    fn by_presence(&self) -> Vec<usize> {
-        let online = |index: &usize| {
-            let device = self.campaign.members[*index].device;
-            self.scene.fleet.devices.get(&device).is_some_and(|state| state.online)
-        };
-        let (mut here, away): (Vec<usize>, Vec<usize>) = (0..self.campaign.members.len()).partition(online);
-        here.extend(away);
-        here
+    /// Whether a member is here. Those that are offline come last: silence would only hold the element up.
+    fn is_online(&self, member: &Member) -> bool {
+        self.scene.fleet.devices.get(&member.device).is_some_and(|state| state.online)
     }
 
-    fn take_turn(&mut self, index: usize) {
+    pub(super) fn take_turn(&mut self, index: usize) {
         // In a turn of its own, a device has at least a moment.
         let waited_max = self.campaign.request.deadline_secs.saturating_sub(1);
         let member = &mut self.campaign.members[index];
@@ -91,7 +94,7 @@ impl Round<'_> {
     }
 
     /// Asks for the first order of a pending member, if it can begin.
-    fn try_start(&mut self, index: usize) -> bool {
+    pub(super) fn try_start(&mut self, index: usize) -> bool {
         let member = &self.campaign.members[index];
         match self.scene.start_of(&self.campaign, member) {
             Start::InPlace => self.install(index, Mode::InPlace),
@@ -114,16 +117,25 @@ impl Round<'_> {
     /// Orders the release itself.
     pub(super) fn install(&mut self, index: usize, mode: Mode) -> bool {
         let device: DeviceId = self.campaign.members[index].device;
-        let release = self.campaign.release.id.clone();
+        let member = &self.campaign.members[index];
+        let release = member.target(&self.campaign.release).0.clone();
+        let (back, how) = if member.back.is_some() { (true, "ordered back") } else { (false, "ordered") };
         let text = match &mode {
-            Mode::InPlace => format!("ordered: {release}, in place"),
+            Mode::InPlace => format!("{how}: {release}, in place"),
             Mode::Rolling { standby } => {
-                format!("ordered: {release}, rolling, {} serves", self.scene.fleet.label(*standby))
+                format!("{how}: {release}, rolling, {} serves", self.scene.fleet.label(*standby))
             }
         };
         let Some(order) = self.order(device, Action::Install, Some(release), mode.clone()) else {
             return false;
         };
+        if back {
+            self.orders.last_mut().expect("it was just asked for").policy.downgrade = true;
+        } else if self.campaign.request.regulation.on_abort == OnAbort::Rollback {
+            let state = self.scene.fleet.devices.get(&device);
+            let runs = state.and_then(|state| state.installed_release(&self.campaign.release.id.name));
+            self.campaign.members[index].before = runs.cloned();
+        }
         self.campaign.members[index].step = DeviceStep::Upgrading { order, mode, since: self.scene.now };
         self.note(index, format!("{text} (order {order})"));
         true

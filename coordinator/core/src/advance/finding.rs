@@ -106,7 +106,9 @@ pub(crate) fn look(scene: &Scene, campaign: &Campaign, member: &Member) -> Findi
         DeviceStep::HandingBack { standby, order, since, .. } => {
             look_at_hand_back(scene, campaign, *standby, *order, *since)
         }
-        DeviceStep::Done { outcome: Outcome::Verified { .. }, at } if member.element.is_some() => {
+        DeviceStep::Done { outcome: Outcome::Verified { .. }, at }
+            if member.element.is_some() && member.back.is_none() =>
+        {
             look_at_verified(scene, campaign, member, *at)
         }
         DeviceStep::Done { .. } => Finding::Nothing,
@@ -130,7 +132,7 @@ fn look_at_verified(scene: &Scene, campaign: &Campaign, member: &Member, at: Uni
 fn runs_another(scene: &Scene, campaign: &Campaign, member: &Member) -> Option<String> {
     let state = scene.fleet.devices.get(&member.device)?;
     match state.installed_release(&campaign.release.id.name) {
-        Some(runs) if runs.manifest == campaign.release.manifest => None,
+        Some(runs) if runs.manifest == *member.target(&campaign.release).1 => None,
         Some(runs) => Some(format!("reports that it runs {}", runs.release)),
         None => Some(format!("reports that it runs no {}", campaign.release.id.name)),
     }
@@ -140,8 +142,10 @@ fn look_at_turn(scene: &Scene, campaign: &Campaign, member: &Member) -> Finding 
     let Some(turn) = member.turn else {
         return Finding::Nothing;
     };
-    // A braked or paused campaign lets nobody begin, so nobody can be late.
-    if campaign.brake.is_some() || campaign.state == takt_common::api::CampaignState::Paused {
+    // A braked or paused campaign lets nobody begin, so nobody can be late; but on the way back.
+    if (campaign.brake.is_some() && member.back.is_none())
+        || campaign.state == takt_common::api::CampaignState::Paused
+    {
         return Finding::Nothing;
     }
     let (until, _) = deadlines(campaign, turn);
@@ -243,7 +247,7 @@ fn look_at_upgrade(
         Fate::Open { .. } if scene.now >= ended_by => {
             unknown(format!("the end of order {order} was not reported by {ended_by}"), true)
         }
-        Fate::Open { .. } | Fate::Ended(_) if campaign.brake.is_some() => {
+        Fate::Open { .. } | Fate::Ended(_) if campaign.brake.is_some() && member.back.is_none() => {
             Finding::ToWithdraw(WithdrawalCause::Abort)
         }
         Fate::Open { .. } | Fate::Ended(_) => Finding::Nothing,
@@ -265,7 +269,7 @@ fn ended_as(scene: &Scene, campaign: &Campaign, member: &Member, outcome: &Outco
             let component = &campaign.release.id.name;
             let state = scene.fleet.devices.get(&member.device);
             let runs = state.and_then(|state| state.installed_release(component));
-            if runs.is_some_and(|runs| runs.manifest == campaign.release.manifest) {
+            if runs.is_some_and(|runs| runs.manifest == *member.target(&campaign.release).1) {
                 return Outcome::Verified { strategy: None };
             }
             match member.withdrawal.as_ref().map(|withdrawal| &withdrawal.why) {

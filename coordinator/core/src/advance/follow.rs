@@ -26,7 +26,9 @@ impl Round<'_> {
             }
             (Finding::TakeoverFailed { outcome, clear: false }, _) => self.done(index, outcome),
             // The device has not been touched: under the brake it does not begin.
-            (_, DeviceStep::TakingOver { standby, .. }) if self.campaign.brake.is_some() => {
+            (_, DeviceStep::TakingOver { standby, .. })
+                if self.campaign.brake.is_some() && self.campaign.members[index].back.is_none() =>
+            {
                 self.hand_back(index, standby, Outcome::Withdrawn);
             }
             (Finding::Served, DeviceStep::TakingOver { standby, .. }) => {

@@ -2,6 +2,7 @@
 //! more than is tolerated, follow what has ended, decide upon the next element, begin what may begin.
 
 mod away;
+mod back;
 mod begin;
 pub(crate) mod finding;
 mod follow;
@@ -101,6 +102,10 @@ impl Round<'_> {
 
     /// Whether the campaign has ended, and in which words.
     fn conclude(&mut self) {
+        let at_rest = !self.campaign.members.iter().any(is_in_work);
+        if self.campaign.brake.is_some() && at_rest && self.turn_back() {
+            return;
+        }
         let in_work: Vec<_> = self.campaign.members.iter().filter(|member| is_in_work(member)).collect();
         let names = names(&in_work);
         let total = self.campaign.members.len();
@@ -109,7 +114,15 @@ impl Round<'_> {
         let verified = verified.count();
         let warned = if warned > 0 { format!(", {warned} of them with warnings") } else { String::new() };
         if let Some(brake) = &self.campaign.brake {
-            if in_work.is_empty() {
+            if self.campaign.state == CampaignState::RollingBack {
+                let (over, state) = self.back_state();
+                let reason = format!("{}{}; {state}", brake.reason, self.still_serving());
+                if over {
+                    self.end(CampaignState::Aborted, reason);
+                } else {
+                    self.campaign.reason = reason;
+                }
+            } else if in_work.is_empty() {
                 let serving = self.still_serving();
                 let reason =
                     format!("{}{serving}; {verified} of {total} devices are verified{warned}", brake.reason);

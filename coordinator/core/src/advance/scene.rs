@@ -99,8 +99,10 @@ impl<'a> Scene<'a> {
         let engaged =
             campaign.members.iter().filter_map(|member| Some((standby_of(member)?, member.name.clone())));
         self.engaged = engaged.collect();
-        let unverified = campaign.members.iter().filter(|member| !is_verified(member));
-        self.unverified = unverified.map(|member| member.device).collect();
+        if self.graph.has_requirements() {
+            let unverified = campaign.members.iter().filter(|member| !is_verified(member));
+            self.unverified = unverified.map(|member| member.device).collect();
+        }
     }
 
     /// Notes that the turn of a device has come, or that it begins.
@@ -128,7 +130,9 @@ impl<'a> Scene<'a> {
         if let Some(why) = self.conflict(campaign, member.device) {
             return Start::Wait(why);
         }
-        if let Some(far) = too_far(member.device, &campaign.release, self.fleet, self.graph).next() {
+        let mut far = too_far(member.device, &campaign.release, self.fleet, self.graph);
+        // What it ran before was not too far from them.
+        if let Some(far) = far.next().filter(|_| member.back.is_none()) {
             return Start::Wait(format!(
                 "{} runs release counter {} and this would be {}: they may be {} apart",
                 self.fleet.label(far.neighbour),
@@ -153,7 +157,9 @@ impl<'a> Scene<'a> {
         for standby in standbys {
             match self.unable(standby) {
                 None => {
-                    return Start::Rolling { standby, release: runs.release.clone() };
+                    // On the way back, the standby does not serve with what is being left.
+                    let back = member.back.as_ref().and(member.before.as_ref());
+                    return Start::Rolling { standby, release: back.unwrap_or(runs).release.clone() };
                 }
                 Some(why) => reasons.push(format!("{} {why}", self.fleet.label(standby))),
             }
@@ -282,7 +288,7 @@ pub(crate) fn offline(state: &DeviceState) -> String {
 
 /// Whether the member has reached the release.
 pub(crate) fn is_verified(member: &Member) -> bool {
-    matches!(member.step, DeviceStep::Done { outcome: Outcome::Verified { .. }, .. })
+    member.back.is_none() && matches!(member.step, DeviceStep::Done { outcome: Outcome::Verified { .. }, .. })
 }
 
 /// Whether an order of the campaign is in hand for the member: on itself or on its standby.

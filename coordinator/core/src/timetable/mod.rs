@@ -58,6 +58,8 @@ fn pending(campaign: &Campaign) -> impl Iterator<Item = &Member> {
 /// Whether a member may begin now; always where the domain has no schedule.
 pub(crate) fn is_slot_open(campaign: &Campaign, member: &Member, now: UnixTime) -> bool {
     match &member.slot {
+        // The way back waits for nothing.
+        _ if member.back.is_some() => true,
         Some(slot) => (slot.start..slot.end).contains(&now),
         None => !campaign.is_scheduled(),
     }

@@ -2,7 +2,7 @@
 
 use takt_common::api::{CampaignRequest, DeviceStep};
 use takt_common::digest::Sha256Digest;
-use takt_common::order::Position;
+use takt_common::order::{Policy, Position};
 use takt_common::release::ReleaseId;
 use takt_common::report::{Installed, Outcome};
 use takt_coordinator_core::{DeviceState, open};
@@ -91,6 +91,16 @@ fn hardware_that_does_not_fit_and_later_releases_are_left_out_with_the_reason() 
         text.starts_with("no device can take counter 2.0.0: ") && text.contains("gateway has hardware"),
         "{text}"
     );
+}
+
+#[test]
+fn a_downgrade_takes_in_devices_that_run_a_later_release() {
+    let mut site = Site::new();
+    site.device("camera-2").installed = vec![installed("3.0.0", 3)];
+    assert_eq!(site.open(&request(), &[]).unwrap().view().devices.len(), 2);
+    let policy = Policy { downgrade: true, ..Policy::default() };
+    let opened = site.open(&CampaignRequest { policy, ..request() }, &[]).unwrap();
+    assert_eq!(opened.view().devices.len(), 3);
 }
 
 #[test]

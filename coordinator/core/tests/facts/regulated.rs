@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use takt_common::api::{CampaignRequest, CampaignState, CampaignView, DrmSpec, GraphSpec};
 use takt_common::order::Position;
-use takt_common::regulation::{Regulation, Speed, Stage};
+use takt_common::regulation::{OnAbort, Regulation, Speed, Stage};
 use takt_common::report::{Outcome, Report};
 use takt_common::{DeviceId, Name, UnixTime};
 use takt_coordinator_core::{Campaign, DeviceState, FleetView, Look, OpenError, advance, open};
@@ -85,6 +85,20 @@ impl Herd {
     /// The first `failures` of the devices in work fail.
     fn end_with(&mut self, failures: usize) {
         self.end(|number| if number < failures { (rolled_back(), vec![]) } else { verified() });
+    }
+
+    /// The devices in work are brought back, or not.
+    fn end_back(&mut self, succeeds: impl Fn(usize) -> bool) {
+        let in_work = self.fleet.devices.values_mut().filter(|device| device.order.is_some());
+        for (number, device) in in_work.enumerate() {
+            let (outcome, runs) = if succeeds(number) {
+                (verified().0, installed("1.0.0", 1))
+            } else {
+                (rolled_back(), installed("2.0.0", 2))
+            };
+            let report = Report { installed: vec![runs], outcome: Some(outcome), ..report_of(device) };
+            assert!(device.record_report(&report, None, self.now));
+        }
     }
 
     fn view(&self) -> CampaignView {
@@ -245,6 +259,100 @@ fn devices_that_are_offline_come_last() {
     assert_eq!(herd.advance(), 5);
     let begun = herd.fleet.devices.values().filter(|device| device.order.is_some());
     assert!(begun.clone().count() == 5 && begun.clone().all(|device| device.online));
+}
+
+fn back_too() -> Regulation {
+    Regulation { on_abort: OnAbort::Rollback, ..unwatched() }
+}
+
+/// Fifteen devices run the release, then it fails on the next ones.
+fn failing_after_fifteen() -> Herd {
+    let mut herd = Herd::of(1_000, back_too());
+    for size in [5, 10] {
+        assert_eq!(herd.advance(), size);
+        herd.end_well();
+    }
+    assert_eq!(herd.advance(), 20);
+    herd.end_with(20);
+    herd
+}
+
+#[test]
+fn devices_that_run_a_release_that_failed_too_often_are_brought_back() {
+    let mut herd = failing_after_fifteen();
+    assert_eq!(herd.advance(), 0);
+    let view = herd.view();
+    assert_eq!(view.state, CampaignState::RollingBack);
+    assert!(
+        view.reason.ends_with("15 devices are to be brought back to what they ran before"),
+        "{}",
+        view.reason
+    );
+    let mut sizes = Vec::new();
+    while herd.view().state == CampaignState::RollingBack {
+        sizes.push(herd.advance());
+        for device in herd.fleet.devices.values().filter(|device| device.order.is_some()) {
+            let order = device.order.as_ref().unwrap();
+            assert_eq!(order.release.as_ref().unwrap().version.as_str(), "1.0.0");
+        }
+        herd.end_back(|_| true);
+        assert!(sizes.len() < 20, "{sizes:?}");
+    }
+    assert_eq!(sizes, [7, 7, 1, 0]);
+    let view = herd.view();
+    assert_eq!(view.state, CampaignState::Aborted);
+    assert!(
+        view.reason.contains("15 of 15 devices are brought back to what they ran before"),
+        "{}",
+        view.reason
+    );
+    assert!(herd.fleet.devices.values().all(|device| device.installed[0].counter == 1));
+    let back = view.devices.iter().filter(|device| device.back.is_some());
+    assert!(
+        back.clone().count() == 15
+            && back.clone().all(|device| device.back == Some(installed("1.0.0", 1).release))
+    );
+}
+
+#[test]
+fn a_way_back_that_fails_as_well_leaves_the_others_as_they_are() {
+    let mut herd = failing_after_fifteen();
+    herd.advance();
+    assert_eq!(herd.advance(), 7);
+    herd.end_back(|number| number != 3);
+    assert_eq!(herd.advance(), 0);
+    let view = herd.view();
+    assert_eq!(view.state, CampaignState::Aborted);
+    assert!(
+        view.reason.contains("6 of 15 devices are brought back to what they ran before, not d-0004;"),
+        "{}",
+        view.reason
+    );
+    assert!(
+        view.reason.contains("the others are left as they are, for the way back fails: 1 of 7"),
+        "{}",
+        view.reason
+    );
+}
+
+#[test]
+fn an_operator_who_aborts_while_the_fleet_is_brought_back_changes_nothing() {
+    let mut herd = failing_after_fifteen();
+    herd.advance();
+    herd.advance();
+    herd.campaign = takt_coordinator_core::abort(&herd.campaign, herd.now).unwrap();
+    herd.end_back(|_| true);
+    assert_eq!(herd.advance(), 7);
+    assert_eq!(herd.view().state, CampaignState::RollingBack);
+}
+
+#[test]
+fn orders_back_allow_what_others_do_not() {
+    let mut herd = failing_after_fifteen();
+    herd.advance();
+    let look = Look { fleet: &herd.fleet, graph: &herd.graph, drm: &herd.drm, response: None, now: herd.now };
+    let orders = advance(&herd.campaign, &look).orders;
+    assert!(orders.len() == 7 && orders.iter().all(|order| order.policy.downgrade));
 }
 
 #[test]
