@@ -112,3 +112,20 @@ fn values_out_of_range_are_refused_by_name() {
     let error = "fixed:0".parse::<takt_sim::Strategy>().unwrap_err().to_string();
     assert!(error.starts_with("'fixed:0' is not a strategy"), "{error}");
 }
+
+#[test]
+fn a_release_at_half_the_tolerance_is_let_through() {
+    let stopped = (1..=12).filter(|seed| {
+        let scenario = Scenario { bad_fraction: 0.01, seed: *seed, ..scenario("takt") };
+        result(&scenario).state == SimState::Aborted
+    });
+    assert_eq!(stopped.collect::<Vec<_>>(), [0; 0]);
+}
+
+#[test]
+fn what_was_upgraded_before_a_release_showed_to_be_bad_is_brought_back() {
+    let scenario = Scenario { bad_fraction: 0.05, failure_delay_s: 3_600, ..scenario("takt") };
+    let result = result(&scenario);
+    assert_eq!((result.state, result.devices_done), (SimState::Aborted, 0), "{}", result.reason);
+    assert!(result.rolled_back > 0, "{}", result.reason);
+}

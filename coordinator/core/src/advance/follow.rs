@@ -1,5 +1,7 @@
 //! What follows from a finding: the next step of a member, hand-backs and withdrawals.
 
+use std::collections::BTreeMap;
+
 use takt_common::DeviceId;
 use takt_common::api::DeviceStep;
 use takt_common::order::{Action, Mode, Position};
@@ -182,11 +184,11 @@ impl Round<'_> {
 
     /// `; X keeps serving for Y` for every standby that is left serving.
     pub(super) fn still_serving(&self) -> String {
-        let members = self.campaign.members.iter();
-        let serving = members.filter_map(|member| {
-            let left =
-                self.scene.fleet.devices.values().find(|state| state.standing_in_for == Some(member.device));
-            let standby = standby_of(member).or(left.map(|state| state.id))?;
+        let serving = self.scene.fleet.devices.values();
+        let left: BTreeMap<DeviceId, DeviceId> =
+            serving.filter_map(|state| Some((state.standing_in_for?, state.id))).collect();
+        let serving = self.campaign.members.iter().filter_map(|member| {
+            let standby = standby_of(member).or_else(|| left.get(&member.device).copied())?;
             Some(format!("; {} keeps serving for {}", self.scene.fleet.label(standby), member.name))
         });
         serving.collect()

@@ -79,9 +79,9 @@ impl Round<'_> {
         let mut first = None;
         for (finding, member) in findings.iter().zip(&self.campaign.members) {
             let failure = finding.failure();
-            let ends = failure.is_some() || matches!(finding, Finding::Ended(_));
             let counted = has_failed(member) || has_ended(member);
-            tally.devices += u32::from(ends && !counted);
+            // Failures show sooner than successes: devices in work have not failed so far, and without them the rate would be too high.
+            tally.devices += u32::from(!counted && (failure.is_some() || is_in_work(member)));
             tally.errors += u32::from(failure.is_some() && !has_failed(member));
             let Some(cause) = failure else { continue };
             first = first.or_else(|| Some(format!("{}: {cause}", member.name)));

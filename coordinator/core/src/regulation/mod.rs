@@ -112,7 +112,8 @@ impl Course<'_> {
         self.asked.unwrap_or_else(|| (self.fleet / 10).clamp(1, FIRST_MAX))
     }
 
-    /// Why the campaign must end, if it must: the release is shown to be bad, or has failed more often than is tolerated in the whole
+    /// Why the campaign must end, if it must. `total` counts devices in work as well, as not failed: failures show sooner than successes.
+    /// The release is shown to be bad, or has failed more often than is tolerated in the whole
     /// campaign.
     pub fn must_abort(&self, total: Tally) -> Option<String> {
         let Tally { devices, errors, .. } = total;
