@@ -123,6 +123,9 @@ pub(crate) struct Member {
     /// When it is to begin; it keeps the slot in which it has begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) slot: Option<PlannedSlot>,
+    /// Since when its clock stands still, because it is cut off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) suspended: Option<UnixTime>,
     /// The withdrawal of its order, once issued.
     pub(crate) withdrawal: Option<Withdrawal>,
     /// A standby that serves until it is known how the device ended.

@@ -264,6 +264,7 @@ fn join(device: &DeviceState, release: &ReleaseFacts, now: UnixTime) -> Member {
         waited_secs: 0,
         step,
         slot: None,
+        suspended: None,
         withdrawal: None,
         owed: None,
         warnings: Vec::new(),

@@ -88,7 +88,7 @@ impl Campaign {
 
     /// When something may follow although nothing is heard: an observation ends, a deadline passes.
     pub fn wakes_at(&self, now: UnixTime) -> Option<UnixTime> {
-        let waits = self.members.iter().flat_map(|member| {
+        let waits = self.members.iter().filter(|member| member.suspended.is_none()).flat_map(|member| {
             let since = match &member.step {
                 DeviceStep::Pending => member.turn,
                 DeviceStep::TakingOver { since, .. }

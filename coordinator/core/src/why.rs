@@ -90,6 +90,9 @@ impl Answer {
 
     fn of_campaign(&mut self, scene: &Scene, campaign: &Campaign, member: &Member) {
         let name = campaign.name();
+        if let Some(since) = member.suspended.filter(|_| is_in_element(member)) {
+            self.waits(format!("campaign {name}: it is cut off since {since}, and its silence does not count until it is back"));
+        }
         match &member.step {
             DeviceStep::Pending => self.of_pending(scene, campaign, member),
             DeviceStep::TakingOver { standby, order, since } => {

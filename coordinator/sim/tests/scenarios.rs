@@ -92,6 +92,23 @@ fn warnings_slow_a_campaign_down() {
 }
 
 #[test]
+fn a_site_that_is_cut_off_is_no_false_alarm() {
+    let outages = vec![(0, 100, 7_200), (1, 10_000, 7_200), (2, 20_000, 7_200)];
+    let cut_off = SiteOutages::Each(outages);
+    let scenario = Scenario { sites: 4, site_outages: cut_off, ..scenario("takt") };
+    let result = result(&scenario);
+    assert_eq!((result.state, result.devices_done), (SimState::Finished, 2_000), "{}", result.reason);
+    assert_eq!(result.elements.iter().map(|element| element.errors).sum::<u32>(), 0);
+}
+
+#[test]
+fn devices_that_stay_silent_are_failures() {
+    let scenario = Scenario { silent_fraction: 0.2, ..scenario("takt") };
+    let result = result(&scenario);
+    assert_eq!((result.state, result.harmed), (SimState::Aborted, 0), "{}", result.reason);
+}
+
+#[test]
 fn values_out_of_range_are_refused_by_name() {
     let base = Scenario::default();
     let refusals = [

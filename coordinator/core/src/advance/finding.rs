@@ -104,7 +104,7 @@ pub(crate) fn look(scene: &Scene, campaign: &Campaign, member: &Member) -> Findi
             look_at_upgrade(scene, campaign, member, *order, *since)
         }
         DeviceStep::HandingBack { standby, order, since, .. } => {
-            look_at_hand_back(scene, campaign, *standby, *order, *since)
+            look_at_hand_back(scene, campaign, member, *standby, *order, *since)
         }
         DeviceStep::Done { outcome: Outcome::Verified { .. }, at }
             if member.element.is_some() && member.back.is_none() =>
@@ -150,7 +150,7 @@ fn look_at_turn(scene: &Scene, campaign: &Campaign, member: &Member) -> Finding 
     }
     let (until, _) = deadlines(campaign, turn);
     match scene.start_of(campaign, member) {
-        Start::Wait(why) if scene.now >= until => {
+        Start::Wait(why) if member.clock(scene.now) >= until => {
             Finding::NeverBegan { cause: format!("not begun by {until}: {why}") }
         }
         _ => Finding::Nothing,
@@ -172,7 +172,9 @@ fn look_at_takeover(
     match fate(scene.fleet, standby, order) {
         Fate::Ended(Outcome::Serving) => match not_relieved(scene, member.device, standby) {
             None => Finding::Served,
-            Some(why) if scene.now >= ended_by => late(format!("{label} said that it serves, but {why}")),
+            Some(why) if member.clock(scene.now) >= ended_by => {
+                late(format!("{label} said that it serves, but {why}"))
+            }
             Some(_) => Finding::Nothing,
         },
         Fate::Ended(outcome) => {
@@ -183,10 +185,10 @@ fn look_at_takeover(
         Fate::Refused(why) => failed(format!("the takeover by {label} was {why}"), true),
         Fate::Superseded(by) => failed(format!("the takeover by {label} was superseded by order {by}"), true),
         Fate::Gone => failed(format!("the standby {label} is not enrolled any more"), false),
-        Fate::Open { accepted: false } if scene.now >= accepted_by => {
+        Fate::Open { accepted: false } if member.clock(scene.now) >= accepted_by => {
             late(format!("the standby {label} did not accept the takeover by {accepted_by}"))
         }
-        Fate::Open { .. } if scene.now >= ended_by => {
+        Fate::Open { .. } if member.clock(scene.now) >= ended_by => {
             late(format!("the standby {label} did not serve by {ended_by}"))
         }
         Fate::Open { .. } => Finding::Nothing,
@@ -222,7 +224,7 @@ fn look_at_upgrade(
             Fate::Ended(outcome) => Finding::Ended(ended_as(scene, campaign, member, outcome)),
             Fate::Gone => unknown("the device is not enrolled any more".to_owned(), false),
             Fate::Superseded(by) => unknown(format!("order {order} was superseded by order {by}"), false),
-            Fate::Open { .. } | Fate::Refused(_) if scene.now >= silent_by => {
+            Fate::Open { .. } | Fate::Refused(_) if member.clock(scene.now) >= silent_by => {
                 let why = withdrawal_text(&withdrawal.why);
                 unknown(format!("{why}; no end was reported by {silent_by} after its withdrawal"), false)
             }
@@ -235,7 +237,7 @@ fn look_at_upgrade(
         Fate::Refused(why) => {
             Finding::ToWithdraw(WithdrawalCause::Refused(format!("order {order} was {why}")))
         }
-        Fate::Open { accepted: false } if scene.now >= accepted_by => {
+        Fate::Open { accepted: false } if member.clock(scene.now) >= accepted_by => {
             let state = scene.fleet.devices.get(&member.device);
             let how = match state {
                 Some(state) if !state.online => format!("the device {}", offline(state)),
@@ -244,7 +246,7 @@ fn look_at_upgrade(
             let cause = format!("order {order} was not accepted by {accepted_by}: {how}");
             Finding::ToWithdraw(WithdrawalCause::Deadline(cause))
         }
-        Fate::Open { .. } if scene.now >= ended_by => {
+        Fate::Open { .. } if member.clock(scene.now) >= ended_by => {
             unknown(format!("the end of order {order} was not reported by {ended_by}"), true)
         }
         Fate::Open { .. } | Fate::Ended(_) if campaign.brake.is_some() && member.back.is_none() => {
@@ -293,6 +295,7 @@ fn ended_as(scene: &Scene, campaign: &Campaign, member: &Member, outcome: &Outco
 fn look_at_hand_back(
     scene: &Scene,
     campaign: &Campaign,
+    member: &Member,
     standby: DeviceId,
     order: Position,
     since: UnixTime,
@@ -305,7 +308,9 @@ fn look_at_hand_back(
         Fate::Refused(why) => format!("the hand-back by {label} was {why}"),
         Fate::Superseded(by) => format!("the hand-back by {label} was superseded by order {by}"),
         Fate::Gone => format!("the standby {label} is not enrolled any more"),
-        Fate::Open { .. } if scene.now >= ended_by => format!("{label} has not handed back by {ended_by}"),
+        Fate::Open { .. } if member.clock(scene.now) >= ended_by => {
+            format!("{label} has not handed back by {ended_by}")
+        }
         Fate::Open { .. } => return Finding::Nothing,
     };
     Finding::NotHandedBack { cause }

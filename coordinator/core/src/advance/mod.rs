@@ -4,6 +4,7 @@
 mod away;
 mod back;
 mod begin;
+mod cut_off;
 pub(crate) mod finding;
 mod follow;
 pub(crate) mod scene;
@@ -44,10 +45,12 @@ pub fn advance(campaign: &Campaign, look: &Look<'_>) -> Step {
     if !round.campaign.is_over() {
         round.open();
         round.campaign.end_turns(look.now);
+        round.heed_outages();
         let findings = round.look();
         round.follow(findings);
         round.campaign.regulate(look.response, look.now);
         round.begin();
+        round.heed_outages();
         round.conclude();
     }
     Step { campaign: round.campaign, orders: round.orders }

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use takt_common::api::{CampaignRequest, CampaignState, CampaignView, DrmSpec, GraphSpec};
+use takt_common::api::{
+    CampaignEvent, CampaignRequest, CampaignState, CampaignView, DrmSpec, GatewaySpec, GraphSpec,
+    ScheduleSpec,
+};
 use takt_common::order::Position;
 use takt_common::regulation::{OnAbort, Regulation, Speed, Stage};
 use takt_common::report::{Outcome, Report};
 use takt_common::{DeviceId, Name, UnixTime};
 use takt_coordinator_core::{Campaign, DeviceState, FleetView, Look, OpenError, advance, open};
-use takt_planner::{DomainGraph, RedundancyMatrix};
+use takt_planner::{DomainGraph, DomainSchedule, RedundancyMatrix};
 
-use crate::site::{START, facts, installed, name, report_of, request, rolled_back};
+use crate::site::{DEADLINE_SECS, START, facts, installed, name, report_of, request, rolled_back};
 
 /// Devices that have nothing to do with each other.
 struct Herd {
@@ -66,9 +69,10 @@ impl Herd {
         step.orders.len()
     }
 
-    /// The devices in work end; `how` gives the outcome and the warnings of the first, the second ….
+    /// The devices in work that are online end; `how` gives the outcome and the warnings of the first, the second ….
     fn end(&mut self, how: impl Fn(usize) -> (Outcome, Vec<String>)) {
-        let in_work = self.fleet.devices.values_mut().filter(|device| device.order.is_some());
+        let in_work =
+            self.fleet.devices.values_mut().filter(|device| device.order.is_some() && device.online);
         for (number, device) in in_work.enumerate() {
             let (outcome, warnings) = how(number);
             let runs = if outcome.is_success() { installed("2.0.0", 2) } else { installed("1.0.0", 1) };
@@ -359,6 +363,89 @@ fn orders_back_allow_what_others_do_not() {
     let look = Look { fleet: &herd.fleet, graph: &herd.graph, drm: &herd.drm, response: None, now: herd.now };
     let orders = advance(&herd.campaign, &look).orders;
     assert!(orders.len() == 7 && orders.iter().all(|order| order.policy.downgrade));
+}
+
+/// Five devices are in work, the first of them behind the gateway `d-0040` with seven others.
+fn behind_a_gateway() -> Herd {
+    let mut herd = Herd::of(60, unwatched());
+    let names: BTreeMap<Name, DeviceId> =
+        herd.fleet.devices.values().map(|state| (state.name.clone(), state.id)).collect();
+    let gateway = GatewaySpec {
+        device: name("d-0040"),
+        members: [1, 2, 41, 42, 43, 44, 45, 46]
+            .iter()
+            .map(|number| name(&format!("d-{number:04}")))
+            .collect(),
+        max_in_flight: 9,
+        agreed: true,
+    };
+    let schedule = ScheduleSpec { gateways: vec![gateway], ..ScheduleSpec::default() };
+    herd.drm = herd.drm.with_limits(&DomainSchedule::new(&schedule, &names).unwrap());
+    assert_eq!(herd.advance(), 5);
+    herd
+}
+
+fn set_online(herd: &mut Herd, numbers: &[usize], online: bool) {
+    for number in numbers {
+        herd.fleet.devices.values_mut().nth(number - 1).unwrap().online = online;
+    }
+}
+
+#[test]
+fn a_silent_device_is_a_failure() {
+    let mut herd = behind_a_gateway();
+    set_online(&mut herd, &[1], false);
+    herd.end_well();
+    herd.wait(DEADLINE_SECS);
+    assert_eq!(herd.advance(), 1, "its order is withdrawn");
+    assert_eq!(herd.view().state, CampaignState::Ongoing, "one of 60 is tolerated");
+}
+
+#[test]
+fn devices_behind_a_gateway_that_is_away_are_no_failures() {
+    let mut herd = behind_a_gateway();
+    set_online(&mut herd, &[1, 2, 40], false);
+    herd.end_well();
+    herd.advance();
+    herd.wait(10 * DEADLINE_SECS);
+    assert_eq!(herd.advance(), 0);
+    let view = herd.view();
+    let told = |event: &CampaignEvent| {
+        event.text.starts_with("its silence does not count: its gateway d-0040 is offline")
+    };
+    assert_eq!(view.events.iter().filter(|event| told(event)).count(), 2, "{:?}", view.events);
+    // They are back: the rest of their time is theirs.
+    set_online(&mut herd, &[1, 2, 40], true);
+    herd.advance();
+    herd.wait(DEADLINE_SECS - 1);
+    assert_eq!(herd.advance(), 0);
+    herd.wait(1);
+    assert_eq!(herd.advance(), 2);
+}
+
+#[test]
+fn a_site_of_which_most_is_away_is_cut_off_although_its_gateway_is_not() {
+    let mut herd = behind_a_gateway();
+    set_online(&mut herd, &[1, 2, 41, 42, 43, 44, 45], false);
+    herd.end_well();
+    herd.advance();
+    herd.wait(DEADLINE_SECS);
+    let told = |event: &CampaignEvent| {
+        event.text == "its silence does not count: 7 of 8 devices behind d-0040 are offline"
+    };
+    assert_eq!(herd.view().events.iter().filter(|event| told(event)).count(), 2, "{:?}", herd.view().events);
+    assert_eq!(herd.advance(), 0);
+}
+
+#[test]
+fn when_nobody_is_here_no_clock_runs() {
+    let mut herd = behind_a_gateway();
+    set_online(&mut herd, &(1..=60).collect::<Vec<_>>(), false);
+    herd.advance();
+    herd.wait(100 * DEADLINE_SECS);
+    assert_eq!(herd.advance(), 0);
+    assert_eq!(herd.view().state, CampaignState::Ongoing);
+    assert!(herd.campaign.wakes_at(herd.now).is_none());
 }
 
 #[test]
