@@ -206,7 +206,8 @@ fn the_door_for_clients_at_127_0_0_1_lets_no_container_in_and_is_shut_in_the_end
         })
     };
     scene.here.run(|| std::fs::write(LOCALNET, "1").unwrap());
-    assert!(intrudes(), "this test would not notice an open door");
+    // A first packet may be lost while the neighbour is still looked for.
+    assert!((0..5).any(|_| intrudes()), "this test would not notice an open door");
     scene.here.run(|| {
         std::fs::write(LOCALNET, "0").unwrap();
         wait(traffic().route(&to_container(2))).unwrap();

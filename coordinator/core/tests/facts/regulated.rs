@@ -186,7 +186,7 @@ fn failures_end_a_campaign_before_their_element_has_ended() {
     let mut herd = Herd::of(1_000, unwatched());
     assert_eq!(herd.advance(), 5);
     // Two of five may be chance, three are not; what the others come to does not matter any more.
-    let mut fail = |herd: &mut Herd, number| {
+    let fail = |herd: &mut Herd, number| {
         let device = herd.fleet.devices.values_mut().nth(number).unwrap();
         let report = Report { outcome: Some(rolled_back()), ..report_of(device) };
         assert!(device.record_report(&report, None, START));
