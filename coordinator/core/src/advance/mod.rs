@@ -37,7 +37,7 @@ pub struct Step {
 ///
 /// The result depends on the arguments only. Once its orders are recorded in the fleet view, the same round again
 /// asks for nothing. Before another campaign is advanced in the same round, record them:
-/// [`FleetView::record_order`]. A campaign is advanced until it [`Campaign::is_settled`].
+/// [`crate::FleetView::record_order`]. A campaign is advanced until it [`Campaign::is_settled`].
 pub fn advance(campaign: &Campaign, look: &Look<'_>) -> Step {
     let scene = Scene::new(look, Some(campaign));
     let mut round = Round { scene, campaign: campaign.clone(), orders: Vec::new(), ordered: BTreeSet::new() };
