@@ -161,7 +161,7 @@ fn an_aborted_campaign_brings_back_what_it_has_upgraded() {
     });
     let waiting: WhyView = fleet.takt.json(&["why", begun.devices[1].name.as_str()]).unwrap();
     assert!(
-        waiting.reasons.iter().any(|reason| reason.contains("element 0 is observed until")),
+        waiting.reasons.iter().any(|reason| reason.contains("element 1 is observed until")),
         "{waiting:?}"
     );
     fleet.takt.text(&["campaign", "abort", "new"]).unwrap();

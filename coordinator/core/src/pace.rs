@@ -5,12 +5,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use takt_common::UnixTime;
 use takt_common::api::DeviceStep;
-use takt_common::regulation::{ElementView, Stage};
+use takt_common::regulation::{ElementView, Speed, Stage};
 use takt_common::report::Outcome;
 
 use crate::advance::finding::deadlines;
 use crate::advance::scene::is_in_element;
-use crate::campaign::{Campaign, Member, Withdrawal, WithdrawalCause};
+use crate::campaign::{Braking, Campaign, Member, Withdrawal, WithdrawalCause};
 use crate::regulation::{Course, Response, Seen, Tally, stage};
 
 /// So many elements are told of; the oldest go first.
@@ -108,7 +108,7 @@ impl Campaign {
     /// Until when the devices of the last element are watched, in words.
     pub(crate) fn observation(&self) -> Option<String> {
         let until = self.pace.observed_until?;
-        Some(format!("element {} is observed until {until}", self.elements.checked_sub(1)?))
+        Some(format!("element {} is observed until {until}", self.elements))
     }
 
     /// When all devices of an element have ended and were watched for long enough: what follows for the next one. `response` is how
@@ -150,11 +150,16 @@ impl Campaign {
             warnings: element.warnings,
             response,
             decision: decision.speed,
-            reason: format!("element {index}: {}", decision.reason),
+            reason: decision.reason,
             began,
             ended: now,
         };
-        self.note(now, None, element.reason.clone());
+        // People count from 1, as everywhere that elements are shown.
+        self.note(now, None, format!("element {}: {}", index + 1, element.reason));
+        // Rounds have looked at failures before; what shows only now ends the campaign as well.
+        if element.decision == Speed::Abort {
+            self.brake(now, Braking::Failure, element.reason.clone());
+        }
         self.pace.size = Some(decision.size.max(1));
         self.pace.elements.push(element);
         if self.pace.elements.len() > ELEMENTS_KEPT {

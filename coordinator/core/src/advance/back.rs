@@ -58,6 +58,9 @@ impl Round<'_> {
 
     /// The next element of the way back, once the last one has ended.
     pub(super) fn begin_back(&mut self) {
+        if self.way_back_fails().is_some() {
+            return;
+        }
         self.scene.look_again(&self.campaign);
         let waiting: Vec<usize> = self.back_members(|member| is_in_element(member) && !is_in_work(member));
         for index in waiting {
@@ -65,7 +68,7 @@ impl Round<'_> {
                 self.scene.note_begun(&self.campaign.members[index]);
             }
         }
-        if self.campaign.members.iter().any(is_in_element) || self.way_back_fails().is_some() {
+        if self.campaign.members.iter().any(is_in_element) {
             return;
         }
         let pending = self.back_members(|member| member.step == DeviceStep::Pending);

@@ -130,7 +130,9 @@ impl Round<'_> {
             return false;
         };
         if back {
-            self.orders.last_mut().expect("it was just asked for").policy.downgrade = true;
+            if let Some(order) = self.orders.last_mut() {
+                order.policy.downgrade = true;
+            }
         } else if self.campaign.request.regulation.on_abort == OnAbort::Rollback {
             let state = self.scene.fleet.devices.get(&device);
             let runs = state.and_then(|state| state.installed_release(&self.campaign.release.id.name));

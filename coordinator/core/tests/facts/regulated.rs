@@ -138,7 +138,7 @@ fn elements_grow_while_all_goes_well_and_every_decision_is_told() {
     assert_eq!(sizes, [5, 10, 20, 50, 50, 50, 15, 0]);
     let view = herd.view();
     assert_eq!((view.stage, view.elements.len()), (Stage::Generalization, 7));
-    assert_eq!(view.elements[0].reason, "element 0: 5 → 10 devices, 0 errors and 0 warnings on 5 devices");
+    assert_eq!(view.elements[0].reason, "5 → 10 devices, 0 errors and 0 warnings on 5 devices");
     assert_eq!((view.elements[1].stage, view.elements[1].decision), (Stage::Cautious, Speed::Faster));
 }
 
@@ -152,7 +152,7 @@ fn the_next_element_waits_until_the_last_one_was_watched() {
     assert_eq!(herd.advance(), 0);
     let reason = herd.view().reason;
     assert!(
-        reason.ends_with(&format!("element 0 is observed until {}", START + Duration::from_hours(1))),
+        reason.ends_with(&format!("element 1 is observed until {}", START + Duration::from_hours(1))),
         "{reason}"
     );
     herd.wait(1);
