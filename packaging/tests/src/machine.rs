@@ -52,6 +52,11 @@ impl Machine {
     /// # Panics
     /// When that does not work: it needs root, mmdebstrap, and a kernel with namespaces and control groups.
     pub fn boot() -> Self {
+        Self::boot_prepared(|_root| ())
+    }
+
+    /// As [`Machine::boot`], of a root file system that `prepare` has changed before.
+    pub fn boot_prepared(prepare: impl FnOnce(&Path)) -> Self {
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR"));
         let made = Command::new(scripts.join("root.sh")).stderr(Stdio::inherit()).output().unwrap();
         assert!(made.status.success(), "packaging/tests/root.sh failed: see its words above");
@@ -61,6 +66,7 @@ impl Machine {
         fs::create_dir(&root).unwrap();
         let unpacked = Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&root).status().unwrap();
         assert!(unpacked.success(), "{archive} cannot be unpacked: remove it, and it is made anew");
+        prepare(&root);
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let process = Command::new("unshare")
             .args(["--pid", "--fork", "--kill-child", "--mount", "--uts", "--ipc", "--cgroup", "--net", "--"])
@@ -98,13 +104,15 @@ impl Machine {
     }
 
     /// Starts what failed again, and gives its last words: nothing of ours is in a fresh machine, and units of Debian's
-    /// that a busy machine let fail say nothing of our packages.
+    /// that a busy machine let fail say nothing of our packages. Started, not restarted: what makes the system's folders
+    /// may not be stopped by hand, and so not be restarted either.
     fn start_failed_again(&self) -> String {
         let failed = self.try_run(&["systemctl", "--failed", "--plain", "--no-legend"]).stdout;
         let mut words = Vec::new();
         for unit in failed.lines().filter_map(|line| line.split_whitespace().next()) {
-            words.push(format!("{unit} failed: {}", self.journal(unit)));
-            let _again = self.try_run(&["systemctl", "restart", unit]);
+            let how = self.try_run(&["systemctl", "show", "--property", "Result,ExecMainStatus", unit]).stdout;
+            let again = self.try_run(&["systemctl", "start", unit]).stderr;
+            words.push(format!("{unit} failed: {how} {} {again}", self.journal(unit)));
         }
         words.join("; ")
     }

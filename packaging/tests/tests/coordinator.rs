@@ -53,6 +53,20 @@ fn a_fresh_installation_serves_as_a_user_of_its_own_and_says_what_comes_next() {
     assert_eq!(devices.trim(), "[]");
 }
 
+/// As on a busy machine: then nothing of ours would be tried at all.
+#[test]
+fn a_machine_boots_though_one_of_debian_s_units_fails_at_first() {
+    let machine = Machine::boot_prepared(|root| {
+        let folder = root.join("etc/systemd/system/systemd-tmpfiles-setup.service.d");
+        fs::create_dir_all(&folder).unwrap();
+        let fails_once = "[Service]\nExecStartPre=test -e /run/again\n\
+                          ExecStopPost=touch /run/again\n";
+        fs::write(folder.join("fails-once.conf"), fails_once).unwrap();
+    });
+    assert!(machine.has("/run/again"));
+    assert_eq!(machine.property("systemd-tmpfiles-setup.service", "ActiveState"), "active");
+}
+
 #[test]
 fn a_stuck_coordinator_is_started_anew_and_a_well_one_is_not() {
     let machine = Machine::boot();
