@@ -485,6 +485,12 @@ pub struct CampaignView {
     /// How good the slots of its devices are, where the domain has a schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanView>,
+    /// How many devices it has.
+    #[serde(default)]
+    pub total: usize,
+    /// How many of them have ended.
+    #[serde(default)]
+    pub done: usize,
     /// Its devices in upgrade order.
     pub devices: Vec<CampaignDevice>,
     /// The last decisions, oldest first; bounded.

@@ -15,7 +15,7 @@ use crate::load::Rollups;
 use crate::orders::OrderBook;
 use crate::peers::PeerBook;
 use crate::planning::Failures;
-use crate::registry::{DeviceRecord, DomainError, DomainRules, Registry, RegistryError};
+use crate::registry::{DeviceRecord, DomainError, DomainRules, Registry, RegistryError, StoredCampaign};
 use crate::reports::NonsenseCount;
 use crate::repository::{Published, Repository};
 use crate::response::ResponseTimes;
@@ -88,8 +88,8 @@ impl Coordinator {
     /// Puts the parts together and looks which campaigns go on.
     pub fn new(parts: Parts) -> Result<Self, RegistryError> {
         let Parts { ca, order_key, operator, registry, repository, artifacts, outbox, load_step } = parts;
-        let unsettled = registry.campaigns()?.into_iter().filter(|stored| !stored.campaign.is_settled());
-        let names = unsettled.map(|stored| stored.campaign.name().clone()).collect();
+        let names = registry.unsettled()?;
+        names.iter().try_for_each(|name| registry.tidy_campaign(name))?;
         Ok(Self {
             ca,
             order_key,
@@ -158,6 +158,12 @@ impl Coordinator {
     /// The campaigns that have not settled.
     pub fn open_campaigns(&self) -> Vec<Name> {
         self.lock().names.iter().cloned().collect()
+    }
+
+    /// The campaigns that have not settled, as they are.
+    pub fn unsettled_campaigns(&self) -> Result<Vec<Arc<StoredCampaign>>, RegistryError> {
+        let campaigns = self.open_campaigns().into_iter().map(|name| self.registry.campaign(&name));
+        campaigns.filter_map(Result::transpose).collect()
     }
 
     /// Held from the look whether devices are free until the campaign that takes them is on disk. Whoever holds it

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use takt_common::{Name, UnixTime};
-use takt_coordinator_core::{Campaign, Look, Step, advance};
+use takt_coordinator_core::{Campaign, FleetView, Look, OrderRequest, Step, advance};
 use takt_store::Batch;
 use tokio_util::sync::CancellationToken;
 
@@ -17,14 +17,17 @@ use crate::dispatch::Outgoing;
 use crate::orders::OrderError;
 use crate::planning::{Planned, Unplanned, plan};
 use crate::registry::{
-    CAMPAIGN_BYTES_MAX, CONFLICT_RETRIES_MAX, CommitTogether, DomainError, RegistryError, StoredCampaign,
-    blocking,
+    CONFLICT_RETRIES_MAX, CommitTogether, DeviceRecord, DomainError, DomainRules, RegistryError,
+    StoredCampaign, blocking,
 };
 use crate::sentence::sentence;
 use crate::service;
 
 /// Deadlines are looked at this often when nothing else happens.
 const TICK: Duration = Duration::from_secs(1);
+
+/// So many orders are issued in one step, if they are of a usual size; a large element begins over several steps.
+const ORDERS_MAX: usize = 32;
 
 /// Steps of one campaign in a row, before another one has its turn.
 const STEPS_MAX: usize = 16;
@@ -53,9 +56,6 @@ pub enum StepError {
         #[source]
         source: Box<OrderError>,
     },
-    /// Larger than can be stored.
-    #[error("the campaign would have more than {CAMPAIGN_BYTES_MAX} bytes")]
-    TooLarge,
     /// The registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -135,12 +135,8 @@ fn step(coordinator: &Coordinator, stored: &StoredCampaign, now: UnixTime) -> Re
     match plan(coordinator, campaign, &fleet, &rules, now)? {
         Planned::Same => {}
         Planned::Changed(planned) => {
-            if let Some(together) = alone(&planned) {
-                coordinator.registry.commit(together)?;
-                return Ok(true);
-            }
-            let why = StepError::TooLarge.to_string();
-            unplanned = Some(coordinator.unplanned.note(campaign.name(), rules.digest, now, why));
+            coordinator.registry.commit(alone(&planned))?;
+            return Ok(true);
         }
         Planned::Failed(why) => unplanned = Some(why),
     }
@@ -148,31 +144,67 @@ fn step(coordinator: &Coordinator, stored: &StoredCampaign, now: UnixTime) -> Re
     if let Some(why) = &unplanned {
         let held = campaign.with_no_timetable(&why.to_string(), now);
         if held != *campaign {
-            coordinator.registry.commit(alone(&held).ok_or(StepError::TooLarge)?)?;
+            coordinator.registry.commit(alone(&held))?;
             return Ok(true);
         }
     }
-    let Step { campaign: next, orders } = advance(
-        campaign,
-        &Look {
-            fleet: &fleet,
-            graph: &rules.graph,
-            drm: &rules.drm,
-            response: coordinator.response.median_ms(clock::instant()),
-            now,
-        },
-    );
-    if next == *campaign && orders.is_empty() {
+    let Some((Step { campaign: next, orders }, together)) =
+        decide(coordinator, stored, &rules, &looked_at, &fleet, now)?
+    else {
         if campaign.is_settled() {
             coordinator.campaign_settled(campaign.name());
         }
         return unplanned.map_or(Ok(false), |unplanned| Err(unplanned.into()));
+    };
+    coordinator.registry.commit(together)?;
+    if next.state() != campaign.state() {
+        tracing::info!(campaign = %next.name(), state = ?next.state(), reason = %next.reason(), "campaign moved");
     }
+    for request in &orders {
+        let (device, position) = (request.device, request.position);
+        tracing::info!(campaign = %next.name(), %device, %position, action = %request.action, "order issued");
+        coordinator.send(Outgoing::Order(device));
+    }
+    Ok(true)
+}
+
+/// What follows from a look, and what is to be committed for it; with as many orders as one batch of the store takes.
+fn decide(
+    coordinator: &Coordinator,
+    stored: &StoredCampaign,
+    rules: &DomainRules,
+    looked_at: &[Arc<DeviceRecord>],
+    fleet: &FleetView,
+    now: UnixTime,
+) -> Result<Option<(Step, CommitTogether)>, StepError> {
+    let response = coordinator.response.median_ms(clock::instant());
+    let mut orders_max = ORDERS_MAX;
+    loop {
+        let (graph, drm) = (&rules.graph, &rules.drm);
+        let step = advance(&stored.campaign, &Look { fleet, graph, drm, response, orders_max, now });
+        if step.campaign == stored.campaign && step.orders.is_empty() {
+            return Ok(None);
+        }
+        let together = CommitTogether::new(Batch::new()).with_campaign(Some(stored), &step.campaign);
+        let together = with_orders(coordinator, together, &step.orders, looked_at, now)?;
+        if together.fits() || orders_max == 1 {
+            return Ok(Some((step, together)));
+        }
+        orders_max /= 2;
+    }
+}
+
+/// Signs the orders and adds them, with the devices that they change.
+fn with_orders(
+    coordinator: &Coordinator,
+    mut together: CommitTogether,
+    orders: &[OrderRequest],
+    looked_at: &[Arc<DeviceRecord>],
+    now: UnixTime,
+) -> Result<CommitTogether, StepError> {
     let published = coordinator.repository.published();
     let book = coordinator.order_book(&published);
-    let together = CommitTogether::new(Batch::new()).with_campaign(Some(stored), &next);
-    let mut together = together.ok_or(StepError::TooLarge)?;
-    for request in &orders {
+    for request in orders {
         let Ok(found) = looked_at.binary_search_by_key(&request.device, |record| record.state.id) else {
             continue;
         };
@@ -187,14 +219,5 @@ fn step(coordinator: &Coordinator, stored: &StoredCampaign, now: UnixTime) -> Re
         together = together.with_order(request.device, &sealed.envelope);
         together = coordinator.registry.stage(together, record, changed)?;
     }
-    coordinator.registry.commit(together)?;
-    if next.state() != campaign.state() {
-        tracing::info!(campaign = %next.name(), state = ?next.state(), reason = %next.view().reason, "campaign moved");
-    }
-    for request in &orders {
-        let (device, position) = (request.device, request.position);
-        tracing::info!(campaign = %next.name(), %device, %position, action = %request.action, "order issued");
-        coordinator.send(Outgoing::Order(device));
-    }
-    Ok(true)
+    Ok(together)
 }

@@ -12,9 +12,10 @@ use takt_common::report::{Installed, Outcome};
 use takt_common::{DeviceId, Name, UnixTime};
 
 use crate::pace::Pace;
+use crate::sheets::EVENTS;
 
 /// The format this code writes and reads.
-pub const CAMPAIGN_FORMAT: u32 = 1;
+pub const CAMPAIGN_FORMAT: u32 = 2;
 
 /// How many events are kept: the timeline of a few dozen devices; the oldest go first.
 pub(crate) const EVENTS_MAX: usize = 256;
@@ -78,6 +79,9 @@ pub struct Campaign {
     /// In upgrade order.
     pub(crate) members: Vec<Member>,
     pub(crate) events: Vec<CampaignEvent>,
+    /// How many events were forgotten before these, a whole sheet at a time.
+    #[serde(default)]
+    pub(crate) events_gone: usize,
 }
 
 /// Why no further device begins.
@@ -189,17 +193,6 @@ pub(crate) struct Owed {
     pub(crate) order: Position,
 }
 
-/// A stored campaign is unreadable.
-#[derive(Debug, thiserror::Error)]
-pub enum CampaignFormatError {
-    /// Not a campaign.
-    #[error("the stored campaign is unreadable")]
-    Unreadable(#[from] serde_json::Error),
-    /// From a later version of Takt.
-    #[error("the stored campaign has format {0}, this version reads {CAMPAIGN_FORMAT}")]
-    Format(u32),
-}
-
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 const fn is_zero(secs: &u64) -> bool {
     *secs == 0
@@ -246,6 +239,16 @@ impl Campaign {
         self.members.iter().any(|member| member.device == device)
     }
 
+    /// How many devices belong to it.
+    pub const fn devices(&self) -> usize {
+        self.members.len()
+    }
+
+    /// How many of them have ended.
+    pub fn done(&self) -> usize {
+        self.members.iter().filter(|member| matches!(member.step, DeviceStep::Done { .. })).count()
+    }
+
     /// As the API shows it.
     pub fn view(&self) -> CampaignView {
         let device = |member: &Member| CampaignDevice {
@@ -267,34 +270,19 @@ impl Campaign {
             stage: self.stage(),
             elements: self.pace.elements.clone(),
             plan: self.plan.as_ref().map(|plan| plan.view.clone()),
+            total: self.devices(),
+            done: self.done(),
             devices: self.members.iter().map(device).collect(),
             events: self.events.clone(),
         }
-    }
-
-    /// As it is stored.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a campaign has only text keys")
-    }
-
-    /// Reads a stored campaign.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CampaignFormatError> {
-        #[derive(Deserialize)]
-        struct Head {
-            format: u32,
-        }
-        let head: Head = serde_json::from_slice(bytes)?;
-        if head.format != CAMPAIGN_FORMAT {
-            return Err(CampaignFormatError::Format(head.format));
-        }
-        Ok(serde_json::from_slice(bytes)?)
     }
 
     /// Adds a decision to the timeline.
     pub(crate) fn note(&mut self, at: UnixTime, device: Option<&Name>, text: String) {
         self.events.push(CampaignEvent { at, device: device.cloned(), text });
         if self.events.len() > EVENTS_MAX {
-            self.events.remove(0);
+            self.events.drain(..EVENTS);
+            self.events_gone += EVENTS;
         }
     }
 

@@ -12,15 +12,17 @@ mod open;
 mod pace;
 mod record;
 mod regulation;
+mod sheets;
 mod skew;
 mod timetable;
 mod why;
 
 pub use advance::{Look, Step, advance};
-pub use campaign::{CAMPAIGN_FORMAT, Campaign, CampaignFormatError, ReleaseFacts};
+pub use campaign::{CAMPAIGN_FORMAT, Campaign, ReleaseFacts};
 pub use control::{ControlError, abort, pause, resume};
 pub use fleet::{DeviceState, EndedOrder, FleetView, OrderRequest, RefusedOrder, Waiting};
 pub use open::{DEADLINE_SECS_MAX, ELEMENT_SIZE_MAX, OpenError, open};
 pub use regulation::{Course, Decision, Response, Seen, Tally, stage};
+pub use sheets::{CampaignFormatError, Sheets};
 pub use timetable::{Due, Ground, Timetable, TimetableError, due, make_timetable};
 pub use why::why;

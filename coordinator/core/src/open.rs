@@ -112,7 +112,7 @@ pub fn open(
     fleet: &FleetView,
     graph: &DomainGraph,
     drm: &RedundancyMatrix,
-    others: &[Campaign],
+    others: &[&Campaign],
     now: UnixTime,
 ) -> Result<Campaign, OpenError> {
     check(request, release, others)?;
@@ -162,6 +162,7 @@ pub fn open(
         unplanned: None,
         members: Vec::with_capacity(targets.len()),
         events: Vec::new(),
+        events_gone: 0,
     };
     for (device, why) in excluded {
         campaign.note(now, Some(&device.name), format!("left out: it {why}"));
@@ -188,7 +189,7 @@ pub fn open(
     Ok(campaign)
 }
 
-fn check(request: &CampaignRequest, release: &ReleaseFacts, others: &[Campaign]) -> Result<(), OpenError> {
+fn check(request: &CampaignRequest, release: &ReleaseFacts, others: &[&Campaign]) -> Result<(), OpenError> {
     if others.iter().any(|other| *other.name() == request.name) {
         return Err(OpenError::NameTaken(request.name.clone()));
     }

@@ -41,6 +41,11 @@ const fn is_none(count: &u32) -> bool {
 }
 
 impl Pace {
+    /// The same but for the elements that have ended.
+    pub(crate) const fn without_elements(&self) -> Self {
+        Self { elements: Vec::new(), ..*self }
+    }
+
     /// Whether the next element may begin.
     pub(crate) const fn is_open(&self) -> bool {
         self.began.is_none()

@@ -14,19 +14,19 @@ use crate::timetable::is_slot_open;
 /// its domain.
 pub fn why(
     device: &DeviceState,
-    campaigns: &[Campaign],
+    campaigns: &[&Campaign],
     fleet: &FleetView,
     graph: &DomainGraph,
     drm: &RedundancyMatrix,
     now: UnixTime,
 ) -> WhyView {
-    let look = Look { fleet, graph, drm, response: None, now };
+    let look = Look { fleet, graph, drm, response: None, orders_max: usize::MAX, now };
     let mut answer = Answer::default();
     answer.of_agent(device);
     if let Some(order) = &device.order {
         answer.of_order(device, order);
     }
-    let own = campaigns.iter().filter_map(|campaign| {
+    let own = campaigns.iter().filter_map(|&campaign| {
         let member = campaign.members.iter().find(|member| member.device == device.id)?;
         Some((campaign, member))
     });

@@ -222,7 +222,14 @@ impl<'a> World<'a> {
     /// A round of the real loop; false when nothing followed from it.
     fn round(&mut self) -> bool {
         let response = Some(RESPONSE_MS * self.response_factor());
-        let look = Look { fleet: &self.view, graph: &self.graph, drm: &self.drm, response, now: self.time() };
+        let look = Look {
+            fleet: &self.view,
+            graph: &self.graph,
+            drm: &self.drm,
+            response,
+            orders_max: usize::MAX,
+            now: self.time(),
+        };
         let Step { campaign, orders } = advance(&self.campaign, &look);
         let changed = campaign != self.campaign || !orders.is_empty();
         self.campaign = campaign;

@@ -16,14 +16,8 @@ use super::problem::Refused;
 use crate::clock;
 use crate::coordinator::Coordinator;
 use crate::registry::{
-    CAMPAIGN_BYTES_MAX, CONFLICT_RETRIES_MAX, CommitTogether, DomainRules, RegistryError, blocking,
+    CAMPAIGN_DEVICES_MAX, CONFLICT_RETRIES_MAX, CommitTogether, DomainRules, RegistryError, blocking,
 };
-
-/// What the timeline and the state of the members may grow to after the start.
-const GROWTH_BYTES: usize = 80 * 1024;
-
-/// What the slot of a member takes, with its reason.
-const SLOT_BYTES: usize = 384;
 
 /// What an operator does to a campaign.
 type Control = fn(&Campaign, UnixTime) -> Result<Campaign, ControlError>;
@@ -40,26 +34,24 @@ pub(super) async fn start(
 fn start_now(state: &Coordinator, request: &CampaignRequest, now: UnixTime) -> Result<CampaignView, Refused> {
     let published = state.repository.published();
     let release = state.order_book(&published).release(&request.release, now)?.facts;
-    let DomainRules { graph, drm, schedule, .. } = state.rules_ranked(&request.domain, now)?;
+    let DomainRules { graph, drm, .. } = state.rules_ranked(&request.domain, now)?;
     let _alone = state.begin_alone();
-    let others: Vec<Campaign> =
-        state.registry.campaigns()?.into_iter().map(|stored| stored.campaign).collect();
+    let taken = || Refused::conflict(format!("there is a campaign '{}' already", request.name));
+    if state.registry.campaign(&request.name)?.is_some() {
+        return Err(taken());
+    }
+    let others = state.unsettled_campaigns()?;
+    let others: Vec<&Campaign> = others.iter().map(|stored| &stored.campaign).collect();
     let campaign = open(request, &release, &state.fleet(), &graph, &drm, &others, now)?;
-    let slots = if schedule.is_some() { campaign.view().devices.len() * SLOT_BYTES } else { 0 };
-    let bytes = campaign.to_bytes().len() + slots;
-    if bytes + GROWTH_BYTES > CAMPAIGN_BYTES_MAX {
-        let devices = campaign.view().devices.len();
+    let devices = campaign.devices();
+    if devices > CAMPAIGN_DEVICES_MAX {
         return Err(Refused::rule(format!(
-            "field 'devices': {devices} devices are too many for one campaign ({bytes} bytes); start several"
+            "field 'devices': {devices} devices are too many for one campaign, {CAMPAIGN_DEVICES_MAX} are possible; start several"
         )));
     }
-    let together = CommitTogether::new(Batch::new()).with_campaign(None, &campaign);
-    let Some(together) = together else { return Err(Refused::rule("the campaign is too large")) };
-    match state.registry.commit(together) {
+    match state.registry.commit(CommitTogether::new(Batch::new()).with_campaign(None, &campaign)) {
         Ok(()) => {}
-        Err(error) if error.is_conflict() => {
-            return Err(Refused::conflict(format!("a campaign named '{}' exists already", campaign.name())));
-        }
+        Err(error) if error.is_conflict() => return Err(taken()),
         Err(error) => return Err(error.into()),
     }
     tracing::info!(campaign = %campaign.name(), release = %request.release, "campaign started");
@@ -72,7 +64,8 @@ pub(super) async fn list(
     State(state): State<Arc<Coordinator>>,
 ) -> Result<Json<Vec<CampaignView>>, Refused> {
     let views = blocking(move || -> Result<Vec<CampaignView>, RegistryError> {
-        Ok(state.registry.campaigns()?.iter().map(|stored| view(&state, &stored.campaign)).collect())
+        let views = state.registry.campaign_views()?;
+        Ok(views.into_iter().map(|view| with_trouble(&state, view)).collect())
     });
     let mut views = views.await?;
     views.sort_by(|a, b| (a.started, &a.request.name).cmp(&(b.started, &b.request.name)));
@@ -133,7 +126,6 @@ fn control_now(state: &Coordinator, name: &Name, control: Control) -> Result<Cam
         let stored = stored.ok_or_else(|| Refused::not_found(format!("there is no campaign '{name}'")))?;
         let changed = control(&stored.campaign, clock::now())?;
         let together = CommitTogether::new(Batch::new()).with_campaign(Some(&stored), &changed);
-        let Some(together) = together else { return Err(Refused::rule("the campaign is too large")) };
         match state.registry.commit(together) {
             Ok(()) => return Ok(view(state, &changed)),
             // The engine has brought it on meanwhile: look again.
@@ -144,10 +136,13 @@ fn control_now(state: &Coordinator, name: &Name, control: Control) -> Result<Cam
     Err(RegistryError::Contended { what: format!("campaign {name}") }.into())
 }
 
-/// The campaign, with what keeps the engine from bringing it on.
 fn view(state: &Coordinator, campaign: &Campaign) -> CampaignView {
-    let mut view = campaign.view();
-    if let Some(trouble) = state.trouble(campaign.name()) {
+    with_trouble(state, campaign.view())
+}
+
+/// With what keeps the engine from bringing it on.
+fn with_trouble(state: &Coordinator, mut view: CampaignView) -> CampaignView {
+    if let Some(trouble) = state.trouble(&view.request.name) {
         view.reason = format!("{}; held: {trouble}", view.reason);
     }
     view

@@ -43,7 +43,7 @@ pub(super) async fn waits(
     let id = find(&state, &device)?.state.id;
     let answer = blocking(move || -> Result<WhyView, Refused> {
         let stored = state.registry.campaigns()?;
-        let campaigns: Vec<_> = stored.into_iter().map(|stored| stored.campaign).collect();
+        let campaigns: Vec<_> = stored.iter().map(|stored| &stored.campaign).collect();
         let fleet = state.fleet();
         let Some(device) = fleet.devices.get(&id) else { return Err(Refused::not_found(id.to_string())) };
         let now = clock::now();

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use takt_common::{DeviceId, Name};
-use takt_store::{Batch, SledStore, Store as _, StoreError};
+use takt_store::{BATCH_BYTES_MAX, Batch, SledStore, Store as _, StoreError};
 
+use super::campaigns::StagedCampaign;
 use super::record::DeviceRecord;
 use super::{CONFLICT_RETRIES_MAX, PAGE, Registry, RegistryError, keys};
 
@@ -25,7 +26,8 @@ struct Held {
 
 /// Changed devices and what else belongs into the same batch.
 pub struct CommitTogether {
-    batch: Batch,
+    pub(super) batch: Batch,
+    pub(super) campaign: Option<StagedCampaign>,
     changed: Vec<Arc<Held>>,
 }
 
@@ -91,7 +93,12 @@ impl DeviceStore {
 impl CommitTogether {
     /// With `batch`, whatever else is in it.
     pub const fn new(batch: Batch) -> Self {
-        Self { batch, changed: Vec::new() }
+        Self { batch, campaign: None, changed: Vec::new() }
+    }
+
+    /// Whether it fits into one batch of the store.
+    pub fn fits(&self) -> bool {
+        self.batch.bytes() <= BATCH_BYTES_MAX
     }
 
     /// Adds to the batch.
@@ -147,7 +154,21 @@ impl Registry {
 
     /// Commits the whole of it, or nothing.
     pub fn commit(&self, together: CommitTogether) -> Result<(), RegistryError> {
-        let CommitTogether { batch, changed } = together;
+        let CommitTogether { batch, campaign: Some(mut campaign), changed } = together else {
+            return self.commit_devices(together.batch, together.changed);
+        };
+        let mut open = self.campaigns.lock();
+        let ahead = campaign.take_ahead().into_iter().try_for_each(|ahead| self.commit_batch(ahead));
+        let committed = ahead.map_err(Into::into).and_then(|()| self.commit_devices(batch, changed));
+        match committed {
+            Ok(()) => campaign.settle(&mut open),
+            // Perhaps it is not what stands on disk any more.
+            Err(_) => drop(open.remove(campaign.name())),
+        }
+        committed
+    }
+
+    fn commit_devices(&self, batch: Batch, changed: Vec<Arc<Held>>) -> Result<(), RegistryError> {
         let committed = self.commit_batch(batch);
         match &committed {
             Ok(()) => {

@@ -36,9 +36,13 @@ pub(super) fn campaign(name: &Name) -> String {
     format!("{CAMPAIGNS}{name}")
 }
 
-/// The parts of a stored campaign beyond the first.
-pub(super) fn campaign_part(name: &Name, part: usize) -> String {
-    format!("campaign-part/{name}/{part:04}")
+pub(super) fn campaign_sheets(name: &Name) -> String {
+    format!("campaign-sheet/{name}/")
+}
+
+/// A sheet of a campaign, as the revision has written it.
+pub(super) fn campaign_sheet(name: &Name, sheet: &str, revision: u64) -> String {
+    format!("{}{sheet}/{revision}", campaign_sheets(name))
 }
 
 pub(super) fn graph(domain: &Name) -> String {

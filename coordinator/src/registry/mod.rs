@@ -16,7 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use takt_store::{Batch, SledStore, Store as _, StoreError};
 
-pub use campaigns::{CAMPAIGN_BYTES_MAX, StoredCampaign};
+use campaigns::OpenCampaigns;
+
+pub use campaigns::{CAMPAIGN_DEVICES_MAX, StoredCampaign};
 pub use devices::{Change, CommitTogether, DeviceStore, REPORTS_KEPT};
 pub use domains::{DomainError, DomainRules};
 pub use loads::LOAD_DAYS_KEPT;
@@ -60,10 +62,11 @@ impl RegistryError {
     }
 }
 
-/// The registry: devices in memory and on disk, the rest on disk.
+/// The registry: devices and campaigns that go on in memory and on disk, the rest on disk.
 pub struct Registry {
     store: Arc<SledStore>,
     devices: DeviceStore,
+    campaigns: OpenCampaigns,
     failed: AtomicBool,
 }
 
@@ -71,7 +74,8 @@ impl Registry {
     /// Reads all devices.
     pub fn open(store: Arc<SledStore>) -> Result<Self, RegistryError> {
         let devices = DeviceStore::load(&store)?;
-        Ok(Self { store, devices, failed: AtomicBool::new(false) })
+        let (campaigns, failed) = (OpenCampaigns::default(), AtomicBool::new(false));
+        Ok(Self { store, devices, campaigns, failed })
     }
 
     /// The devices.

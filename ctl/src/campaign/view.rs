@@ -31,11 +31,6 @@ const fn tone(state: CampaignState) -> Tone {
     }
 }
 
-/// How many devices of the campaign have ended.
-pub(super) fn done(campaign: &CampaignView) -> usize {
-    campaign.devices.iter().filter(|device| matches!(device.step, DeviceStep::Done { .. })).count()
-}
-
 /// `takt campaign list`.
 pub(super) fn list(campaigns: &[CampaignView]) -> Vec<String> {
     let mut table = Table::new(&["NAME", "STATE", "RELEASE", "DOMAIN", "DONE", "STARTED", "REASON"]);
@@ -46,7 +41,7 @@ pub(super) fn list(campaigns: &[CampaignView]) -> Vec<String> {
             state(campaign.state).to_owned(),
             format!("{}@{}", release.name, release.version),
             campaign.request.domain.to_string(),
-            format!("{}/{}", done(campaign), campaign.devices.len()),
+            format!("{}/{}", campaign.done, campaign.total),
             campaign.started.to_string(),
             campaign.reason.clone(),
         ]);

@@ -157,7 +157,7 @@ fn draw(
 ) {
     let mut table = vec![view::heading(campaign, output), String::new()];
     table.extend(view::devices(campaign, reported, Some(clock::now())));
-    live.draw(&table, view::done(campaign), campaign.devices.len(), note);
+    live.draw(&table, campaign.done, campaign.total, note);
 }
 
 /// What the agents of the devices under way say. It only adorns the table, so what cannot be had is left out.

@@ -110,7 +110,8 @@ impl Machine {
         let failed = self.try_run(&["systemctl", "--failed", "--plain", "--no-legend"]).stdout;
         let mut words = Vec::new();
         for unit in failed.lines().filter_map(|line| line.split_whitespace().next()) {
-            let how = self.try_run(&["systemctl", "show", "--property", "Result,ExecMainStatus", unit]).stdout;
+            let how =
+                self.try_run(&["systemctl", "show", "--property", "Result,ExecMainStatus", unit]).stdout;
             let again = self.try_run(&["systemctl", "start", unit]).stderr;
             words.push(format!("{unit} failed: {how} {} {again}", self.journal(unit)));
         }

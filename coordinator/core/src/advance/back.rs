@@ -80,7 +80,7 @@ impl Round<'_> {
             if begun == size {
                 break;
             }
-            if self.try_start(index) {
+            if self.try_start(index) || self.starts_next_round(index) {
                 self.take_turn(index);
                 self.scene.note_begun(&self.campaign.members[index]);
                 begun += 1;

@@ -57,7 +57,7 @@ impl Round<'_> {
             if !may_begin || !self.scene.unverified_requirements(member).is_empty() {
                 continue;
             }
-            if self.try_start(index) {
+            if self.try_start(index) || self.starts_next_round(index) {
                 self.take_turn(index);
                 self.scene.note_begun(&self.campaign.members[index]);
                 begun += 1;
@@ -77,6 +77,12 @@ impl Round<'_> {
             }
             _ => self.campaign.begin_element(size, self.scene.now),
         }
+    }
+
+    /// Whether a member could begin but for the orders of this round, which are enough.
+    pub(super) fn starts_next_round(&self, index: usize) -> bool {
+        self.is_full()
+            && !matches!(self.scene.start_of(&self.campaign, &self.campaign.members[index]), Start::Wait(_))
     }
 
     /// Whether a member is here. Those that are offline come last: silence would only hold the element up.

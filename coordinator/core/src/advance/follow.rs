@@ -16,6 +16,10 @@ impl Round<'_> {
     /// Moves every member on by what was found.
     pub(super) fn follow(&mut self, findings: Vec<Finding>) {
         for (index, finding) in findings.into_iter().enumerate() {
+            // What is found now is found in the next round as well.
+            if self.is_full() {
+                break;
+            }
             self.follow_one(index, finding);
         }
     }

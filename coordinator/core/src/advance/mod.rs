@@ -40,7 +40,8 @@ pub struct Step {
 /// [`crate::FleetView::record_order`]. A campaign is advanced until it [`Campaign::is_settled`].
 pub fn advance(campaign: &Campaign, look: &Look<'_>) -> Step {
     let scene = Scene::new(look, Some(campaign));
-    let mut round = Round { scene, campaign: campaign.clone(), orders: Vec::new(), ordered: BTreeSet::new() };
+    let (orders, ordered) = (Vec::new(), BTreeSet::new());
+    let mut round = Round { scene, campaign: campaign.clone(), orders, orders_max: look.orders_max, ordered };
     round.settle_owed();
     if !round.campaign.is_over() {
         round.open();
@@ -61,6 +62,7 @@ struct Round<'a> {
     scene: Scene<'a>,
     campaign: Campaign,
     orders: Vec<OrderRequest>,
+    orders_max: usize,
     /// For whom.
     ordered: BTreeSet<DeviceId>,
 }
@@ -169,7 +171,7 @@ impl Round<'_> {
         mode: Mode,
     ) -> Option<Position> {
         let position = self.scene.fleet.devices.get(&device)?.next;
-        if !self.ordered.insert(device) {
+        if self.is_full() || !self.ordered.insert(device) {
             return None;
         }
         let asked = self.campaign.request.policy;
@@ -185,6 +187,11 @@ impl Round<'_> {
         let deadline = self.scene.now + Duration::from_secs(self.campaign.request.deadline_secs);
         self.orders.push(OrderRequest { device, position, action, release, mode, deadline, policy });
         Some(position)
+    }
+
+    /// Whether no other order may be asked for in this round.
+    const fn is_full(&self) -> bool {
+        self.orders.len() >= self.orders_max
     }
 
     fn note(&mut self, index: usize, text: String) {

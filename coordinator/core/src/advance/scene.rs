@@ -26,6 +26,8 @@ pub struct Look<'a> {
     pub drm: &'a RedundancyMatrix,
     /// How long the coordinator takes for a report now, in milliseconds, where that is known.
     pub response: Option<f64>,
+    /// At most so many orders are asked for; what is left over is asked for in the next round.
+    pub orders_max: usize,
     /// The time.
     pub now: UnixTime,
 }

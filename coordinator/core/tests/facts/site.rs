@@ -98,7 +98,15 @@ impl Site {
     }
 
     pub(crate) fn open(&self, request: &CampaignRequest, others: &[Campaign]) -> Result<Campaign, OpenError> {
-        open(request, &facts(&[]), &self.fleet, &self.graph, &self.drm, others, self.now)
+        open(
+            request,
+            &facts(&[]),
+            &self.fleet,
+            &self.graph,
+            &self.drm,
+            &others.iter().collect::<Vec<_>>(),
+            self.now,
+        )
     }
 
     /// With the campaign opened.
@@ -125,7 +133,14 @@ impl Site {
     }
 
     const fn look(&self) -> Look<'_> {
-        Look { fleet: &self.fleet, graph: &self.graph, drm: &self.drm, response: None, now: self.now }
+        Look {
+            fleet: &self.fleet,
+            graph: &self.graph,
+            drm: &self.drm,
+            response: None,
+            orders_max: usize::MAX,
+            now: self.now,
+        }
     }
 
     /// Advances, stores, and says what was ordered: `device: action`.
@@ -177,7 +192,7 @@ impl Site {
     pub(crate) fn why(&self, text: &str) -> takt_common::api::WhyView {
         let device = &self.fleet.devices[&self.id(text)];
         let campaigns: Vec<_> = self.campaign.iter().cloned().collect();
-        why(device, &campaigns, &self.fleet, &self.graph, &self.drm, self.now)
+        why(device, &campaigns.iter().collect::<Vec<_>>(), &self.fleet, &self.graph, &self.drm, self.now)
     }
 
     /// The gateway is verified; the first camera's standby has been asked.

@@ -17,7 +17,8 @@ use takt_common::release::ReleaseId;
 use takt_common::report::{Installed, Report};
 use takt_common::{DeviceId, Name, UnixTime};
 use takt_coordinator_core::{
-    Campaign, DeviceState, FleetView, Ground, Look, OrderRequest, ReleaseFacts, due, make_timetable, open,
+    Campaign, CampaignFormatError, DeviceState, FleetView, Ground, Look, OrderRequest, ReleaseFacts, due,
+    make_timetable, open,
 };
 use takt_planner::{DomainGraph, DomainSchedule, RedundancyMatrix};
 
@@ -59,6 +60,19 @@ pub(crate) fn release_facts() -> ReleaseFacts {
     }
 }
 
+/// A campaign as it is stored.
+type Written = (Vec<u8>, BTreeMap<String, Vec<u8>>);
+
+fn write(campaign: &Campaign) -> Written {
+    let sheets = campaign.sheets(None);
+    (sheets.head, sheets.changed.into_iter().collect())
+}
+
+fn read((head, sheets): &Written) -> Campaign {
+    let read = Campaign::from_sheets(head, |sheet| Ok::<_, CampaignFormatError>(sheets.get(sheet).cloned()));
+    read.unwrap()
+}
+
 /// A repeatable source of chance (SplitMix64).
 #[derive(Debug, Clone)]
 pub(crate) struct Chance(pub u64);
@@ -89,6 +103,8 @@ pub(crate) struct Plan {
     /// With a schedule, how long its slots are.
     pub(crate) slot_secs: Option<u32>,
     pub(crate) element_size: u32,
+    /// So many orders are issued in a round at the most.
+    pub(crate) orders_max: usize,
     /// The campaigns' devices; two campaigns when some are false.
     pub(crate) in_first: Vec<bool>,
     /// Chances in percent, each round: a message is lost, one is repeated, a device changes between on- and
@@ -120,7 +136,7 @@ pub(crate) struct World {
     pub(crate) schedule: Option<DomainSchedule>,
     /// What the coordinator has stored.
     pub(crate) fleet: FleetView,
-    pub(crate) campaigns: Vec<Vec<u8>>,
+    pub(crate) campaigns: Vec<Written>,
     orders: BTreeMap<DeviceId, OrderRequest>,
     pub(crate) issued: Vec<(usize, UnixTime, OrderRequest)>,
     /// What is so.
@@ -193,10 +209,18 @@ impl World {
                 continue;
             }
             let request = request(if first { "first" } else { "second" }, chosen, plan.element_size);
-            let others: Vec<_> =
-                campaigns.iter().map(|bytes: &Vec<u8>| Campaign::from_bytes(bytes).unwrap()).collect();
-            let campaign = open(&request, &release_facts(), &fleet, &graph, &drm, &others, now).unwrap();
-            campaigns.push(campaign.to_bytes());
+            let others: Vec<_> = campaigns.iter().map(|bytes: &Written| read(bytes)).collect();
+            let campaign = open(
+                &request,
+                &release_facts(),
+                &fleet,
+                &graph,
+                &drm,
+                &others.iter().collect::<Vec<_>>(),
+                now,
+            )
+            .unwrap();
+            campaigns.push(write(&campaign));
         }
         Self {
             plan,
@@ -221,12 +245,21 @@ impl World {
         let request = request("again", Vec::new(), self.plan.element_size);
         let others: Vec<_> = (0..self.campaigns.len()).map(|index| self.campaign(index)).collect();
         let facts = release_facts();
-        let opened = open(&request, &facts, &self.fleet, &self.graph, &self.drm, &others, self.now).unwrap();
-        self.campaigns.push(opened.to_bytes());
+        let opened = open(
+            &request,
+            &facts,
+            &self.fleet,
+            &self.graph,
+            &self.drm,
+            &others.iter().collect::<Vec<_>>(),
+            self.now,
+        )
+        .unwrap();
+        self.campaigns.push(write(&opened));
     }
 
     pub(crate) fn campaign(&self, index: usize) -> Campaign {
-        Campaign::from_bytes(&self.campaigns[index]).unwrap()
+        read(&self.campaigns[index])
     }
 
     /// Gives the devices of a campaign their slots, where that is due.
@@ -246,7 +279,14 @@ impl World {
 
     /// What a round looks at.
     pub(crate) const fn look(&self) -> Look<'_> {
-        Look { fleet: &self.fleet, graph: &self.graph, drm: &self.drm, response: None, now: self.now }
+        Look {
+            fleet: &self.fleet,
+            graph: &self.graph,
+            drm: &self.drm,
+            response: None,
+            orders_max: self.plan.orders_max,
+            now: self.now,
+        }
     }
 
     pub(crate) fn view(&self, index: usize) -> CampaignView {
@@ -255,7 +295,7 @@ impl World {
 
     /// Stores a decision: campaign and orders in one batch.
     pub(crate) fn store(&mut self, index: usize, campaign: &Campaign, orders: &[OrderRequest]) {
-        self.campaigns[index] = campaign.to_bytes();
+        self.campaigns[index] = write(campaign);
         for order in orders {
             self.fleet.record_order(order, self.now);
             self.orders.insert(order.device, order.clone());
