@@ -9,7 +9,11 @@ use std::time::Duration;
 use nix::sys::statvfs::statvfs;
 use nix::time::{ClockId, clock_gettime};
 use takt_agent_core::BootTime;
+use takt_agent_core::facts::Power;
 use takt_common::health::HostFacts;
+
+use crate::power::{SUPPLIES, power};
+use crate::uplink;
 
 /// Where the kernel says things.
 const PROC: &str = "/proc";
@@ -122,6 +126,11 @@ impl Host {
             uptime_secs: uptime()?.as_secs(),
             boot_id: self.boot_id.clone(),
             kernel: kernel.release().to_string_lossy().into_owned(),
+            battery_percent: match power(Path::new(SUPPLIES)) {
+                Power::Battery { percent } => Some(percent),
+                Power::Mains => None,
+            },
+            link: uplink::link(Path::new(uplink::ROOT)),
         })
     }
 

@@ -29,6 +29,7 @@ pub mod service;
 pub mod settings;
 mod tls;
 pub mod trust;
+pub mod uplink;
 pub mod variables;
 pub mod vitals;
 

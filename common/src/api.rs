@@ -327,6 +327,83 @@ pub struct CampaignRequest {
     /// How fast it goes, and when it stops.
     #[serde(default)]
     pub regulation: Regulation,
+    /// Only devices that this query means (docs/campaigns.md).
+    #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// How often a device is tried again that failed before anything was switched.
+    #[serde(default)]
+    pub retry: RetryPolicy,
+    /// Seconds after which no further device begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_secs: Option<u64>,
+    /// Its share of what the coordinator can do at a time, beside that of other campaigns.
+    #[serde(default = "CampaignRequest::weight_usual")]
+    pub weight: u32,
+    /// It goes on for devices that become targets later, until it expires or is closed.
+    #[serde(default)]
+    pub stays_open: bool,
+    /// It begins once a second operator has approved it.
+    #[serde(default)]
+    pub approval: bool,
+}
+
+impl CampaignRequest {
+    /// A campaign with everything as usual.
+    pub fn new(name: Name, release: ReleaseId, domain: Name) -> Self {
+        Self {
+            name,
+            release,
+            domain,
+            devices: Vec::new(),
+            element_size: None,
+            deadline_secs: Self::DEADLINE_SECS_USUAL,
+            policy: Policy::default(),
+            regulation: Regulation::default(),
+            query: None,
+            retry: RetryPolicy::default(),
+            expires_secs: None,
+            weight: Self::weight_usual(),
+            stays_open: false,
+            approval: false,
+        }
+    }
+
+    /// How long a device may take for its order where nothing else is asked for.
+    pub const DEADLINE_SECS_USUAL: u64 = 600;
+
+    const fn weight_usual() -> u32 {
+        1
+    }
+}
+
+/// How often a device is tried again that failed before anything was switched there (paper 2, "Operation Decomposition").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetryPolicy {
+    /// Orders for one device, the first one included.
+    pub attempts: u32,
+    /// Seconds before the second attempt, twice as many before each other one, half of them more or less by chance.
+    pub backoff_secs: u64,
+    /// Bytes that a device may be sent at the most, all attempts together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { attempts: 1, backoff_secs: 60, bytes: None }
+    }
+}
+
+/// A device of the domain that is no target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExcludedDevice {
+    /// Its id.
+    pub device: DeviceId,
+    /// Its name.
+    pub name: Name,
+    /// Why, as it goes on after its name.
+    pub reason: String,
 }
 
 /// The state of a campaign (DESIGN: words).
@@ -493,8 +570,79 @@ pub struct CampaignView {
     pub done: usize,
     /// Its devices in upgrade order.
     pub devices: Vec<CampaignDevice>,
+    /// Devices that were asked for and are no targets now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excluded: Vec<ExcludedDevice>,
+    /// Releases that devices are brought to first, where the release needs a later one than they run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub path: Vec<ReleaseId>,
     /// The last decisions, oldest first; bounded.
     pub events: Vec<CampaignEvent>,
+}
+
+/// `POST /api/v1/campaigns/plan` (operator): what a campaign would do if all went well.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CampaignPreview {
+    /// Its devices, in the order in which they would begin.
+    pub devices: Vec<PreviewDevice>,
+    /// Its elements.
+    pub elements: Vec<ElementView>,
+    /// When it would end; absent if it would not.
+    pub ends: Option<UnixTime>,
+    /// Why it would not end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why_not: Option<String>,
+    /// So many devices nobody serves for while they switch.
+    pub in_place: usize,
+    /// For so many a standby serves.
+    pub rolling: usize,
+    /// Seconds for which devices are away that nobody serves for, all together and at the least.
+    pub away_secs: u64,
+    /// The load that is predicted for the slots of its devices, in percent points, all together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted_load: Option<f64>,
+    /// Devices that were asked for and are no targets now.
+    pub excluded: Vec<ExcludedDevice>,
+    /// Releases that devices are brought to first, where the release needs a later one than they run.
+    pub path: Vec<ReleaseId>,
+}
+
+/// A device of a campaign that would be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PreviewDevice {
+    /// Which.
+    pub device: DeviceId,
+    /// Its name.
+    pub name: Name,
+    /// In which element, from 0.
+    pub element: Option<u32>,
+    /// When it would begin; absent if it runs the release already, or would never begin.
+    pub begins: Option<UnixTime>,
+    /// When it would have ended.
+    pub ends: Option<UnixTime>,
+    /// Who would serve for it.
+    pub standby: Option<DeviceId>,
+    /// The load that is predicted for its slot, in percent.
+    pub predicted_load: Option<f64>,
+    /// It is offline now; the preview takes it to come back.
+    pub offline: bool,
+}
+
+/// `POST /api/v1/operators` (the first operator): another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OperatorRequest {
+    /// Its name; must be new.
+    pub name: Name,
+}
+
+/// A new operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorResponse {
+    /// Its name.
+    pub name: Name,
+    /// Its token; only its digest is kept.
+    pub token: String,
 }
 
 /// An order that a device has not ended yet.

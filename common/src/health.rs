@@ -1,5 +1,7 @@
 //! Health samples: how a device and its workloads fare now. The next sample replaces the last.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +36,41 @@ pub struct HostFacts {
     pub boot_id: String,
     /// Kernel release.
     pub kernel: String,
+    /// Charge in percent of a device that runs on its battery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub battery_percent: Option<u8>,
+    /// Over which kind of link it reaches others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<Link>,
+}
+
+/// A kind of link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Link {
+    /// A cable.
+    Wired,
+    /// A wireless local network.
+    Wifi,
+    /// A mobile network, where bytes cost.
+    Cellular,
+}
+
+impl Link {
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Wired => "wired",
+            Self::Wifi => "wifi",
+            Self::Cellular => "cellular",
+        }
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// How one workload fares.
@@ -138,4 +175,7 @@ pub struct HealthSample {
     /// With whom the device talks; in some samples only, and in none where it is not to be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peers: Option<PeersSeen>,
+    /// What the device is used for and has, by its settings.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub features: BTreeMap<String, String>,
 }

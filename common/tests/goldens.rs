@@ -6,9 +6,11 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use takt_common::api::{CampaignRequest, EnrolRequest, Problem};
+use takt_common::api::{CampaignRequest, EnrolRequest, Problem, RetryPolicy};
 use takt_common::envelope::{PayloadType, Signers};
-use takt_common::health::{HEALTH_FORMAT, HealthSample, HostFacts, PeerSeen, PeersSeen, Talk, WorkloadFacts};
+use takt_common::health::{
+    HEALTH_FORMAT, HealthSample, HostFacts, Link, PeerSeen, PeersSeen, Talk, WorkloadFacts,
+};
 use takt_common::order::{
     Action, AtDeadline, Member, Mode, ORDER_FORMAT, Order, Policy, Position, SnapshotRef, Window,
 };
@@ -16,7 +18,7 @@ use takt_common::regulation::Regulation;
 use takt_common::release::{
     Artifact, Conffiles, Container, ContainerSet, FileSet, FileSpec, Health, Hook, HookPoint, LivePatch,
     MANIFEST_FORMAT, Manifest, Network, OsImage, Package, PackageFormat, PackageSet, Port, Probe, ReleaseId,
-    Severity, Step, Strategy,
+    Requirements, Severity, Step, Strategy,
 };
 use takt_common::report::{
     Ack, Installed, Memory, OrderRef, Outcome, PhaseName, REPORT_FORMAT, Refused, Report, Timing,
@@ -76,6 +78,13 @@ fn manifest() -> Manifest {
             ..Health::default()
         },
         unpacked_bytes: 1_000_000,
+        requires: Requirements {
+            counter_min: Some(1),
+            battery_percent_min: Some(40),
+            links: [Link::Wired, Link::Wifi].into(),
+            storage_free_bytes_min: Some(1 << 30),
+            features: [("camera".to_owned(), "on".to_owned())].into(),
+        },
     }
 }
 
@@ -171,6 +180,8 @@ fn health() -> HealthSample {
             uptime_secs: 3600,
             boot_id: "0f1e2d3c-0000-4000-8000-000000000000".into(),
             kernel: "6.1.0".into(),
+            battery_percent: Some(80),
+            link: Some(Link::Cellular),
         },
         workloads: vec![WorkloadFacts {
             component: name("counter"),
@@ -190,6 +201,7 @@ fn health() -> HealthSample {
             }],
             left_out: 1,
         }),
+        features: [("camera".to_owned(), "on".to_owned())].into(),
     }
 }
 
@@ -414,6 +426,12 @@ fn bodies_of_the_api_have_the_form_of_their_goldens() {
             deadline_secs: 600,
             policy: Policy::default(),
             regulation: Regulation::default(),
+            query: Some("model = \"cam-x\"".into()),
+            retry: RetryPolicy { attempts: 3, backoff_secs: 60, bytes: Some(1 << 30) },
+            expires_secs: Some(86_400),
+            weight: 2,
+            stays_open: true,
+            approval: true,
         },
     );
     hold(

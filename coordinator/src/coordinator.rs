@@ -51,6 +51,7 @@ pub struct Coordinator {
     /// Wakes the engine.
     pub wake: Notify,
     outbox: mpsc::Sender<Outgoing>,
+    in_hand_max: usize,
     campaigns: Mutex<OpenCampaigns>,
     /// Campaigns begin one after the other.
     beginning: Mutex<()>,
@@ -82,12 +83,24 @@ pub struct Parts {
     pub outbox: mpsc::Sender<Outgoing>,
     /// How long a step is over which loads and peers are rolled up, in seconds.
     pub load_step: u64,
+    /// So many devices have an order in hand at a time.
+    pub in_hand_max: usize,
 }
 
 impl Coordinator {
     /// Puts the parts together and looks which campaigns go on.
     pub fn new(parts: Parts) -> Result<Self, RegistryError> {
-        let Parts { ca, order_key, operator, registry, repository, artifacts, outbox, load_step } = parts;
+        let Parts {
+            ca,
+            order_key,
+            operator,
+            registry,
+            repository,
+            artifacts,
+            outbox,
+            load_step,
+            in_hand_max,
+        } = parts;
         let names = registry.unsettled()?;
         names.iter().try_for_each(|name| registry.tidy_campaign(name))?;
         Ok(Self {
@@ -106,6 +119,7 @@ impl Coordinator {
             broker: OnceLock::new(),
             wake: Notify::new(),
             outbox,
+            in_hand_max,
             campaigns: Mutex::new(OpenCampaigns { names, troubles: BTreeMap::new() }),
             beginning: Mutex::new(()),
         })
@@ -132,9 +146,7 @@ impl Coordinator {
     pub fn fleet_of(&self, devices: &[Arc<DeviceRecord>]) -> FleetView {
         let epoch = self.repository.published().director.map_or(0, |director| director.epoch());
         let state = |record: &DeviceRecord| {
-            let mut state = record.state.clone();
-            state.online = self.live.is_online(state.id);
-            state.last_seen = state.last_seen.max(self.live.last_seen(state.id));
+            let mut state = self.live.look_at(&record.state);
             // Under a newer director root the epoch grows; the generation goes on, so it never repeats either.
             state.next.epoch = state.next.epoch.max(epoch);
             state
@@ -164,6 +176,12 @@ impl Coordinator {
     pub fn unsettled_campaigns(&self) -> Result<Vec<Arc<StoredCampaign>>, RegistryError> {
         let campaigns = self.open_campaigns().into_iter().map(|name| self.registry.campaign(&name));
         campaigns.filter_map(Result::transpose).collect()
+    }
+
+    /// How many further devices may get an order now.
+    pub fn room(&self, fleet: &FleetView) -> usize {
+        let in_hand = fleet.devices.values().filter(|state| state.order.is_some()).count();
+        self.in_hand_max.saturating_sub(in_hand)
     }
 
     /// Held from the look whether devices are free until the campaign that takes them is on disk. Whoever holds it

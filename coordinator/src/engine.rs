@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use takt_common::{Name, UnixTime};
-use takt_coordinator_core::{Campaign, FleetView, Look, OrderRequest, Step, advance};
+use takt_coordinator_core::{Campaign, FleetView, Look, OrderRequest, Others, Step, advance};
 use takt_store::Batch;
 use tokio_util::sync::CancellationToken;
 
@@ -178,10 +178,13 @@ fn decide(
     now: UnixTime,
 ) -> Result<Option<(Step, CommitTogether)>, StepError> {
     let response = coordinator.response.median_ms(clock::instant());
+    let unsettled = coordinator.unsettled_campaigns()?;
+    let unsettled: Vec<&Campaign> = unsettled.iter().map(|stored| &stored.campaign).collect();
+    let others = &Others::of(&stored.campaign, &unsettled, coordinator.room(fleet));
     let mut orders_max = ORDERS_MAX;
     loop {
         let (graph, drm) = (&rules.graph, &rules.drm);
-        let step = advance(&stored.campaign, &Look { fleet, graph, drm, response, orders_max, now });
+        let step = advance(&stored.campaign, &Look { fleet, graph, drm, response, others, orders_max, now });
         if step.campaign == stored.campaign && step.orders.is_empty() {
             return Ok(None);
         }

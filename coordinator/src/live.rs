@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use takt_common::health::HealthSample;
 use takt_common::{DeviceId, UnixTime};
+use takt_coordinator_core::{DeviceState, Facts};
 
 /// The present of one device.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -34,6 +35,19 @@ impl Live {
     /// The present of one device.
     pub fn of(&self, device: DeviceId) -> LiveDevice {
         self.lock().get(&device).cloned().unwrap_or_default()
+    }
+
+    /// The device as it is known now, with what is known only while the process runs.
+    pub fn look_at(&self, stored: &DeviceState) -> DeviceState {
+        let mut state = stored.clone();
+        if let Some(live) = self.lock().get(&state.id) {
+            state.online = live.online();
+            state.last_seen = state.last_seen.max(live.last_seen);
+            state.facts = live.health.as_ref().map(Facts::of).unwrap_or_default();
+        } else {
+            state.online = false;
+        }
+        state
     }
 
     /// Whether the device has a session now.

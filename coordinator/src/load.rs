@@ -198,6 +198,7 @@ mod tests {
             workloads: vec![],
             checkpoint: Ok(()),
             peers: None,
+            features: std::collections::BTreeMap::new(),
         }
     }
 

@@ -7,7 +7,7 @@ use takt_common::order::{Member, ORDER_FORMAT, Order, SnapshotRef};
 use takt_common::release::{Manifest, ManifestError, ReleaseId};
 use takt_common::{Envelope, Name, Sha256Digest, SigningKey, UnixTime};
 use takt_coordinator_core::{OrderRequest, ReleaseFacts};
-use takt_trust::{PackageTrust, TargetCustom, TrustError, VerifiedTarget};
+use takt_trust::{ManifestCustom, PackageTrust, TargetCustom, TrustError, VerifiedTarget};
 
 use crate::artifacts::ArtifactStore;
 use crate::registry::{DeviceRecord, IssuedOrder};
@@ -66,6 +66,21 @@ pub enum OrderError {
     },
 }
 
+/// Why a release should not be installed although it is published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outdated {
+    /// Its counter is below the floor.
+    Revoked {
+        /// The lowest counter that may be installed.
+        floor: u64,
+    },
+    /// There is a later one for the same hardware.
+    Superseded {
+        /// Which.
+        by: ReleaseId,
+    },
+}
+
 /// A release as it is published and uploaded.
 pub struct PublishedRelease {
     /// What campaigns must know.
@@ -121,6 +136,47 @@ impl OrderBook<'_> {
             members.push(member(signed));
         }
         Ok(PublishedRelease { facts: ReleaseFacts::of(&manifest, target.sha256), members })
+    }
+
+    /// Releases of the component with a lower counter that could be installed now.
+    pub fn earlier(&self, than: &ReleaseFacts, now: UnixTime) -> Result<Vec<ReleaseFacts>, OrderError> {
+        let trust = self.packages()?;
+        let floor = trust.floor(&than.id.name);
+        let usable = |about: ManifestCustom| {
+            let fits = (floor..than.counter).contains(&about.counter);
+            // One whose files are not here leads nowhere.
+            fits.then(|| self.release(&about.id(), now).ok()).flatten()
+        };
+        Ok(Self::releases_of(trust, &than.id.name).filter_map(usable).map(|release| release.facts).collect())
+    }
+
+    /// A release that takes the place of this one, or why it must not be installed any more.
+    pub fn outdated(&self, release: &ReleaseFacts) -> Result<Option<Outdated>, OrderError> {
+        let trust = self.packages()?;
+        let floor = trust.floor(&release.id.name);
+        if release.counter < floor {
+            return Ok(Some(Outdated::Revoked { floor }));
+        }
+        let same = |hardware: &[Name]| {
+            let any = hardware.is_empty() || release.hardware.is_empty();
+            any || hardware.iter().any(|hardware| release.hardware.contains(hardware))
+        };
+        let later = Self::releases_of(trust, &release.id.name);
+        let later = later.filter(|about| about.counter > release.counter && same(&about.hardware));
+        Ok(later.max_by_key(|about| about.counter).map(|about| Outdated::Superseded { by: about.id() }))
+    }
+
+    /// All releases of a component that the publishers have signed.
+    fn releases_of<'t>(
+        trust: &'t PackageTrust,
+        component: &Name,
+    ) -> impl Iterator<Item = ManifestCustom> + use<'t> {
+        let folder = format!("releases/{component}/");
+        let paths = trust.target_paths().filter(move |path| path.starts_with(&folder));
+        paths.filter_map(|path| match trust.target(path)?.custom {
+            TargetCustom::Manifest(about) => Some(about),
+            TargetCustom::Artifact(_) => None,
+        })
     }
 
     /// Makes and signs one order for `device`.

@@ -129,7 +129,9 @@ pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<Ru
 
     let (outbox, outgoing) = mpsc::channel(dispatch::OUTBOX_MAX);
     let load_step = settings.load.step_secs();
-    let parts = Parts { ca, order_key, operator, registry, repository, artifacts, outbox, load_step };
+    let in_hand_max = settings.orders.in_hand_max;
+    let parts =
+        Parts { ca, order_key, operator, registry, repository, artifacts, outbox, load_step, in_hand_max };
     let coordinator = Arc::new(blocking(move || Coordinator::new(parts)).await?);
     let stop = shutdown.child_token();
     let sink = Arc::new(GateSink(coordinator.clone()));

@@ -66,6 +66,8 @@ pub struct GateSettings {
 pub struct OrderSettings {
     /// Seconds after which an order that no signed report shows yet is sent again.
     pub resend_secs: u64,
+    /// So many devices have an order in hand at a time; others wait for them.
+    pub in_hand_max: usize,
 }
 
 /// Artifacts.
@@ -121,7 +123,7 @@ impl Default for GateSettings {
 
 impl Default for OrderSettings {
     fn default() -> Self {
-        Self { resend_secs: 5 }
+        Self { resend_secs: 5, in_hand_max: 2_000 }
     }
 }
 
@@ -238,6 +240,7 @@ impl Settings {
             ("gate.connections_max", self.gate.connections_max as u64),
             ("gate.connections_per_source_max", self.gate.connections_per_source_max as u64),
             ("orders.resend_secs", self.orders.resend_secs),
+            ("orders.in_hand_max", self.orders.in_hand_max as u64),
             ("artifacts.bytes_max", self.artifacts.bytes_max),
             ("load.sample_minutes", self.load.sample_minutes),
         ] {
@@ -312,6 +315,8 @@ listen = "{}"
 [orders]
 # Seconds after which an order that no signed report shows yet is sent again.
 # resend_secs = {}
+# So many devices have an order in hand at a time, campaigns together; others wait for them.
+# in_hand_max = {}
 
 [artifacts]
 # The largest artifact that is taken, in bytes.
@@ -330,6 +335,7 @@ listen = "{}"
         gate.connections_max,
         gate.connections_per_source_max,
         orders.resend_secs,
+        orders.in_hand_max,
         artifacts.bytes_max,
         load.sample_minutes
     )

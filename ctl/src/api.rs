@@ -193,6 +193,11 @@ impl Api {
         &self.connection.url
     }
 
+    /// The certificate authority that is trusted.
+    pub fn ca(&self) -> &Path {
+        &self.connection.ca
+    }
+
     /// `GET` of a JSON document.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
         let bytes = self.send(Method::GET, path, |request| request).await?;

@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::graph::{self, GraphCommand};
 use crate::key::{self, KeyCommand};
 use crate::lock::{self, LockArgs, UnlockArgs};
+use crate::operator::{self, OperatorCommand};
 use crate::output::Output;
 use crate::plan::{self, PlanCommand};
 use crate::profile::Overrides;
@@ -96,6 +97,9 @@ enum Command {
     /// Make, sign and publish releases
     #[command(subcommand)]
     Release(ReleaseCommand),
+    /// People beside the first operator
+    #[command(subcommand)]
+    Operator(OperatorCommand),
     /// Tokens with which devices join
     #[command(subcommand)]
     Enrol(EnrolCommand),
@@ -175,6 +179,7 @@ impl Cli {
             Command::Key(command) => Ok(key::run(&command, output)?),
             Command::Trust(command) => trust::run(command, online, output).await,
             Command::Release(command) => release::run(command, online, output).await,
+            Command::Operator(command) => operator::run(command, &online.api()?, output).await,
             Command::Enrol(command) => enrol::run(command, &online.api()?, output).await,
             Command::Device(command) => device::run(command, &online.api()?, output).await,
             Command::Graph(command) => graph::run(command, &online, output).await,

@@ -39,6 +39,9 @@ pub struct ListArgs {
     /// Only devices of this domain
     #[arg(long)]
     domain: Option<Name>,
+    /// Only devices that a query means: 'model = "cam-x" and online = true'; see docs/campaigns.md
+    #[arg(long = "where", value_name = "QUERY")]
+    query: Option<String>,
 }
 
 /// `takt device show`, `takt device forecast`
@@ -71,7 +74,10 @@ impl fmt::Display for DeviceArg {
 pub async fn run(command: DeviceCommand, api: &Api, output: Output) -> Result<(), Failure> {
     match command {
         DeviceCommand::List(args) => {
-            let mut devices: Vec<DeviceView> = api.get("/api/v1/devices").await?;
+            let mut devices = match &args.query {
+                Some(query) => meant(query, None, api).await?,
+                None => api.get("/api/v1/devices").await?,
+            };
             devices.retain(|device| args.domain.as_ref().is_none_or(|domain| device.domain == *domain));
             Ok(output.give(&devices, || list(&devices, clock::now()))?)
         }
@@ -85,6 +91,20 @@ pub async fn run(command: DeviceCommand, api: &Api, output: Output) -> Result<()
             Ok(output.give(&forecast, || expected(&forecast))?)
         }
     }
+}
+
+/// The devices that a query means; `component` is what it means by `version`.
+pub(crate) async fn meant(
+    query: &str,
+    component: Option<&Name>,
+    api: &Api,
+) -> Result<Vec<DeviceView>, Failure> {
+    let mut asked = form_urlencoded::Serializer::new(String::new());
+    asked.append_pair("where", query);
+    if let Some(component) = component {
+        asked.append_pair("component", component.as_str());
+    }
+    Ok(api.get(&format!("/api/v1/devices?{}", asked.finish())).await?)
 }
 
 fn expected(forecast: &ForecastView) -> Vec<String> {

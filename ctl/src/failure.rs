@@ -5,7 +5,7 @@ use std::error::Error;
 use takt_common::api::Problem;
 
 use crate::api::ApiError;
-use crate::campaign::WatchError;
+use crate::campaign::{WatchError, WhichDomainError};
 use crate::document::DocumentError;
 use crate::drm::DrmError;
 use crate::exit::Exit;
@@ -62,6 +62,9 @@ pub enum Failure {
     /// A scenario.
     #[error(transparent)]
     Sim(#[from] SimError),
+    /// Whose campaign it is.
+    #[error(transparent)]
+    WhichDomain(#[from] WhichDomainError),
     /// A watched campaign.
     #[error(transparent)]
     Watch(#[from] WatchError),
@@ -93,6 +96,7 @@ impl Failure {
             | Self::Drm(_)
             | Self::Document(_)
             | Self::Sim(_)
+            | Self::WhichDomain(_)
             | Self::File(_) => Exit::BadInput,
         }
     }

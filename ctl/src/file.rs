@@ -118,6 +118,11 @@ pub fn create(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), FileErr
         .map_err(|source| FileError::Write { path: path.to_owned(), source })
 }
 
+/// Refuses a path where something is already, before work is done whose result could not be written there.
+pub fn check_free(path: &Path) -> Result<(), FileError> {
+    if path.symlink_metadata().is_ok() { Err(FileError::Exists { path: path.to_owned() }) } else { Ok(()) }
+}
+
 /// Replaces a file, or makes it, in one step: a reader sees the old or the new text, never half of one.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let write = |source| FileError::Write { path: path.to_owned(), source };

@@ -17,6 +17,7 @@ pub mod file;
 pub mod graph;
 pub mod key;
 pub mod lock;
+pub mod operator;
 pub mod output;
 mod picture;
 pub mod plan;

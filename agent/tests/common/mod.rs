@@ -18,7 +18,7 @@ use takt_agent_core::phase::Role;
 use takt_agent_core::{ContainerName, ContainerState, Workload, WorkloadName};
 use takt_common::release::{
     Artifact, Container, ContainerSet, Health, MANIFEST_FORMAT, Manifest, Network, Probe, ReleaseId,
-    Severity, Step, Strategy,
+    Requirements, Severity, Step, Strategy,
 };
 use takt_common::{DeviceId, Sha256Digest};
 use takt_tests::engine::SOCKET_VARIABLE;
@@ -165,6 +165,7 @@ impl Device {
             hooks: [].into(),
             health: Health { probes, timeout_millis: 1_000, ..Health::default() },
             unpacked_bytes: 0,
+            requires: Requirements::default(),
         };
         let manifest_sha256 = Sha256Digest::of(&manifest.to_bytes());
         Workload { manifest, manifest_sha256, name: WorkloadName(name.0.clone()) }

@@ -3,6 +3,7 @@
 mod container;
 mod health;
 mod hook;
+mod requirements;
 mod settle;
 mod step;
 
@@ -18,6 +19,7 @@ use crate::strict_json::{self, StrictJsonError};
 pub use container::{Container, ContainerSet, Network, Port, Strategy};
 pub use health::{BaselineLimits, Health, Probe};
 pub use hook::{Hook, HookPoint, NOT_NOW};
+pub use requirements::Requirements;
 pub use settle::{AGENT_HEAR, AGENT_PACKAGE};
 pub use step::{
     Conffiles, FileSet, FileSpec, Kind, LivePatch, OsImage, Package, PackageFormat, PackageSet, Step,
@@ -76,6 +78,17 @@ pub enum Severity {
     Critical,
 }
 
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hotfix => "hotfix",
+            Self::Minor => "minor",
+            Self::Major => "major",
+            Self::Critical => "critical",
+        })
+    }
+}
+
 /// A file of a release, addressed by its digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -120,6 +133,9 @@ pub struct Manifest {
     /// Bytes of storage it takes once unpacked, beside its artifacts.
     #[serde(default)]
     pub unpacked_bytes: u64,
+    /// What a device must have and run.
+    #[serde(default, skip_serializing_if = "Requirements::is_empty")]
+    pub requires: Requirements,
 }
 
 /// A manifest is refused.
@@ -195,6 +211,7 @@ impl Manifest {
         if self.steps.is_empty() || self.steps.len() > STEPS_MAX {
             return Err(wrong("steps", format!("1 to {STEPS_MAX} steps are expected")));
         }
+        self.requires.check(self.counter).map_err(|why| wrong("requires", why))?;
         let count = |kind| self.steps.iter().filter(|step| step.kind() == kind).count();
         if count(Kind::Container) > 1 || count(Kind::OsImage) > 1 {
             return Err(wrong("steps", "at most one step of kind container and one of kind os-image"));

@@ -1,18 +1,22 @@
 //! A campaign as it is stored: what was asked, where every device is, and why.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use takt_common::api::{
-    CampaignDevice, CampaignEvent, CampaignRequest, CampaignState, CampaignView, DeviceStep, PlanView,
-    PlannedSlot,
+    CampaignDevice, CampaignEvent, CampaignRequest, CampaignState, CampaignView, DeviceStep, ExcludedDevice,
+    PlanView, PlannedSlot,
 };
 use takt_common::digest::Sha256Digest;
 use takt_common::order::Position;
-use takt_common::release::{Manifest, ReleaseId};
+use takt_common::release::{Manifest, ReleaseId, Requirements, Severity};
 use takt_common::report::{Installed, Outcome};
 use takt_common::{DeviceId, Name, UnixTime};
 
 use crate::pace::Pace;
+use crate::query::Query;
 use crate::sheets::EVENTS;
+use crate::targets::Asked;
 
 /// The format this code writes and reads.
 pub const CAMPAIGN_FORMAT: u32 = 2;
@@ -22,6 +26,9 @@ pub(crate) const EVENTS_MAX: usize = 256;
 
 /// How long a report may be on its way from a device that has just ended an order, in seconds.
 const REPORT_TRAVEL_SECS: u64 = 10;
+
+/// What a device takes for fetching and switching at the least, in seconds.
+const START_SECS: u64 = 5;
 
 /// What a campaign must know about its release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +44,14 @@ pub struct ReleaseFacts {
     /// Seconds that a switch which began at the deadline may still take, its way back and the report included; see
     /// [`Manifest::settle`].
     pub settle_secs: u64,
+    /// How urgent it is.
+    pub severity: Severity,
+    /// What a device must have and run.
+    pub requires: Requirements,
+    /// Bytes that a device fetches for it.
+    pub bytes: u64,
+    /// Seconds that a device takes for it at the least: its start and its probation.
+    pub expected_secs: u64,
 }
 
 impl ReleaseFacts {
@@ -48,6 +63,25 @@ impl ReleaseFacts {
             manifest: digest,
             hardware: manifest.hardware.clone(),
             settle_secs: manifest.settle().as_secs() + 1 + REPORT_TRAVEL_SECS,
+            severity: manifest.severity,
+            requires: manifest.requires.clone(),
+            bytes: manifest.download_bytes(),
+            expected_secs: u64::from(manifest.health.probation_millis).div_ceil(1_000) + START_SECS,
+        }
+    }
+
+    /// The facts of a release for any device, that nothing is required for.
+    pub fn plain(id: ReleaseId, counter: u64, manifest: Sha256Digest, settle_secs: u64) -> Self {
+        Self {
+            id,
+            counter,
+            manifest,
+            hardware: Vec::new(),
+            settle_secs,
+            severity: Severity::Minor,
+            requires: Requirements::default(),
+            bytes: 0,
+            expected_secs: START_SECS,
         }
     }
 }
@@ -59,6 +93,9 @@ pub struct Campaign {
     pub(crate) format: u32,
     pub(crate) request: CampaignRequest,
     pub(crate) release: ReleaseFacts,
+    /// Releases over which devices may have to go first, by their counters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) path: Vec<ReleaseFacts>,
     pub(crate) state: CampaignState,
     pub(crate) reason: String,
     pub(crate) started: UnixTime,
@@ -76,8 +113,17 @@ pub struct Campaign {
     /// Why its devices have no slots although the domain has a schedule: none of them begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) unplanned: Option<String>,
-    /// In upgrade order.
+    /// Who has approved it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) approved_by: Option<String>,
+    /// Who has asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) asked_by: Option<String>,
+    /// In upgrade order; those that have joined later at the end.
     pub(crate) members: Vec<Member>,
+    /// Devices that were asked for and are no targets now.
+    #[serde(default)]
+    pub(crate) excluded: Vec<ExcludedDevice>,
     pub(crate) events: Vec<CampaignEvent>,
     /// How many events were forgotten before these, a whole sheet at a time.
     #[serde(default)]
@@ -99,6 +145,8 @@ pub(crate) enum Braking {
     Failure,
     /// An operator: orders in hand are withdrawn.
     Operator,
+    /// It has expired: devices in work go on.
+    Expiry,
 }
 
 /// A plan without its slots.
@@ -140,6 +188,15 @@ pub(crate) struct Member {
     /// What went wrong beside or after the end of its order; it counts as a failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) fault: Option<String>,
+    /// Which release of the path it is brought to first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) hop: Option<usize>,
+    /// How many of its orders failed before anything was switched.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(crate) failed_attempts: u32,
+    /// When it is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) again_at: Option<UnixTime>,
     /// What it ran before its order, where it is to be brought back to that after an abort.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) before: Option<Installed>,
@@ -156,11 +213,26 @@ pub(crate) struct Back {
 }
 
 impl Member {
-    /// The release that it is brought to, and the digest of its manifest.
-    pub(crate) fn target<'a>(&'a self, release: &'a ReleaseFacts) -> (&'a ReleaseId, &'a Sha256Digest) {
-        match (&self.back, &self.before) {
-            (Some(_), Some(before)) => (&before.release, &before.manifest),
-            _ => (&release.id, &release.manifest),
+    /// A device whose turn has not come.
+    pub(crate) const fn pending(device: DeviceId, name: Name, hop: Option<usize>) -> Self {
+        Self {
+            device,
+            name,
+            element: None,
+            turn: None,
+            waited_secs: 0,
+            step: DeviceStep::Pending,
+            slot: None,
+            suspended: None,
+            withdrawal: None,
+            owed: None,
+            warnings: Vec::new(),
+            fault: None,
+            hop,
+            failed_attempts: 0,
+            again_at: None,
+            before: None,
+            back: None,
         }
     }
 }
@@ -196,6 +268,11 @@ pub(crate) struct Owed {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 const fn is_zero(secs: &u64) -> bool {
     *secs == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+pub(crate) const fn is_none(count: &u32) -> bool {
+    *count == 0
 }
 
 impl Campaign {
@@ -234,6 +311,40 @@ impl Campaign {
         self.is_over() && self.members.iter().all(|member| member.owed.is_none())
     }
 
+    /// Whether orders in hand are withdrawn.
+    pub(crate) fn withdraws(&self) -> bool {
+        self.brake.as_ref().is_some_and(|brake| brake.by != Braking::Expiry)
+    }
+
+    /// After which time no further device begins.
+    pub(crate) fn expires(&self) -> Option<UnixTime> {
+        Some(self.started + Duration::from_secs(self.request.expires_secs?))
+    }
+
+    /// What is asked of its devices.
+    pub(crate) fn asked<'a>(&'a self, query: Option<&'a Query>) -> Asked<'a> {
+        Asked { release: &self.release, path: &self.path, query, downgrade: self.request.policy.downgrade }
+    }
+
+    /// Its query. One that was stored has been read before.
+    pub(crate) fn query(&self) -> Option<Query> {
+        self.request.query.as_ref()?.parse().ok()
+    }
+
+    /// Whether it may begin: nobody has to approve it, or somebody has.
+    pub const fn is_approved(&self) -> bool {
+        !self.request.approval || self.approved_by.is_some()
+    }
+
+    /// The release that a device is brought to now, and the digest of its manifest.
+    pub(crate) fn target_of<'a>(&'a self, member: &'a Member) -> (&'a ReleaseId, &'a Sha256Digest) {
+        if let (Some(_), Some(before)) = (&member.back, &member.before) {
+            return (&before.release, &before.manifest);
+        }
+        let release = member.hop.and_then(|hop| self.path.get(hop)).unwrap_or(&self.release);
+        (&release.id, &release.manifest)
+    }
+
     /// Whether `device` belongs to it.
     pub fn has_device(&self, device: DeviceId) -> bool {
         self.members.iter().any(|member| member.device == device)
@@ -259,7 +370,7 @@ impl Campaign {
             slot: member.slot.clone(),
             warnings: member.warnings.clone(),
             fault: member.fault.clone(),
-            back: member.back.as_ref().map(|_| member.target(&self.release).0.clone()),
+            back: member.back.as_ref().map(|_| self.target_of(member).0.clone()),
         };
         CampaignView {
             request: self.request.clone(),
@@ -273,6 +384,8 @@ impl Campaign {
             total: self.devices(),
             done: self.done(),
             devices: self.members.iter().map(device).collect(),
+            excluded: self.excluded.clone(),
+            path: self.path.iter().map(|release| release.id.clone()).collect(),
             events: self.events.clone(),
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use takt_common::api::OpenOrder;
+use takt_common::health::{HealthSample, Link};
 use takt_common::order::{Action, Mode, Policy, Position};
 use takt_common::release::ReleaseId;
 use takt_common::report::{Installed, Outcome, PhaseName, Refused};
@@ -49,6 +50,43 @@ pub struct DeviceState {
     pub next: Position,
     /// The sequence number of its last report; devices count from 1, so 0 before the first.
     pub sequence: u64,
+    /// What it said last of itself; it is not stored.
+    #[serde(skip)]
+    pub facts: Facts,
+}
+
+/// What a device said of itself in its last health sample; nothing before the first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Version of its agent.
+    pub agent: Option<String>,
+    /// Its kernel release.
+    pub kernel: Option<String>,
+    /// Charge in percent while it runs on its battery.
+    pub battery_percent: Option<u8>,
+    /// Over which kind of link it reaches others.
+    pub link: Option<Link>,
+    /// Free bytes of storage.
+    pub storage_free_bytes: Option<u64>,
+    /// Memory that new work can have, in bytes.
+    pub memory_free_bytes: Option<u64>,
+    /// What it is used for and has.
+    pub features: BTreeMap<String, String>,
+}
+
+impl Facts {
+    /// The facts of a health sample.
+    pub fn of(sample: &HealthSample) -> Self {
+        Self {
+            agent: Some(sample.agent.clone()),
+            kernel: Some(sample.host.kernel.clone()),
+            battery_percent: sample.host.battery_percent,
+            link: sample.host.link,
+            storage_free_bytes: Some(sample.host.storage_free_bytes),
+            memory_free_bytes: Some(sample.host.memory_available_bytes),
+            features: sample.features.clone(),
+        }
+    }
 }
 
 /// What an agent waits on.
@@ -143,6 +181,7 @@ impl DeviceState {
             ended: Vec::new(),
             next,
             sequence: 0,
+            facts: Facts::default(),
         }
     }
 

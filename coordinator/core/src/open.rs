@@ -1,8 +1,8 @@
 //! Opening a campaign: who its targets are (paper 2, target identification), and in which order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use takt_common::api::{CampaignRequest, CampaignState, DeviceStep};
+use takt_common::api::{CampaignRequest, CampaignState, DeviceStep, ExcludedDevice, RetryPolicy};
 use takt_common::regulation::Regulation;
 use takt_common::release::ReleaseId;
 use takt_common::report::Outcome;
@@ -11,14 +11,29 @@ use takt_planner::{DomainGraph, RedundancyMatrix};
 
 use crate::campaign::{CAMPAIGN_FORMAT, Campaign, Member, ReleaseFacts};
 use crate::fleet::{DeviceState, FleetView};
+use crate::others::may_overtake;
 use crate::pace::Pace;
+use crate::query::{Query, QueryError};
 use crate::skew::impossible;
+use crate::targets::Fit;
 
 /// The most devices of one element; more would not be a batch any more.
 pub const ELEMENT_SIZE_MAX: u32 = 1_000;
 
 /// The longest deadline of an order, in seconds: 90 days, the life of a snapshot.
 pub const DEADLINE_SECS_MAX: u64 = 90 * 86_400;
+
+/// The most attempts for a device.
+const ATTEMPTS_MAX: u32 = 16;
+
+/// The longest wait before a second attempt, in seconds.
+const BACKOFF_SECS_MAX: u64 = 86_400;
+
+/// The longest life of a campaign, in seconds: five years.
+const EXPIRES_SECS_MAX: u64 = 5 * 365 * 86_400;
+
+/// The largest weight.
+const WEIGHT_MAX: u32 = 1_000;
 
 /// A campaign cannot be opened.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -52,6 +67,26 @@ pub enum OpenError {
     /// An observation without end.
     #[error("field 'regulation.observe_secs': {0} is more than {max}", max = Regulation::OBSERVE_SECS_MAX)]
     Observe(u64),
+    /// More attempts than help.
+    #[error("field 'retry.attempts': {0} is not between 1 and {ATTEMPTS_MAX}")]
+    Attempts(u32),
+    /// A wait that nobody waits for.
+    #[error("field 'retry.backoff_secs': {0} is more than {BACKOFF_SECS_MAX}")]
+    Backoff(u64),
+    /// It would end before it begins, or never.
+    #[error("field 'expires_secs': {0} is not between 1 and {EXPIRES_SECS_MAX}")]
+    Expires(u64),
+    /// No weight.
+    #[error("field 'weight': {0} is not between 1 and {WEIGHT_MAX}")]
+    Weight(u32),
+    /// A query that is not understood.
+    #[error("field 'where': {0}")]
+    Query(#[from] QueryError),
+    /// Which of both counts is not clear.
+    #[error(
+        "field 'where': a campaign is for the devices that are named or for those that a query means, not for both"
+    )]
+    QueryAndDevices,
     /// A device that the domain does not have.
     #[error("field 'devices': the domain {domain} has no device '{device}'")]
     UnknownDevice {
@@ -102,42 +137,74 @@ pub enum OpenError {
     },
 }
 
-/// Opens a campaign of `release` over the devices asked for. `others` are all campaigns that are stored.
+/// What a campaign is opened with.
+#[derive(Debug, Clone, Copy)]
+pub struct Opening<'a> {
+    /// What is asked.
+    pub request: &'a CampaignRequest,
+    /// Its release.
+    pub release: &'a ReleaseFacts,
+    /// Earlier releases of the component that are published, by their counters; devices may have to go over some of them.
+    pub earlier: &'a [ReleaseFacts],
+    /// All devices.
+    pub fleet: &'a FleetView,
+    /// Who depends on whom.
+    pub graph: &'a DomainGraph,
+    /// Who can stand in for whom.
+    pub drm: &'a RedundancyMatrix,
+    /// The campaigns that have not settled.
+    pub others: &'a [&'a Campaign],
+    /// Who asks.
+    pub operator: &'a str,
+    /// The time.
+    pub now: UnixTime,
+}
+
+/// Opens a campaign over the devices asked for.
 ///
-/// A device whose hardware does not fit, or that runs a later release, is left out, and the timeline says why. A
-/// device that reports the very manifest counts as verified already.
-pub fn open(
-    request: &CampaignRequest,
-    release: &ReleaseFacts,
-    fleet: &FleetView,
-    graph: &DomainGraph,
-    drm: &RedundancyMatrix,
-    others: &[&Campaign],
-    now: UnixTime,
-) -> Result<Campaign, OpenError> {
-    check(request, release, others)?;
+/// A device that does not fit is left out, and the campaign says why; once it fits it joins. A device that reports the very manifest
+/// counts as verified already. A device that another campaign has, and has not begun there, is taken from it if that one is less
+/// urgent.
+pub fn open(opening: &Opening<'_>) -> Result<Campaign, OpenError> {
+    let Opening { request, release, fleet, graph, drm, now, .. } = *opening;
+    let query = check(opening)?;
     let asked = asked_for(request, fleet)?;
-    for device in &asked {
-        let busy = others.iter().find(|other| !other.is_over() && other.has_device(device.id));
-        if let Some(other) = busy {
+    let mut campaign = empty(opening);
+    let mut targets: BTreeMap<DeviceId, Option<usize>> = BTreeMap::new();
+    let mut has_it = BTreeSet::new();
+    for device in asked {
+        match campaign.asked(query.as_ref()).fit(device) {
+            Fit::NotMeant => continue,
+            Fit::Unfit(reason) => {
+                let (device, name) = (device.id, device.name.clone());
+                campaign.excluded.push(ExcludedDevice { device, name, reason });
+                continue;
+            }
+            Fit::Runs => {
+                has_it.insert(device.id);
+            }
+            Fit::Target { hop } => {
+                targets.insert(device.id, hop);
+            }
+        }
+        let busy = opening.others.iter().find(|other| !other.is_over() && has_still(other, device.id));
+        if let Some(other) = busy.filter(|other| !may_overtake(release.severity, other, device.id)) {
             return Err(OpenError::Busy { device: device.name.clone(), campaign: other.name().clone() });
         }
     }
-    let excluded: Vec<(&DeviceState, String)> = asked
-        .iter()
-        .filter_map(|device| unfit(device, release, request.policy.downgrade).map(|why| (*device, why)))
-        .collect();
-    let targets: BTreeSet<DeviceId> = asked
-        .iter()
-        .map(|device| device.id)
-        .filter(|device| excluded.iter().all(|(unfit, _)| unfit.id != *device))
-        .collect();
-    if targets.is_empty() {
-        let reasons =
-            excluded.iter().map(|(device, why)| format!("{} {why}", device.name)).collect::<Vec<_>>();
+    let all: BTreeSet<DeviceId> = targets.keys().chain(&has_it).copied().collect();
+    if all.is_empty() && !request.stays_open {
+        let excluded = campaign.excluded.iter().take(REASONS_MAX);
+        let mut reasons: Vec<String> =
+            excluded.map(|excluded| format!("{} {}", excluded.name, excluded.reason)).collect();
+        match campaign.excluded.len().checked_sub(REASONS_MAX) {
+            _ if reasons.is_empty() => reasons.push("the query means none".to_owned()),
+            Some(more) if more > 0 => reasons.push(format!("and {more} more")),
+            _ => {}
+        }
         return Err(OpenError::NoTarget { release: release.id.clone(), reasons: reasons.join("; ") });
     }
-    if let Some((device, far)) = impossible(&targets, release, fleet, graph) {
+    if let Some((device, far)) = impossible(&all, release, fleet, graph) {
         return Err(OpenError::Skew {
             device: fleet.devices[&device].name.clone(),
             release: release.id.clone(),
@@ -147,12 +214,54 @@ pub fn open(
             most: far.most,
         });
     }
-    let mut campaign = Campaign {
+    for excluded in campaign.excluded.clone() {
+        campaign.note(now, Some(&excluded.name), format!("left out: it {}", excluded.reason));
+    }
+    // A device that was enrolled after the graph was made is not in it: it depends on nobody.
+    let mut order = graph.upgrade_order(&all);
+    let ordered: BTreeSet<DeviceId> = order.iter().copied().collect();
+    order.extend(all.difference(&ordered));
+    for device in order.iter().filter_map(|device| fleet.devices.get(device)) {
+        let hop = targets.get(&device.id).copied();
+        let text = match hop {
+            None => format!("runs {} already", release.id),
+            Some(hop) => target_text(&campaign, device, hop, fleet, drm),
+        };
+        campaign.note(now, Some(&device.name), text);
+        let mut member = Member::pending(device.id, device.name.clone(), hop.flatten());
+        if hop.is_none() {
+            member.step = DeviceStep::Done { outcome: Outcome::Verified { strategy: None }, at: now };
+        }
+        campaign.members.push(member);
+    }
+    Ok(campaign)
+}
+
+/// So many devices that are left out stand in a refusal.
+const REASONS_MAX: usize = 5;
+
+fn empty(opening: &Opening<'_>) -> Campaign {
+    let Opening { request, release, earlier, operator, now, .. } = *opening;
+    let mut release = release.clone();
+    // A device may stop at any of them.
+    let settle = earlier.iter().map(|stone| stone.settle_secs).chain([release.settle_secs]);
+    release.settle_secs = settle.max().unwrap_or(release.settle_secs);
+    let mut path: Vec<ReleaseFacts> = match release.requires.counter_min {
+        Some(_) => earlier.iter().filter(|stone| stone.counter < release.counter).cloned().collect(),
+        None => Vec::new(),
+    };
+    path.sort_by_key(|stone| stone.counter);
+    Campaign {
         format: CAMPAIGN_FORMAT,
         request: request.clone(),
-        release: release.clone(),
+        release,
+        path,
         state: CampaignState::Pending,
-        reason: "not begun".to_owned(),
+        reason: if request.approval {
+            "it waits until a second operator approves it".to_owned()
+        } else {
+            "not begun".to_owned()
+        },
         started: now,
         ended: None,
         brake: None,
@@ -160,36 +269,41 @@ pub fn open(
         pace: Pace::default(),
         plan: None,
         unplanned: None,
-        members: Vec::with_capacity(targets.len()),
+        approved_by: None,
+        asked_by: Some(operator.to_owned()),
+        members: Vec::new(),
+        excluded: Vec::new(),
         events: Vec::new(),
         events_gone: 0,
-    };
-    for (device, why) in excluded {
-        campaign.note(now, Some(&device.name), format!("left out: it {why}"));
     }
-    // A device that was enrolled after the graph was made is not in it: it depends on nobody.
-    let mut order = graph.upgrade_order(&targets);
-    let ordered: BTreeSet<DeviceId> = order.iter().copied().collect();
-    order.extend(targets.difference(&ordered));
-    for device in order.iter().filter_map(|device| fleet.devices.get(device)) {
-        let member = join(device, release, now);
-        if member.step == DeviceStep::Pending {
-            let standbys: Vec<_> = drm.standbys_for(device.id).iter().map(|id| fleet.label(*id)).collect();
-            let how = if standbys.is_empty() {
-                "in place".to_owned()
-            } else {
-                format!("with {}", standbys.join(", "))
-            };
-            campaign.note(now, Some(&device.name), format!("target: {how}"));
-        } else {
-            campaign.note(now, Some(&device.name), format!("runs {} already", release.id));
-        }
-        campaign.members.push(member);
-    }
-    Ok(campaign)
 }
 
-fn check(request: &CampaignRequest, release: &ReleaseFacts, others: &[&Campaign]) -> Result<(), OpenError> {
+/// Whether the campaign has the device and is not done with it.
+fn has_still(campaign: &Campaign, device: DeviceId) -> bool {
+    let unfinished =
+        |member: &Member| !matches!(member.step, DeviceStep::Done { .. }) || member.owed.is_some();
+    campaign.members.iter().any(|member| member.device == device && unfinished(member))
+}
+
+/// How a device is to be brought to the release, in words.
+pub(crate) fn target_text(
+    campaign: &Campaign,
+    device: &DeviceState,
+    hop: Option<usize>,
+    fleet: &FleetView,
+    drm: &RedundancyMatrix,
+) -> String {
+    let standbys: Vec<_> = drm.standbys_for(device.id).iter().map(|id| fleet.label(*id)).collect();
+    let how =
+        if standbys.is_empty() { "in place".to_owned() } else { format!("with {}", standbys.join(", ")) };
+    match hop.and_then(|hop| campaign.path.get(hop)) {
+        Some(first) => format!("target: {how}, over {}", first.id),
+        None => format!("target: {how}"),
+    }
+}
+
+fn check(opening: &Opening<'_>) -> Result<Option<Query>, OpenError> {
+    let Opening { request, release, others, .. } = *opening;
     if others.iter().any(|other| *other.name() == request.name) {
         return Err(OpenError::NameTaken(request.name.clone()));
     }
@@ -212,7 +326,23 @@ fn check(request: &CampaignRequest, release: &ReleaseFacts, others: &[&Campaign]
     if observe_secs > Regulation::OBSERVE_SECS_MAX {
         return Err(OpenError::Observe(observe_secs));
     }
-    Ok(())
+    let RetryPolicy { attempts, backoff_secs, .. } = request.retry;
+    if !(1..=ATTEMPTS_MAX).contains(&attempts) {
+        return Err(OpenError::Attempts(attempts));
+    }
+    if backoff_secs > BACKOFF_SECS_MAX {
+        return Err(OpenError::Backoff(backoff_secs));
+    }
+    if let Some(secs) = request.expires_secs.filter(|secs| *secs == 0 || *secs > EXPIRES_SECS_MAX) {
+        return Err(OpenError::Expires(secs));
+    }
+    if !(1..=WEIGHT_MAX).contains(&request.weight) {
+        return Err(OpenError::Weight(request.weight));
+    }
+    if request.query.is_some() && !request.devices.is_empty() {
+        return Err(OpenError::QueryAndDevices);
+    }
+    Ok(request.query.as_ref().map(|query| query.parse()).transpose()?)
 }
 
 /// The devices asked for: those named, or all of the domain.
@@ -235,42 +365,4 @@ fn asked_for<'a>(request: &CampaignRequest, fleet: &'a FleetView) -> Result<Vec<
         asked.push(device);
     }
     Ok(asked)
-}
-
-/// Why the device cannot take the release at all.
-fn unfit(device: &DeviceState, release: &ReleaseFacts, downgrade: bool) -> Option<String> {
-    if !release.hardware.is_empty() && !release.hardware.contains(&device.hardware) {
-        let fits = release.hardware.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
-        return Some(format!("has hardware {}, the release fits {fits}", device.hardware));
-    }
-    let installed = device.installed_release(&release.id.name)?;
-    (installed.counter > release.counter && !downgrade)
-        .then(|| format!("runs {} with the higher release counter {}", installed.release, installed.counter))
-}
-
-fn join(device: &DeviceState, release: &ReleaseFacts, now: UnixTime) -> Member {
-    let runs_it =
-        device.installed_release(&release.id.name).is_some_and(|runs| runs.manifest == release.manifest);
-    let step = if runs_it {
-        DeviceStep::Done { outcome: Outcome::Verified { strategy: None }, at: now }
-    } else {
-        DeviceStep::Pending
-    };
-    let (device, name) = (device.id, device.name.clone());
-    Member {
-        device,
-        name,
-        element: None,
-        turn: None,
-        waited_secs: 0,
-        step,
-        slot: None,
-        suspended: None,
-        withdrawal: None,
-        owed: None,
-        warnings: Vec::new(),
-        fault: None,
-        before: None,
-        back: None,
-    }
 }

@@ -10,7 +10,7 @@ use takt_common::report::Outcome;
 
 use crate::advance::finding::deadlines;
 use crate::advance::scene::is_in_element;
-use crate::campaign::{Braking, Campaign, Member, Withdrawal, WithdrawalCause};
+use crate::campaign::{Braking, Campaign, Member, Withdrawal, WithdrawalCause, is_none};
 use crate::regulation::{Course, Response, Seen, Tally, stage};
 
 /// So many elements are told of; the oldest go first.
@@ -35,12 +35,12 @@ pub(crate) struct Pace {
     pub(crate) elements: Vec<ElementView>,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
-const fn is_none(count: &u32) -> bool {
-    *count == 0
-}
-
 impl Pace {
+    /// Lets the next element begin, and be as small as the first.
+    pub(crate) const fn start_anew(&mut self) {
+        (self.size, self.began, self.observed_until) = (None, None, None);
+    }
+
     /// The same but for the elements that have ended.
     pub(crate) const fn without_elements(&self) -> Self {
         Self { elements: Vec::new(), ..*self }
@@ -103,11 +103,13 @@ impl Campaign {
             };
             let (accepted, ended) = since.map(|since| deadlines(self, since)).unzip();
             let settle = Duration::from_secs(self.release.settle_secs);
+            let again = member.again_at;
             let withdrawn = member.withdrawal.as_ref().filter(|_| is_in_element(member));
-            [accepted, ended, withdrawn.map(|withdrawal| withdrawal.at + settle)]
+            [accepted, ended, again, withdrawn.map(|withdrawal| withdrawal.at + settle)]
         });
         let slot = self.next_slot(now).map(|(_, start)| start);
-        waits.chain([self.pace.observed_until, slot]).flatten().filter(|at| *at > now).min()
+        let expires = self.expires().filter(|_| self.brake.is_none());
+        waits.chain([self.pace.observed_until, slot, expires]).flatten().filter(|at| *at > now).min()
     }
 
     /// Until when the devices of the last element are watched, in words.
@@ -196,9 +198,10 @@ fn tally<'a>(members: impl Iterator<Item = &'a Member>) -> Tally {
     tally
 }
 
-/// Whether it is known how the device ended. One that was let alone again shows nothing.
+/// Whether it is known how the device ended. One that was let alone again, or is tried again, shows nothing.
 pub(crate) const fn has_ended(member: &Member) -> bool {
-    matches!(outcome(member), Some(outcome) if !matches!(outcome, Outcome::Withdrawn))
+    member.again_at.is_none()
+        && matches!(outcome(member), Some(outcome) if !matches!(outcome, Outcome::Withdrawn))
 }
 
 /// Whether it counts as a failure of the campaign.
@@ -206,6 +209,8 @@ pub(crate) fn has_failed(member: &Member) -> bool {
     let gave_up = |withdrawal: &Withdrawal| !matches!(withdrawal.why, WithdrawalCause::Abort);
     match outcome(member) {
         _ if member.fault.is_some() => true,
+        // It is tried again.
+        _ if member.again_at.is_some() => false,
         Some(outcome) => !outcome.is_success() && !matches!(outcome, Outcome::Withdrawn),
         None => member.withdrawal.as_ref().is_some_and(gave_up),
     }

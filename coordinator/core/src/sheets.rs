@@ -14,6 +14,9 @@ const MEMBERS: usize = 64;
 /// So many events stand on a sheet; the oldest go a sheet at a time.
 pub(crate) const EVENTS: usize = 32;
 
+/// So many devices that are no targets stand on a sheet.
+const LEFT_OUT: usize = 128;
+
 /// So many names of devices that were asked for stand on a sheet.
 const ASKED: usize = 512;
 
@@ -53,6 +56,8 @@ struct Head {
     events: usize,
     asked: usize,
     elements: usize,
+    #[serde(default)]
+    left_out: usize,
 }
 
 impl Campaign {
@@ -64,6 +69,8 @@ impl Campaign {
         });
         sheets.cut("asked", 0, ASKED, &self.request.devices, asked, 0);
         sheets.cut("devices", 0, MEMBERS, &self.members, members, 0);
+        let left_out = before.map_or(&[][..], |before| &before.excluded);
+        sheets.cut("left-out", 0, LEFT_OUT, &self.excluded, left_out, 0);
         let gone = before.map_or(0, |before| before.events_gone);
         sheets.cut("events", self.events_gone / EVENTS, EVENTS, &self.events, events, gone / EVENTS);
         if !self.pace.elements.is_empty() {
@@ -100,6 +107,10 @@ impl Campaign {
             let members = read(named("devices", index))?;
             campaign.members.append(&mut serde_json::from_slice(&members).map_err(unreadable)?);
         }
+        for index in 0..head.left_out.div_ceil(LEFT_OUT) {
+            let devices = read(named("left-out", index))?;
+            campaign.excluded.append(&mut serde_json::from_slice(&devices).map_err(unreadable)?);
+        }
         for index in 0..head.events.div_ceil(EVENTS) {
             let events = read(named("events", campaign.events_gone / EVENTS + index))?;
             campaign.events.append(&mut serde_json::from_slice(&events).map_err(unreadable)?);
@@ -112,14 +123,27 @@ impl Campaign {
     }
 
     fn head(&self) -> Head {
-        let Self { format, release, state, reason, started, ended, brake, elements, plan, unplanned, .. } =
-            self;
+        let Self {
+            format,
+            release,
+            path,
+            state,
+            reason,
+            started,
+            ended,
+            brake,
+            elements,
+            plan,
+            unplanned,
+            ..
+        } = self;
         let mut request = self.request.clone();
         request.devices = Vec::new();
         let campaign = Self {
             format: *format,
             request,
             release: release.clone(),
+            path: path.clone(),
             state: *state,
             reason: reason.clone(),
             started: *started,
@@ -129,7 +153,10 @@ impl Campaign {
             pace: self.pace.without_elements(),
             plan: plan.clone(),
             unplanned: unplanned.clone(),
+            approved_by: self.approved_by.clone(),
+            asked_by: self.asked_by.clone(),
             members: Vec::new(),
+            excluded: Vec::new(),
             events: Vec::new(),
             events_gone: self.events_gone,
         };
@@ -139,6 +166,7 @@ impl Campaign {
             events: self.events.len(),
             asked: self.request.devices.len(),
             elements: self.pace.elements.len(),
+            left_out: self.excluded.len(),
         }
     }
 }

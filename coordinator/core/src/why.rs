@@ -8,6 +8,7 @@ use crate::advance::finding::{deadlines, not_relieved};
 use crate::advance::scene::{Look, Scene, Start, is_in_element, is_verified, offline};
 use crate::campaign::{Campaign, Member};
 use crate::fleet::{DeviceState, FleetView};
+use crate::others::Others;
 use crate::timetable::is_slot_open;
 
 /// Says what holds `device`, the nearest cause first. `campaigns` are all that are stored, `graph` and `drm` those of
@@ -20,7 +21,9 @@ pub fn why(
     drm: &RedundancyMatrix,
     now: UnixTime,
 ) -> WhyView {
-    let look = Look { fleet, graph, drm, response: None, orders_max: usize::MAX, now };
+    let alone = Others::default();
+    let look = Look { fleet, graph, drm, response: None, others: &alone, orders_max: usize::MAX, now };
+    let others = |campaign: &Campaign| Others::of(campaign, campaigns, usize::MAX);
     let mut answer = Answer::default();
     answer.of_agent(device);
     if let Some(order) = &device.order {
@@ -32,7 +35,23 @@ pub fn why(
     });
     let (over, going): (Vec<_>, Vec<_>) = own.partition(|(campaign, _)| campaign.is_over());
     for (campaign, member) in going {
-        answer.of_campaign(&Scene::new(&look, Some(campaign)), campaign, member);
+        let others = others(campaign);
+        answer.of_campaign(&Scene::new(&Look { others: &others, ..look }, Some(campaign)), campaign, member);
+        if let (Some((first, severity)), DeviceStep::Pending) = (&others.first, &member.step) {
+            answer.waits(format!(
+                "campaign {}: campaign {first}, which is {severity}, goes first",
+                campaign.name()
+            ));
+        }
+    }
+    for campaign in campaigns.iter().filter(|campaign| !campaign.is_over()) {
+        if let Some(excluded) = campaign.excluded.iter().find(|excluded| excluded.device == device.id) {
+            answer.waits(format!(
+                "campaign {}: it is left out, because it {}",
+                campaign.name(),
+                excluded.reason
+            ));
+        }
     }
     // Of those that have ended, the last one says where the device stands.
     if let Some((campaign, member)) = over.into_iter().max_by_key(|(campaign, _)| campaign.ended) {
@@ -136,6 +155,9 @@ impl Answer {
         }
         if let Some(unplanned) = &campaign.unplanned {
             self.waits(format!("campaign {name}: it has no slot: {unplanned}"));
+        }
+        if !campaign.is_approved() {
+            return self.waits(format!("campaign {name} waits until a second operator approves it"));
         }
         let unverified = scene.unverified_requirements(member);
         if !unverified.is_empty() {

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::time::Duration;
 
 use takt_common::api::{CampaignRequest, CampaignState, DrmSpec, GatewaySpec, GraphSpec, ScheduleSpec};
-use takt_common::order::{Action, Policy, Position};
+use takt_common::order::{Action, Position};
 use takt_common::regulation::{Growth, OnAbort, Regulation};
 use takt_common::release::ReleaseId;
 use takt_common::report::{Installed, Memory, OrderRef, Outcome, PhaseName, REPORT_FORMAT, Report};
 use takt_common::{DeviceId, Name, Sha256Digest, UnixTime};
 use takt_coordinator_core::{
-    Campaign, DeviceState, FleetView, Look, OrderRequest, ReleaseFacts, Step, advance, open,
+    Campaign, DeviceState, FleetView, Look, Opening, OrderRequest, Others, ReleaseFacts, Step, advance, open,
 };
 use takt_planner::{DomainGraph, DomainSchedule, RedundancyMatrix};
 
@@ -76,6 +76,7 @@ struct World<'a> {
     graph: DomainGraph,
     drm: RedundancyMatrix,
     campaign: Campaign,
+    others: Others,
     devices: Vec<Device>,
     numbers: HashMap<DeviceId, u32>,
     /// Time, order of their making, what.
@@ -140,29 +141,29 @@ impl<'a> World<'a> {
         let view = FleetView { devices: ids.iter().zip(0..).map(state).collect() };
         let release = installed(true);
         let request = CampaignRequest {
-            name: name("simulated"),
-            release: release.release.clone(),
-            domain,
-            devices: Vec::new(),
-            element_size: None,
             deadline_secs: DEADLINE_SECS,
-            policy: Policy::default(),
             regulation: Regulation {
                 tolerance: scenario.tolerance,
                 growth,
                 on_abort: OnAbort::Rollback,
                 ..Regulation::default()
             },
+            ..CampaignRequest::new(name("simulated"), release.release.clone(), domain)
         };
-        let facts = ReleaseFacts {
-            id: release.release,
-            counter: release.counter,
-            manifest: release.manifest,
-            hardware: Vec::new(),
-            settle_secs: 600 + 2 * scenario.verify_s,
-        };
-        let campaign = open(&request, &facts, &view, &graph, &drm, &[], START)
-            .unwrap_or_else(|error| unreachable!("the scenario was checked: {error}"));
+        let settle_secs = 600 + 2 * scenario.verify_s;
+        let facts = ReleaseFacts::plain(release.release, release.counter, release.manifest, settle_secs);
+        let campaign = open(&Opening {
+            request: &request,
+            release: &facts,
+            earlier: &[],
+            fleet: &view,
+            graph: &graph,
+            drm: &drm,
+            others: &[],
+            operator: "simulator",
+            now: START,
+        })
+        .unwrap_or_else(|error| unreachable!("the scenario was checked: {error}"));
         let devices = vec![Device { sequence: 1, ..Device::default() }; ids.len()];
         let numbers = ids.iter().copied().zip(0..).collect();
         let mut world = Self {
@@ -172,6 +173,7 @@ impl<'a> World<'a> {
             graph,
             drm,
             campaign,
+            others: Others::default(),
             devices,
             numbers,
             events: BinaryHeap::new(),
@@ -227,6 +229,7 @@ impl<'a> World<'a> {
             graph: &self.graph,
             drm: &self.drm,
             response,
+            others: &self.others,
             orders_max: usize::MAX,
             now: self.time(),
         };

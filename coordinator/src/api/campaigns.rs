@@ -5,9 +5,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
-use takt_common::api::{CampaignRequest, CampaignView};
+use takt_common::api::{CampaignPreview, CampaignRequest, CampaignView};
 use takt_common::{Name, UnixTime};
-use takt_coordinator_core::{Campaign, ControlError, abort, open, pause, resume};
+use takt_coordinator_core::{
+    Campaign, ControlError, Look, Opening, Others, abort, approve, close, open, pause, preview, resume, retry,
+};
 use takt_store::Batch;
 
 use super::SMALL_BODY_MAX;
@@ -15,34 +17,43 @@ use super::extract::{JsonBody, Operator};
 use super::problem::Refused;
 use crate::clock;
 use crate::coordinator::Coordinator;
+use crate::orders::Outdated;
+use crate::planning::{self, Planned};
 use crate::registry::{
     CAMPAIGN_DEVICES_MAX, CONFLICT_RETRIES_MAX, CommitTogether, DomainRules, RegistryError, blocking,
 };
 
 /// What an operator does to a campaign.
-type Control = fn(&Campaign, UnixTime) -> Result<Campaign, ControlError>;
+type Control = fn(&Campaign, By<'_>, UnixTime) -> Result<Campaign, ControlError>;
+
+/// Who does it, and beside which campaigns.
+#[derive(Debug, Clone, Copy)]
+struct By<'a> {
+    operator: &'a str,
+    others: &'a [&'a Campaign],
+}
 
 pub(super) async fn start(
-    _: Operator,
+    operator: Operator,
     State(state): State<Arc<Coordinator>>,
     JsonBody(request): JsonBody<CampaignRequest, SMALL_BODY_MAX>,
 ) -> Result<(StatusCode, Json<CampaignView>), Refused> {
-    let view = blocking(move || start_now(&state, &request, clock::now())).await?;
+    let view = blocking(move || start_now(&state, &request, &operator.name, clock::now())).await?;
     Ok((StatusCode::CREATED, Json(view)))
 }
 
-fn start_now(state: &Coordinator, request: &CampaignRequest, now: UnixTime) -> Result<CampaignView, Refused> {
-    let published = state.repository.published();
-    let release = state.order_book(&published).release(&request.release, now)?.facts;
-    let DomainRules { graph, drm, .. } = state.rules_ranked(&request.domain, now)?;
-    let _alone = state.begin_alone();
+fn start_now(
+    state: &Coordinator,
+    request: &CampaignRequest,
+    operator: &str,
+    now: UnixTime,
+) -> Result<CampaignView, Refused> {
     let taken = || Refused::conflict(format!("there is a campaign '{}' already", request.name));
+    let _alone = state.begin_alone();
     if state.registry.campaign(&request.name)?.is_some() {
         return Err(taken());
     }
-    let others = state.unsettled_campaigns()?;
-    let others: Vec<&Campaign> = others.iter().map(|stored| &stored.campaign).collect();
-    let campaign = open(request, &release, &state.fleet(), &graph, &drm, &others, now)?;
+    let campaign = opened(state, request, operator, now)?;
     let devices = campaign.devices();
     if devices > CAMPAIGN_DEVICES_MAX {
         return Err(Refused::rule(format!(
@@ -57,6 +68,98 @@ fn start_now(state: &Coordinator, request: &CampaignRequest, now: UnixTime) -> R
     tracing::info!(campaign = %campaign.name(), release = %request.release, "campaign started");
     state.campaign_opened(campaign.name().clone());
     Ok(campaign.view())
+}
+
+/// What a campaign would do; nothing is begun.
+pub(super) async fn plan(
+    operator: Operator,
+    State(state): State<Arc<Coordinator>>,
+    JsonBody(request): JsonBody<CampaignRequest, SMALL_BODY_MAX>,
+) -> Result<Json<CampaignPreview>, Refused> {
+    let preview = blocking(move || {
+        let now = clock::now();
+        let campaign = opened(&state, &request, &operator.name, now)?;
+        foresee(&state, &campaign, now)
+    });
+    Ok(Json(preview.await?))
+}
+
+fn foresee(state: &Coordinator, campaign: &Campaign, now: UnixTime) -> Result<CampaignPreview, Refused> {
+    let rules = state.rules_ranked(campaign.domain(), now)?;
+    let fleet = state.fleet();
+    let look = Look {
+        fleet: &fleet,
+        graph: &rules.graph,
+        drm: &rules.drm,
+        response: None,
+        others: &Others::default(),
+        orders_max: usize::MAX,
+        now,
+    };
+    let mut trouble = None;
+    let preview = preview(campaign, &look, &mut |campaign, fleet, now| match planning::plan(
+        state, campaign, fleet, &rules, now,
+    ) {
+        Ok(Planned::Changed(planned)) => Some(*planned),
+        Ok(Planned::Failed(why)) => {
+            trouble = Some(Refused::rule(why.to_string()));
+            Some(campaign.with_no_timetable(&why.to_string(), now)).filter(|held| held != campaign)
+        }
+        Ok(Planned::Same) => None,
+        Err(error) => {
+            trouble = Some(error.into());
+            None
+        }
+    });
+    // It was never begun: what failed for it is not to be remembered.
+    state.unplanned.forget(campaign.name());
+    match trouble {
+        Some(trouble) if preview.ends.is_none() => Err(trouble),
+        _ => Ok(preview),
+    }
+}
+
+/// The campaign that a request would open now.
+fn opened(
+    state: &Coordinator,
+    request: &CampaignRequest,
+    operator: &str,
+    now: UnixTime,
+) -> Result<Campaign, Refused> {
+    let published = state.repository.published();
+    let book = state.order_book(&published);
+    let release = book.release(&request.release, now)?.facts;
+    match book.outdated(&release)? {
+        Some(Outdated::Revoked { floor }) => {
+            return Err(Refused::rule(format!(
+                "field 'release': {} has release counter {}, and the publishers have revoked all below {floor}",
+                release.id, release.counter
+            )));
+        }
+        Some(Outdated::Superseded { by }) if !request.policy.downgrade => {
+            return Err(Refused::rule(format!(
+                "field 'release': {} is superseded by {by}; field 'policy.downgrade' brings devices to it all the same",
+                release.id
+            )));
+        }
+        Some(Outdated::Superseded { .. }) | None => {}
+    }
+    let earlier = book.earlier(&release, now)?;
+    let DomainRules { graph, drm, .. } = state.rules_ranked(&request.domain, now)?;
+    let others = state.unsettled_campaigns()?;
+    let others: Vec<&Campaign> = others.iter().map(|stored| &stored.campaign).collect();
+    let fleet = &state.fleet();
+    Ok(open(&Opening {
+        request,
+        release: &release,
+        earlier: &earlier,
+        fleet,
+        graph: &graph,
+        drm: &drm,
+        others: &others,
+        operator,
+        now,
+    })?)
 }
 
 pub(super) async fn list(
@@ -90,7 +193,7 @@ pub(super) async fn hold(
     state: State<Arc<Coordinator>>,
     campaign: Path<String>,
 ) -> Result<Json<CampaignView>, Refused> {
-    control(operator, state, campaign, pause).await
+    control(operator, state, campaign, |campaign, _, now| pause(campaign, now)).await
 }
 
 pub(super) async fn go_on(
@@ -98,7 +201,7 @@ pub(super) async fn go_on(
     state: State<Arc<Coordinator>>,
     campaign: Path<String>,
 ) -> Result<Json<CampaignView>, Refused> {
-    control(operator, state, campaign, resume).await
+    control(operator, state, campaign, |campaign, _, now| resume(campaign, now)).await
 }
 
 pub(super) async fn stop(
@@ -106,28 +209,65 @@ pub(super) async fn stop(
     state: State<Arc<Coordinator>>,
     campaign: Path<String>,
 ) -> Result<Json<CampaignView>, Refused> {
-    control(operator, state, campaign, abort).await
+    control(operator, state, campaign, |campaign, _, now| abort(campaign, now)).await
+}
+
+pub(super) async fn end(
+    operator: Operator,
+    state: State<Arc<Coordinator>>,
+    campaign: Path<String>,
+) -> Result<Json<CampaignView>, Refused> {
+    control(operator, state, campaign, |campaign, _, now| close(campaign, now)).await
+}
+
+pub(super) async fn allow(
+    operator: Operator,
+    state: State<Arc<Coordinator>>,
+    campaign: Path<String>,
+) -> Result<Json<CampaignView>, Refused> {
+    control(operator, state, campaign, |campaign, by, now| approve(campaign, by.operator, now)).await
+}
+
+pub(super) async fn try_again(
+    operator: Operator,
+    state: State<Arc<Coordinator>>,
+    campaign: Path<String>,
+) -> Result<Json<CampaignView>, Refused> {
+    control(operator, state, campaign, |campaign, by, now| retry(campaign, by.others, now)).await
 }
 
 async fn control(
-    _: Operator,
+    operator: Operator,
     State(state): State<Arc<Coordinator>>,
     Path(campaign): Path<String>,
     control: Control,
 ) -> Result<Json<CampaignView>, Refused> {
     let name = name(&campaign)?;
-    let changed = blocking(move || control_now(&state, &name, control).inspect(|_| state.wake.notify_one()));
+    let changed = blocking(move || control_now(&state, &name, &operator.name, control));
     Ok(Json(changed.await?))
 }
 
-fn control_now(state: &Coordinator, name: &Name, control: Control) -> Result<CampaignView, Refused> {
+fn control_now(
+    state: &Coordinator,
+    name: &Name,
+    operator: &str,
+    control: Control,
+) -> Result<CampaignView, Refused> {
+    // No campaign takes devices meanwhile that this one may have again.
+    let _alone = state.begin_alone();
     for _ in 0..CONFLICT_RETRIES_MAX {
         let stored = state.registry.campaign(name)?;
         let stored = stored.ok_or_else(|| Refused::not_found(format!("there is no campaign '{name}'")))?;
-        let changed = control(&stored.campaign, clock::now())?;
+        let others = state.unsettled_campaigns()?;
+        let others: Vec<&Campaign> = others.iter().map(|stored| &stored.campaign).collect();
+        let changed = control(&stored.campaign, By { operator, others: &others }, clock::now())?;
         let together = CommitTogether::new(Batch::new()).with_campaign(Some(&stored), &changed);
         match state.registry.commit(together) {
-            Ok(()) => return Ok(view(state, &changed)),
+            Ok(()) => {
+                // One that had ended may go on.
+                state.campaign_opened(name.clone());
+                return Ok(view(state, &changed));
+            }
             // The engine has brought it on meanwhile: look again.
             Err(error) if error.is_conflict() => {}
             Err(error) => return Err(error.into()),

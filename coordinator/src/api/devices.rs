@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
-use takt_common::DeviceId;
+use serde::Deserialize;
 use takt_common::api::{DeviceView, ForecastView, WhyView};
-use takt_coordinator_core::why;
+use takt_common::{DeviceId, Name};
+use takt_coordinator_core::{DeviceState, Query as TargetQuery, Subject, why};
 
 use super::extract::{Device, Operator};
 use super::problem::Refused;
@@ -17,15 +19,39 @@ use crate::coordinator::Coordinator;
 use crate::planning;
 use crate::registry::{DeviceRecord, DomainRules, blocking};
 
-/// All devices, by name.
-pub(super) async fn list(_: Operator, State(state): State<Arc<Coordinator>>) -> Json<Vec<DeviceView>> {
-    let mut views: Vec<DeviceView> =
-        state.registry.devices().all().iter().map(|record| view(&state, record)).collect();
-    views.sort_by(|a, b| (&a.domain, &a.name).cmp(&(&b.domain, &b.name)));
-    Json(views)
+/// Which devices are asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    /// A query in the words of campaigns.
+    r#where: Option<String>,
+    /// What it means by `version` and `counter`.
+    component: Option<String>,
 }
 
-/// One device.
+/// All devices, or those that a query means, by name.
+pub(super) async fn list(
+    _: Operator,
+    State(state): State<Arc<Coordinator>>,
+    which: Result<Query<Which>, QueryRejection>,
+) -> Result<Json<Vec<DeviceView>>, Refused> {
+    let Query(which) = which.map_err(|error| Refused::malformed(error.body_text()))?;
+    let query = which.r#where.as_deref().map(str::parse::<TargetQuery>).transpose();
+    let query = query.map_err(|error| Refused::rule(format!("field 'where': {error}")))?;
+    let component = which.component.as_deref().map(str::parse::<Name>).transpose();
+    let component = component.map_err(|error| Refused::malformed(format!("'component': {error}")))?;
+    let meant = |device: &DeviceState| {
+        query
+            .as_ref()
+            .is_none_or(|query| query.means(Subject { device, component: component.as_ref() }) == Some(true))
+    };
+    let records = state.registry.devices().all();
+    let meant = records.iter().filter(|record| query.is_none() || meant(&state.live.look_at(&record.state)));
+    let mut views: Vec<DeviceView> = meant.map(|record| view(&state, record)).collect();
+    views.sort_by(|a, b| (&a.domain, &a.name).cmp(&(&b.domain, &b.name)));
+    Ok(Json(views))
+}
+
 pub(super) async fn show(
     _: Operator,
     State(state): State<Arc<Coordinator>>,

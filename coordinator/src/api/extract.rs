@@ -8,19 +8,36 @@ use axum::extract::{FromRequest, FromRequestParts};
 use http::request::Parts;
 use http::{Request, header};
 use serde::de::DeserializeOwned;
-use takt_common::{DeviceId, strict_json};
+use takt_common::{DeviceId, Sha256Digest, strict_json};
 
 use super::problem::Refused;
 use crate::caller::Caller;
 use crate::coordinator::Coordinator;
+use crate::registry::blocking;
 use crate::token;
 
 /// The time for a JSON body: 8 MiB at 1 Mbit/s, rounded up.
 const BODY_TIME_MAX: Duration = Duration::from_secs(90);
 
-/// The caller has the operator's token.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Operator;
+/// The caller has the token of an operator.
+#[derive(Debug, Clone)]
+pub(super) struct Operator {
+    /// Whose.
+    pub(super) name: String,
+}
+
+impl Operator {
+    /// How the one is called whose token the coordinator wrote at its first start.
+    pub(super) const FIRST: &str = "operator";
+
+    /// Only the first operator may do it.
+    pub(super) fn is_first(&self) -> Result<(), Refused> {
+        if self.name == Self::FIRST {
+            return Ok(());
+        }
+        Err(Refused::forbidden("only the first operator may add and remove operators".to_owned()))
+    }
+}
 
 /// The caller has the certificate of an enrolled device.
 #[derive(Debug, Clone, Copy)]
@@ -47,10 +64,14 @@ impl FromRequestParts<Arc<Coordinator>> for Operator {
             let (scheme, given) = value.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then_some(given.trim())
         });
-        match given {
-            Some(given) if token::is(given, &state.operator) => Ok(Self),
-            _ => Err(Refused::unauthorized("the token is not the operator's")),
+        let refused = || Refused::unauthorized("the token is not the operator's");
+        let given = given.ok_or_else(refused)?;
+        if token::is(given, &state.operator) {
+            return Ok(Self { name: Self::FIRST.to_owned() });
         }
+        let (digest, state) = (Sha256Digest::of(given.as_bytes()), state.clone());
+        let name = blocking(move || state.registry.operator_of(&digest)).await?.ok_or_else(refused)?;
+        Ok(Self { name: name.to_string() })
     }
 }
 
@@ -77,7 +98,7 @@ impl FromRequestParts<Arc<Coordinator>> for Reader {
             return Ok(Self);
         }
         if parts.headers.contains_key(header::AUTHORIZATION) {
-            return Operator::from_request_parts(parts, state).await.map(|Operator| Self);
+            return Operator::from_request_parts(parts, state).await.map(|_| Self);
         }
         Err(Refused::unauthorized("a device's certificate or the operator's token is needed"))
     }

@@ -10,6 +10,7 @@ mod devices;
 mod domains;
 mod enrolment;
 mod extract;
+mod operators;
 mod problem;
 mod range;
 mod remainder;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::middleware;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use http::{Method, Uri};
 
 use crate::coordinator::Coordinator;
@@ -52,10 +53,16 @@ pub fn router(coordinator: Arc<Coordinator>) -> Router {
             get(domains::schedule).put(domains::set_schedule).delete(domains::clear_schedule),
         )
         .route("/campaigns", get(campaigns::list).post(campaigns::start))
+        .route("/campaigns/plan", post(campaigns::plan))
+        .route("/operators", get(operators::list).post(operators::add))
+        .route("/operators/{operator}", delete(operators::remove))
         .route("/campaigns/{campaign}", get(campaigns::show))
         .route("/campaigns/{campaign}/pause", post(campaigns::hold))
         .route("/campaigns/{campaign}/resume", post(campaigns::go_on))
-        .route("/campaigns/{campaign}/abort", post(campaigns::stop));
+        .route("/campaigns/{campaign}/abort", post(campaigns::stop))
+        .route("/campaigns/{campaign}/approve", post(campaigns::allow))
+        .route("/campaigns/{campaign}/close", post(campaigns::end))
+        .route("/campaigns/{campaign}/retry", post(campaigns::try_again));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/metrics", get(metrics))

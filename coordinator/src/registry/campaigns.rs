@@ -235,7 +235,7 @@ impl CommitTogether {
             ahead.clear();
         }
         let after = StoredCampaign { campaign: changed.clone(), index, record };
-        self.campaign = Some(StagedCampaign { after, ahead });
+        self.campaign = Some(Box::new(StagedCampaign { after, ahead }));
         self
     }
 }

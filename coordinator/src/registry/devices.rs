@@ -27,7 +27,7 @@ struct Held {
 /// Changed devices and what else belongs into the same batch.
 pub struct CommitTogether {
     pub(super) batch: Batch,
-    pub(super) campaign: Option<StagedCampaign>,
+    pub(super) campaign: Option<Box<StagedCampaign>>,
     changed: Vec<Arc<Held>>,
 }
 

@@ -6,6 +6,8 @@ use takt_common::{DeviceId, Name, Sha256Digest};
 pub(super) const DEVICES: &str = "device/";
 /// All campaigns.
 pub(super) const CAMPAIGNS: &str = "campaign/";
+/// All operators but the first.
+pub(super) const OPERATORS: &str = "operator/";
 /// All enrolment tokens.
 pub(super) const TOKENS: &str = "token/";
 
@@ -73,6 +75,11 @@ pub(super) fn peers(id: DeviceId) -> String {
 /// A day, as of loads.
 pub(super) fn peers_of_day(id: DeviceId, day: u64) -> String {
     format!("{}{day:08}", peers(id))
+}
+
+/// An operator, by the digest of the token.
+pub(super) fn operator(token: &Sha256Digest) -> String {
+    format!("{OPERATORS}{token}")
 }
 
 pub(super) fn token(secret: &Sha256Digest) -> String {

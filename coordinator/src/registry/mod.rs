@@ -7,6 +7,7 @@ mod devices;
 mod domains;
 mod keys;
 mod loads;
+mod operators;
 mod peers;
 mod record;
 mod tokens;

@@ -16,3 +16,4 @@ mod process;
 mod repository;
 mod slots;
 mod support;
+mod targeting;

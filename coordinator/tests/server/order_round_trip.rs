@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::device::FakeDevice;
 use crate::support::{World, client, problem, until};
 use takt_common::api::{CampaignRequest, CampaignState, CampaignView, CoordinatorKeys, DeviceView, WhyView};
-use takt_common::order::{Action, Mode, Order, Policy};
+use takt_common::order::{Action, Mode, Order};
 use takt_common::regulation::Regulation;
 use takt_common::release::ReleaseId;
 use takt_common::report::{Outcome, Report};
@@ -13,14 +13,9 @@ use takt_common::{PublicKey, Sha256Digest};
 
 pub fn campaign(name: &str, release: ReleaseId) -> CampaignRequest {
     CampaignRequest {
-        name: name.parse().unwrap(),
-        release,
-        domain: "north".parse().unwrap(),
-        devices: Vec::new(),
         element_size: Some(1),
-        deadline_secs: 600,
-        policy: Policy::default(),
         regulation: Regulation { observe_secs: 0, ..Regulation::default() },
+        ..CampaignRequest::new(name.parse().unwrap(), release, "north".parse().unwrap())
     }
 }
 
@@ -75,8 +70,10 @@ async fn an_order_is_sent_until_it_is_shown_and_its_end_finishes_the_campaign() 
     let (mut world, release) = world_with_release().await;
     let mut device = FakeDevice::enrol(&world, "camera-1").await;
     let order_key = order_key(&world).await;
-    let started = start(&world, &campaign("first", release.clone())).await;
-    assert_eq!(started.devices.len(), 1);
+    // A device that enrols later would join a campaign over the whole domain.
+    let asked =
+        CampaignRequest { devices: vec!["camera-1".parse().unwrap()], ..campaign("first", release.clone()) };
+    assert_eq!(start(&world, &asked).await.devices.len(), 1);
 
     // It was not connected when the order was made.
     let mut online = device.connect().await;

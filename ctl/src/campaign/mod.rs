@@ -1,16 +1,19 @@
 //! `takt campaign`: bring the devices of a domain to a release, and watch it happen.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
 use takt_common::Name;
-use takt_common::api::{CampaignRequest, CampaignState, CampaignView};
+use takt_common::api::{CampaignPreview, CampaignRequest, CampaignState, CampaignView};
 use takt_common::id::IdError;
 use takt_common::order::{AtDeadline, Policy};
 use takt_common::release::ReleaseId;
 
 use crate::api::Api;
+use crate::clock;
+use crate::device;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::span;
@@ -18,10 +21,12 @@ use crate::span;
 mod live;
 mod news;
 mod regulation;
+mod terms;
 mod view;
 mod watch;
 
 pub use regulation::RegulationArgs;
+pub use terms::TermsArgs;
 pub use watch::WatchError;
 
 const START_EXAMPLE: &str = "Example:\n  takt campaign start week-47 --release counter@2.0.0 --domain line-7";
@@ -32,6 +37,9 @@ pub enum CampaignCommand {
     /// Starts a campaign
     #[command(after_help = START_EXAMPLE)]
     Start(StartArgs),
+    /// Shows what a campaign would do if all went well: order, elements, end and disruption; nothing is begun
+    #[command(after_help = "Example:\n  takt campaign plan week-47 --release counter@2.0.0 --domain line-7")]
+    Plan(StartArgs),
     /// Follows a campaign until it ends: exit code 0 when finished, 3 when aborted
     #[command(after_help = "Example:\n  takt campaign watch week-47")]
     Watch(NameArgs),
@@ -50,6 +58,15 @@ pub enum CampaignCommand {
     /// Stops a campaign for good: no other device begins, orders in hand are withdrawn where nothing has been switched
     #[command(after_help = "Example:\n  takt campaign abort week-47")]
     Abort(NameArgs),
+    /// Lets a campaign begin that another operator has asked for with --approval
+    #[command(after_help = "Example:\n  takt --profile second-operator.toml campaign approve week-47")]
+    Approve(NameArgs),
+    /// Takes no other devices into a campaign that was started with --stay-open
+    #[command(after_help = "Example:\n  takt campaign close always-newest")]
+    Close(NameArgs),
+    /// Tries the devices of an ended campaign again that have failed
+    #[command(after_help = "Example:\n  takt campaign retry week-47")]
+    Retry(NameArgs),
 }
 
 /// `takt campaign start`
@@ -61,12 +78,15 @@ pub struct StartArgs {
     /// Which release
     #[arg(long, value_name = "COMPONENT@VERSION")]
     release: ReleaseArg,
-    /// Whose devices
-    #[arg(long)]
-    domain: Name,
+    /// Whose devices; not needed where --where means devices of one domain only
+    #[arg(long, required_unless_present = "query")]
+    domain: Option<Name>,
     /// Only these devices of the domain; may be given several times
     #[arg(long = "device", value_name = "NAME")]
     devices: Vec<Name>,
+    /// Only devices that a query means: 'model = "cam-x" and version >= "1.1"'; see docs/campaigns.md
+    #[arg(long = "where", value_name = "QUERY", id = "query", conflicts_with = "devices")]
+    query: Option<String>,
     /// How many devices are upgraded at the same time; then regulation only takes away from it [default: begins with a few]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     element_size: Option<u32>,
@@ -85,6 +105,8 @@ pub struct StartArgs {
     /// How many verified releases keep their images beside the running one
     #[arg(long, value_name = "N", default_value_t = Policy::default().retain)]
     retain: u32,
+    #[command(flatten)]
+    terms: TermsArgs,
     #[command(flatten)]
     regulation: RegulationArgs,
 }
@@ -137,6 +159,19 @@ impl fmt::Display for ReleaseArg {
     }
 }
 
+/// A query does not say whose campaign it is.
+#[derive(Debug, thiserror::Error)]
+pub enum WhichDomainError {
+    /// It means nobody.
+    #[error(
+        "--where means no device that the coordinator knows now: say with --domain whose devices it is for"
+    )]
+    None,
+    /// It means devices of several domains.
+    #[error("--where means devices of {0}: a campaign is for one domain, say which with --domain")]
+    Many(String),
+}
+
 /// Does what a `takt campaign` command asks for.
 pub async fn run(command: CampaignCommand, api: &Api, output: Output) -> Result<(), Failure> {
     match command {
@@ -153,6 +188,10 @@ pub async fn run(command: CampaignCommand, api: &Api, output: Output) -> Result<
         CampaignCommand::Pause(args) => control(&args.name, "pause", api, output).await,
         CampaignCommand::Resume(args) => control(&args.name, "resume", api, output).await,
         CampaignCommand::Abort(args) => control(&args.name, "abort", api, output).await,
+        CampaignCommand::Approve(args) => control(&args.name, "approve", api, output).await,
+        CampaignCommand::Close(args) => control(&args.name, "close", api, output).await,
+        CampaignCommand::Retry(args) => control(&args.name, "retry", api, output).await,
+        CampaignCommand::Plan(args) => preview(args, api, output).await,
     }
 }
 
@@ -162,11 +201,14 @@ fn path(name: &Name) -> String {
     format!("{CAMPAIGNS}/{name}")
 }
 
-async fn start(args: StartArgs, api: &Api, output: Output) -> Result<(), Failure> {
-    let request = CampaignRequest {
-        name: args.name,
-        release: args.release.0,
-        domain: args.domain,
+/// What is asked for.
+async fn request(args: StartArgs, api: &Api) -> Result<CampaignRequest, Failure> {
+    let domain = match (args.domain, &args.query) {
+        (Some(domain), _) => domain,
+        (None, Some(query)) => domain_of(query, &args.release.0, api).await?,
+        (None, None) => unreachable!("clap asks for one of them"),
+    };
+    Ok(CampaignRequest {
         devices: args.devices,
         element_size: args.element_size,
         deadline_secs: args.deadline,
@@ -180,13 +222,47 @@ async fn start(args: StartArgs, api: &Api, output: Output) -> Result<(), Failure
             downgrade: args.downgrade,
         },
         regulation: args.regulation.into(),
-    };
+        query: args.query,
+        ..args.terms.request(args.name, args.release.0, domain)
+    })
+}
+
+/// The domain of the devices that the query means, which must be one.
+async fn domain_of(query: &str, release: &ReleaseId, api: &Api) -> Result<Name, Failure> {
+    let devices = device::meant(query, Some(&release.name), api).await?;
+    let domains: BTreeSet<Name> = devices.into_iter().map(|device| device.domain).collect();
+    let mut all = domains.iter();
+    match (all.next(), all.next()) {
+        (Some(only), None) => Ok(only.clone()),
+        (None, _) => Err(WhichDomainError::None.into()),
+        (Some(_), Some(_)) => {
+            let names: Vec<&str> = domains.iter().map(Name::as_str).collect();
+            Err(WhichDomainError::Many(names.join(", ")).into())
+        }
+    }
+}
+
+async fn preview(args: StartArgs, api: &Api, output: Output) -> Result<(), Failure> {
+    let request = request(args, api).await?;
+    let preview: CampaignPreview = api.post(&format!("{CAMPAIGNS}/plan"), &request).await?;
+    Ok(output.give(&preview, || view::preview(&request, &preview, clock::now()))?)
+}
+
+async fn start(args: StartArgs, api: &Api, output: Output) -> Result<(), Failure> {
+    let request = request(args, api).await?;
     let campaign: CampaignView = api.post(CAMPAIGNS, &request).await?;
     Ok(output.give(&campaign, || {
         let order: Vec<&str> = campaign.devices.iter().map(|device| device.name.as_str()).collect();
         vec![
             format!("campaign {} brings {} to {}", request.name, request.domain, request.release),
-            format!("upgrade order: {}", order.join(", ")),
+            if campaign.request.approval {
+                format!(
+                    "it waits until a second operator approves it: takt campaign approve {}",
+                    request.name
+                )
+            } else {
+                format!("upgrade order: {}", view::first_of(&order))
+            },
             format!("follow it with: takt campaign watch {}", request.name),
         ]
     })?)

@@ -1,8 +1,12 @@
 //! Campaigns as lines for people.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
-use takt_common::api::{CampaignDevice, CampaignEvent, CampaignState, CampaignView, DeviceStep, DeviceView};
+use takt_common::api::{
+    CampaignDevice, CampaignEvent, CampaignPreview, CampaignRequest, CampaignState, CampaignView, DeviceStep,
+    DeviceView, ExcludedDevice,
+};
 use takt_common::order::Mode;
 use takt_common::regulation::ElementView;
 use takt_common::{DeviceId, UnixTime};
@@ -63,9 +67,84 @@ pub(super) fn show(campaign: &CampaignView, output: Output) -> Vec<String> {
     }
     lines.push(String::new());
     lines.extend(devices(campaign, &BTreeMap::new(), campaign.ended));
+    lines.extend(excluded(&campaign.excluded));
     lines.push(String::new());
     lines.extend(campaign.events.iter().map(event));
     lines
+}
+
+/// `takt campaign plan`.
+pub(super) fn preview(request: &CampaignRequest, preview: &CampaignPreview, now: UnixTime) -> Vec<String> {
+    let ends = match preview.ends {
+        Some(ends) => {
+            format!("would end at {ends}, {} from now, if all went well", span::short(ends.since(now)))
+        }
+        None => format!("would not end: {}", cell(preview.why_not.as_deref())),
+    };
+    let mut lines =
+        vec![format!("campaign {} ({} to {}) {ends}", request.name, request.domain, request.release)];
+    let (in_place, rolling, away) = (preview.in_place, preview.rolling, preview.away_secs);
+    let mut disruption = format!(
+        "disruption: {in_place} devices switch in place, which are away for {away} s together at the least; for {rolling} a standby serves"
+    );
+    if let Some(load) = preview.predicted_load {
+        let _never_fails =
+            write!(disruption, "; {load:.1} percent points of load are predicted for their slots together");
+    }
+    lines.push(disruption);
+    if !preview.path.is_empty() {
+        let path: Vec<String> = preview.path.iter().map(ToString::to_string).collect();
+        lines.push(format!("devices that run too early a release go over {}", path.join(", ")));
+    }
+    let names: BTreeMap<DeviceId, &str> =
+        preview.devices.iter().map(|device| (device.device, device.name.as_str())).collect();
+    lines.push(String::new());
+    let mut table = Table::new(&["DEVICE", "ELEMENT", "BEGINS", "ENDS", "STANDBY", "LOAD %", "NOTE"]);
+    for device in &preview.devices {
+        let standby =
+            device.standby.map(|id| names.get(&id).map_or_else(|| id.to_string(), |&name| name.to_owned()));
+        table.row(vec![
+            device.name.to_string(),
+            cell(device.element.map(|element| element + 1)),
+            cell(device.begins),
+            cell(device.ends),
+            cell(standby),
+            cell(device.predicted_load.map(|load| format!("{load:.1}"))),
+            match (device.begins, device.offline) {
+                (None, _) if device.ends.is_some() => "runs it already",
+                (_, true) => "is offline now",
+                _ => "",
+            }
+            .to_owned(),
+        ]);
+    }
+    lines.extend(table.lines());
+    lines.extend(excluded(&preview.excluded));
+    lines
+}
+
+/// Devices that are no targets.
+fn excluded(excluded: &[ExcludedDevice]) -> Vec<String> {
+    if excluded.is_empty() {
+        return Vec::new();
+    }
+    let mut table = Table::new(&["LEFT OUT", "BECAUSE IT"]);
+    for device in excluded {
+        table.row(vec![device.name.to_string(), device.reason.clone()]);
+    }
+    [vec![String::new()], table.lines()].concat()
+}
+
+/// So many names stand in an upgrade order.
+const ORDER_NAMES_MAX: usize = 20;
+
+/// `a, b, c and 4 more`.
+pub(super) fn first_of(names: &[&str]) -> String {
+    let first = names.iter().take(ORDER_NAMES_MAX).copied().collect::<Vec<_>>().join(", ");
+    match names.len().checked_sub(ORDER_NAMES_MAX) {
+        Some(more) if more > 0 => format!("{first} and {more} more"),
+        _ => first,
+    }
 }
 
 /// The elements that have ended, and what followed from each.

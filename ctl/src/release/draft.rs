@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use takt_common::Name;
-use takt_common::release::{Health, Hook, HookPoint, MANIFEST_FORMAT, Manifest, ReleaseId, Severity, Step};
+use takt_common::release::{
+    Health, Hook, HookPoint, MANIFEST_FORMAT, Manifest, ReleaseId, Requirements, Severity, Step,
+};
 
 use super::sources::Sources;
 
@@ -25,6 +27,7 @@ pub(super) struct Draft {
     pub(super) hooks: BTreeMap<HookPoint, Hook>,
     pub(super) health: Health,
     pub(super) unpacked_bytes: u64,
+    pub(super) requires: Requirements,
     /// The files that it consists of.
     pub(super) sources: Sources,
     /// What people should know.
@@ -45,6 +48,7 @@ impl Draft {
             hooks: self.hooks.clone(),
             health: self.health.clone(),
             unpacked_bytes: self.unpacked_bytes,
+            requires: self.requires.clone(),
         }
     }
 }

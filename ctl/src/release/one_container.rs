@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use takt_common::release::{
-    BaselineLimits, Container, ContainerSet, Health, Hook, HookPoint, Network, Port, Probe, Severity, Step,
-    Strategy,
+    BaselineLimits, Container, ContainerSet, Health, Hook, HookPoint, Network, Port, Probe, Requirements,
+    Severity, Step, Strategy,
 };
 use takt_common::{Name, Sha256Digest};
 
@@ -171,6 +171,7 @@ impl OneContainerArgs {
             hooks,
             health: self.health(),
             unpacked_bytes,
+            requires: Requirements::default(),
             sources,
             notes: Vec::new(),
         })

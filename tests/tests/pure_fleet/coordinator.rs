@@ -7,12 +7,12 @@ use std::time::Duration;
 use ring::rand::SystemRandom;
 use takt_common::api::{CampaignRequest, CampaignView, GraphSpec};
 use takt_common::envelope::{PayloadType, Signers};
-use takt_common::order::{Action, ORDER_FORMAT, Order, Policy, Position};
+use takt_common::order::{Action, ORDER_FORMAT, Order, Position};
 use takt_common::regulation::Regulation;
 use takt_common::report::{Installed, Outcome, Report};
-use takt_common::{DeviceId, Envelope, Name, Sha256Digest, SigningKey};
+use takt_common::{DeviceId, Envelope, Sha256Digest, SigningKey};
 use takt_coordinator_core::{
-    Campaign, DeviceState, FleetView, Look, OrderRequest, ReleaseFacts, advance, open,
+    Campaign, DeviceState, FleetView, Look, Opening, OrderRequest, Others, ReleaseFacts, advance, open,
 };
 use takt_planner::{DomainGraph, RedundancyMatrix};
 
@@ -111,23 +111,29 @@ impl Coordinator {
     /// Opens the campaign over all devices; false when no device can take the release.
     pub(crate) fn open(&mut self, element_size: u32, now: u64) -> bool {
         let request = CampaignRequest {
-            name: name("to-new"),
-            release: NEW.manifest.release.clone(),
-            domain: name("site"),
-            devices: Vec::<Name>::new(),
             element_size: Some(element_size),
             deadline_secs: DEADLINE_SECS,
-            policy: Policy::default(),
             regulation: Regulation { observe_secs: 0, ..Regulation::default() },
+            ..CampaignRequest::new(name("to-new"), NEW.manifest.release.clone(), name("site"))
         };
         let facts = ReleaseFacts::of(&NEW.manifest, NEW.digest);
-        let opened = open(&request, &facts, &self.fleet, &self.graph, &self.drm, &[], time(now));
-        self.campaign = opened.as_ref().map(Campaign::to_bytes).unwrap_or_default();
+        let opened = open(&Opening {
+            request: &request,
+            release: &facts,
+            earlier: &[],
+            fleet: &self.fleet,
+            graph: &self.graph,
+            drm: &self.drm,
+            others: &[],
+            operator: "operator",
+            now: time(now),
+        });
+        self.campaign = opened.as_ref().map(stored).unwrap_or_default();
         opened.is_ok()
     }
 
     pub(crate) fn campaign(&self) -> Campaign {
-        Campaign::from_bytes(&self.campaign).unwrap()
+        serde_json::from_slice(&self.campaign).unwrap()
     }
 
     pub(crate) fn view(&self) -> CampaignView {
@@ -153,7 +159,9 @@ impl Coordinator {
         for _ in 0..STEPS_MAX {
             let campaign = self.campaign();
             let (graph, drm) = (&self.believed.0, &self.believed.1);
-            let look = Look { fleet: &self.fleet, graph, drm, response: None, now: time(now) };
+            let (others, orders_max) = (&Others::default(), usize::MAX);
+            let look =
+                Look { fleet: &self.fleet, graph, drm, response: None, others, orders_max, now: time(now) };
             let step = advance(&campaign, &look);
             if step.campaign == campaign && step.orders.is_empty() {
                 return None;
@@ -164,7 +172,7 @@ impl Coordinator {
                 self.deaths.push(Death::BeforeCommit);
                 return Some(Death::BeforeCommit);
             }
-            self.campaign = step.campaign.to_bytes();
+            self.campaign = stored(&step.campaign);
             for order in &step.orders {
                 self.check_brake(order);
                 self.issue(order, now);
@@ -273,4 +281,8 @@ impl Coordinator {
         let millis = u64::try_from(each.as_millis()).unwrap();
         u64::try_from(devices).unwrap() * millis
     }
+}
+
+fn stored(campaign: &Campaign) -> Vec<u8> {
+    serde_json::to_vec(campaign).unwrap()
 }

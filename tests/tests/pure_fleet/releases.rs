@@ -7,7 +7,7 @@ use takt_agent_core::rules::{FixedTargets, Target, TargetContent};
 use takt_common::order::{Member, SnapshotRef};
 use takt_common::release::{
     Artifact, BaselineLimits, Container, ContainerSet, Health, MANIFEST_FORMAT, Manifest, Network, Probe,
-    ReleaseId, Severity, Step, Strategy,
+    ReleaseId, Requirements, Severity, Step, Strategy,
 };
 use takt_common::{Name, Sha256Digest};
 
@@ -90,6 +90,7 @@ fn made(version: &str, counter: u64) -> Release {
             baseline: BaselineLimits::default(),
         },
         unpacked_bytes: 1 << 20,
+        requires: Requirements::default(),
     };
     let bytes = manifest.to_bytes();
     let digest = Sha256Digest::of(&bytes);

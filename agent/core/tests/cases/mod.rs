@@ -17,7 +17,7 @@ use takt_common::order::{
 use takt_common::release::{
     Artifact, BaselineLimits, Conffiles, Container, ContainerSet, FileSet, FileSpec, Health, Hook, HookPoint,
     Kind, LivePatch, MANIFEST_FORMAT, Manifest, Network, OsImage, Package, PackageFormat, PackageSet, Port,
-    Probe, ReleaseId, Severity, Step, Strategy,
+    Probe, ReleaseId, Requirements, Severity, Step, Strategy,
 };
 use takt_common::report::Outcome;
 use takt_common::{DeviceId, Name, Sha256Digest, UnixTime};
@@ -77,6 +77,7 @@ pub fn manifest(major: u64) -> Manifest {
             baseline: BaselineLimits::default(),
         },
         unpacked_bytes: 16 * MIB,
+        requires: Requirements::default(),
     }
 }
 

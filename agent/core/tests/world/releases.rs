@@ -10,7 +10,7 @@ use takt_common::order::{
 use takt_common::release::{
     Artifact, BaselineLimits, Conffiles, Container, ContainerSet, FileSet, FileSpec, Health, Hook, HookPoint,
     LivePatch, MANIFEST_FORMAT, Manifest, Network, OsImage, Package, PackageFormat, PackageSet, Port, Probe,
-    ReleaseId, Severity, Step, Strategy,
+    ReleaseId, Requirements, Severity, Step, Strategy,
 };
 use takt_common::{DeviceId, Sha256Digest, SigningKey, UnixTime};
 
@@ -135,6 +135,7 @@ fn made(major: u64, parts: &[Part]) -> Manifest {
             baseline: BaselineLimits::default(),
         },
         unpacked_bytes: 1 << 20,
+        requires: Requirements::default(),
     };
     manifest.check().unwrap();
     manifest

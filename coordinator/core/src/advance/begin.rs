@@ -33,7 +33,8 @@ impl Round<'_> {
                 self.scene.note_begun(&self.campaign.members[index]);
             }
         }
-        if self.campaign.pace.is_open() && !self.campaign.members.iter().any(is_in_element) {
+        let may_go_on = self.campaign.pace.is_open() && self.is_overtaken().is_none();
+        if may_go_on && !self.campaign.members.iter().any(is_in_element) {
             self.next_element();
         }
     }
@@ -102,6 +103,17 @@ impl Round<'_> {
     /// Asks for the first order of a pending member, if it can begin.
     pub(super) fn try_start(&mut self, index: usize) -> bool {
         let member = &self.campaign.members[index];
+        // What is to be brought back does not wait for room.
+        if self.begun >= self.others.room && member.back.is_none() {
+            return false;
+        }
+        let begins = self.start(index);
+        self.begun += usize::from(begins);
+        begins
+    }
+
+    fn start(&mut self, index: usize) -> bool {
+        let member = &self.campaign.members[index];
         match self.scene.start_of(&self.campaign, member) {
             Start::InPlace => self.install(index, Mode::InPlace),
             Start::Served { standby } => self.install(index, Mode::Rolling { standby }),
@@ -124,7 +136,7 @@ impl Round<'_> {
     pub(super) fn install(&mut self, index: usize, mode: Mode) -> bool {
         let device: DeviceId = self.campaign.members[index].device;
         let member = &self.campaign.members[index];
-        let release = member.target(&self.campaign.release).0.clone();
+        let release = self.campaign.target_of(member).0.clone();
         let (back, how) = if member.back.is_some() { (true, "ordered back") } else { (false, "ordered") };
         let text = match &mode {
             Mode::InPlace => format!("{how}: {release}, in place"),
@@ -135,11 +147,14 @@ impl Round<'_> {
         let Some(order) = self.order(device, Action::Install, Some(release), mode.clone()) else {
             return false;
         };
-        if back {
-            if let Some(order) = self.orders.last_mut() {
-                order.policy.downgrade = true;
-            }
-        } else if self.campaign.request.regulation.on_abort == OnAbort::Rollback {
+        let (attempts, first) =
+            (self.campaign.members[index].failed_attempts, self.campaign.members[index].before.is_none());
+        if let Some(order) = self.orders.last_mut() {
+            order.policy.downgrade |= back;
+            order.policy.retry |= attempts > 0;
+        }
+        self.campaign.members[index].again_at = None;
+        if !back && first && self.campaign.request.regulation.on_abort == OnAbort::Rollback {
             let state = self.scene.fleet.devices.get(&device);
             let runs = state.and_then(|state| state.installed_release(&self.campaign.release.id.name));
             self.campaign.members[index].before = runs.cloned();

@@ -132,7 +132,7 @@ fn look_at_verified(scene: &Scene, campaign: &Campaign, member: &Member, at: Uni
 fn runs_another(scene: &Scene, campaign: &Campaign, member: &Member) -> Option<String> {
     let state = scene.fleet.devices.get(&member.device)?;
     match state.installed_release(&campaign.release.id.name) {
-        Some(runs) if runs.manifest == *member.target(&campaign.release).1 => None,
+        Some(runs) if runs.manifest == *campaign.target_of(member).1 => None,
         Some(runs) => Some(format!("reports that it runs {}", runs.release)),
         None => Some(format!("reports that it runs no {}", campaign.release.id.name)),
     }
@@ -249,7 +249,7 @@ fn look_at_upgrade(
         Fate::Open { .. } if member.clock(scene.now) >= ended_by => {
             unknown(format!("the end of order {order} was not reported by {ended_by}"), true)
         }
-        Fate::Open { .. } | Fate::Ended(_) if campaign.brake.is_some() && member.back.is_none() => {
+        Fate::Open { .. } | Fate::Ended(_) if campaign.withdraws() && member.back.is_none() => {
             Finding::ToWithdraw(WithdrawalCause::Abort)
         }
         Fate::Open { .. } | Fate::Ended(_) => Finding::Nothing,
@@ -271,7 +271,7 @@ fn ended_as(scene: &Scene, campaign: &Campaign, member: &Member, outcome: &Outco
             let component = &campaign.release.id.name;
             let state = scene.fleet.devices.get(&member.device);
             let runs = state.and_then(|state| state.installed_release(component));
-            if runs.is_some_and(|runs| runs.manifest == *member.target(&campaign.release).1) {
+            if runs.is_some_and(|runs| runs.manifest == *campaign.target_of(member).1) {
                 return Outcome::Verified { strategy: None };
             }
             match member.withdrawal.as_ref().map(|withdrawal| &withdrawal.why) {

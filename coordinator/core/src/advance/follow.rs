@@ -8,6 +8,7 @@ use takt_common::order::{Action, Mode, Position};
 use takt_common::report::Outcome;
 
 use crate::advance::Round;
+use crate::advance::again::again_at;
 use crate::advance::finding::{Finding, withdrawal_text};
 use crate::advance::scene::standby_of;
 use crate::campaign::{Owed, Withdrawal, WithdrawalCause};
@@ -25,6 +26,13 @@ impl Round<'_> {
     }
 
     fn follow_one(&mut self, index: usize, finding: Finding) {
+        if let Finding::Ended(outcome) | Finding::TakeoverFailed { outcome, .. } = &finding {
+            let at = again_at(&self.campaign, &self.campaign.members[index], outcome, self.scene.now);
+            if at.is_some() {
+                self.campaign.members[index].failed_attempts += 1;
+                self.campaign.members[index].again_at = at;
+            }
+        }
         let step = self.campaign.members[index].step.clone();
         match (finding, step) {
             (Finding::TakeoverFailed { outcome, clear: true }, DeviceStep::TakingOver { standby, .. }) => {
@@ -33,7 +41,7 @@ impl Round<'_> {
             (Finding::TakeoverFailed { outcome, clear: false }, _) => self.done(index, outcome),
             // The device has not been touched: under the brake it does not begin.
             (_, DeviceStep::TakingOver { standby, .. })
-                if self.campaign.brake.is_some() && self.campaign.members[index].back.is_none() =>
+                if self.campaign.withdraws() && self.campaign.members[index].back.is_none() =>
             {
                 self.hand_back(index, standby, Outcome::Withdrawn);
             }
@@ -42,7 +50,9 @@ impl Round<'_> {
             }
             (Finding::Ended(outcome), DeviceStep::Upgrading { order, mode, .. }) => {
                 self.heed(index, order);
-                self.ended(index, &mode, outcome);
+                if let Some(outcome) = self.goes_on(index, &mode, outcome) {
+                    self.ended(index, &mode, outcome);
+                }
             }
             (Finding::ToWithdraw(why), _) => self.withdraw(index, why),
             (Finding::Unknown { cause, withdraw }, DeviceStep::Upgrading { order, mode, .. }) => {
@@ -73,6 +83,30 @@ impl Round<'_> {
             }
             _ => {}
         }
+    }
+
+    /// Goes on to the next release of the path; gives how the device ended otherwise.
+    fn goes_on(&mut self, index: usize, mode: &Mode, outcome: Outcome) -> Option<Outcome> {
+        let member = &self.campaign.members[index];
+        let on_the_way = member.hop.is_some() && member.back.is_none();
+        if !on_the_way || !matches!(outcome, Outcome::Verified { .. }) {
+            return Some(outcome);
+        }
+        if self.campaign.withdraws() {
+            return Some(Outcome::Withdrawn);
+        }
+        let state = self.scene.fleet.devices.get(&member.device);
+        let runs = state.and_then(|state| state.installed_release(&self.campaign.release.id.name));
+        let reached = self.campaign.target_of(member).0.clone();
+        let Ok(hop) = self.campaign.asked(None).hop(runs.map(|runs| runs.counter)) else {
+            let cause =
+                format!("{reached} is verified, and nothing leads on to {}", self.campaign.release.id);
+            return Some(Outcome::Failed { cause });
+        };
+        self.campaign.members[index].hop = hop;
+        self.note(index, format!("{reached} is verified on its way"));
+        self.install(index, mode.clone());
+        None
     }
 
     /// What a device warned of goes into the campaign: it passed, and is worse than before.
@@ -125,6 +159,15 @@ impl Round<'_> {
 
     fn done(&mut self, index: usize, outcome: Outcome) {
         self.note(index, outcome.to_string());
+        if let Some(at) = self.campaign.members[index].again_at {
+            let member = &mut self.campaign.members[index];
+            // Its wait is counted from then on.
+            (member.step, member.turn) = (DeviceStep::Pending, Some(at));
+            member.withdrawal = None;
+            let (attempt, all) = (member.failed_attempts + 1, self.campaign.request.retry.attempts);
+            self.note(index, format!("attempt {attempt} of {all} begins at {at}"));
+            return;
+        }
         self.campaign.members[index].step = DeviceStep::Done { outcome, at: self.scene.now };
     }
 

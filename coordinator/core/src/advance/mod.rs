@@ -1,12 +1,14 @@
 //! One round of a campaign (paper 1, algorithm; paper 2, enforcement and tracking): look at every device of it, brake when failures are
 //! more than is tolerated, follow what has ended, decide upon the next element, begin what may begin.
 
+mod again;
 mod away;
 mod back;
 mod begin;
 mod cut_off;
 pub(crate) mod finding;
 mod follow;
+mod join;
 pub(crate) mod scene;
 
 use std::collections::BTreeSet;
@@ -19,7 +21,9 @@ use takt_common::release::ReleaseId;
 
 use crate::campaign::{Braking, Campaign, Member};
 use crate::fleet::OrderRequest;
+use crate::others::Others;
 use crate::pace::{has_ended, has_failed};
+use again::again_at;
 use finding::{Finding, look};
 pub use scene::Look;
 use scene::{Scene, is_in_work, is_verified};
@@ -40,11 +44,20 @@ pub struct Step {
 /// [`crate::FleetView::record_order`]. A campaign is advanced until it [`Campaign::is_settled`].
 pub fn advance(campaign: &Campaign, look: &Look<'_>) -> Step {
     let scene = Scene::new(look, Some(campaign));
-    let (orders, ordered) = (Vec::new(), BTreeSet::new());
-    let mut round = Round { scene, campaign: campaign.clone(), orders, orders_max: look.orders_max, ordered };
+    let mut round = Round {
+        scene,
+        campaign: campaign.clone(),
+        others: look.others,
+        orders: Vec::new(),
+        orders_max: look.orders_max,
+        ordered: BTreeSet::new(),
+        begun: 0,
+    };
     round.settle_owed();
-    if !round.campaign.is_over() {
+    if !round.campaign.is_over() && (round.campaign.is_approved() || round.campaign.brake.is_some()) {
         round.open();
+        round.expire();
+        round.identify();
         round.campaign.end_turns(look.now);
         round.heed_outages();
         let findings = round.look();
@@ -61,10 +74,13 @@ pub fn advance(campaign: &Campaign, look: &Look<'_>) -> Step {
 struct Round<'a> {
     scene: Scene<'a>,
     campaign: Campaign,
+    others: &'a Others,
     orders: Vec<OrderRequest>,
     orders_max: usize,
     /// For whom.
     ordered: BTreeSet<DeviceId>,
+    /// How many devices have begun in this round.
+    begun: usize,
 }
 
 impl Round<'_> {
@@ -83,7 +99,7 @@ impl Round<'_> {
         let mut tally = self.campaign.tally();
         let mut first = None;
         for (finding, member) in findings.iter().zip(&self.campaign.members) {
-            let failure = finding.failure();
+            let failure = finding.failure().filter(|_| !self.is_tried_again(finding, member));
             let counted = has_failed(member) || has_ended(member);
             // Failures show sooner than successes: devices in work have not failed so far, and without them the rate would be too high.
             tally.devices += u32::from(!counted && (failure.is_some() || is_in_work(member)));
@@ -100,6 +116,20 @@ impl Round<'_> {
         self.find()
     }
 
+    /// Whether a failure does not count yet, because the device is tried again.
+    fn is_tried_again(&self, finding: &Finding, member: &Member) -> bool {
+        let (Finding::Ended(outcome) | Finding::TakeoverFailed { outcome, .. }) = finding else {
+            return false;
+        };
+        again_at(&self.campaign, member, outcome, self.scene.now).is_some()
+    }
+
+    /// Which more urgent campaign goes first, in words.
+    fn is_overtaken(&self) -> Option<String> {
+        let (name, severity) = self.others.first.as_ref()?;
+        Some(format!("campaign {name}, which is {severity}, goes first"))
+    }
+
     fn find(&self) -> Vec<Finding> {
         let campaign = &self.campaign;
         campaign.members.iter().map(|member| look(&self.scene, campaign, member)).collect()
@@ -108,7 +138,8 @@ impl Round<'_> {
     /// Whether the campaign has ended, and in which words.
     fn conclude(&mut self) {
         let at_rest = !self.campaign.members.iter().any(is_in_work);
-        if self.campaign.brake.is_some() && at_rest && self.turn_back() {
+        let back = self.campaign.brake.as_ref().is_some_and(|brake| brake.by != Braking::Expiry);
+        if back && at_rest && self.turn_back() {
             return;
         }
         let in_work: Vec<_> = self.campaign.members.iter().filter(|member| is_in_work(member)).collect();
@@ -137,9 +168,13 @@ impl Round<'_> {
                 self.campaign.state = CampaignState::Ongoing;
                 self.campaign.reason = reason;
             }
+        } else if self.campaign.request.stays_open && self.campaign.members.iter().all(is_done) {
+            self.campaign.reason = format!(
+                "{verified} of {total} devices are verified{warned}; it stays open for devices that join"
+            );
         } else if verified == total {
             self.end(CampaignState::Finished, format!("all {total} devices are verified{warned}"));
-        } else if self.campaign.members.iter().all(|member| matches!(member.step, DeviceStep::Done { .. })) {
+        } else if self.campaign.members.iter().all(is_done) {
             let failed = total - verified;
             let reason = format!(
                 "{verified} of {total} devices are verified{warned}; {failed} failed, which is tolerated"
@@ -148,6 +183,7 @@ impl Round<'_> {
         } else if self.campaign.state == CampaignState::Ongoing {
             let at = match self.campaign.next_slot(self.scene.now) {
                 _ if !names.is_empty() => format!("in work: {names}"),
+                _ if self.is_overtaken().is_some() => self.is_overtaken().unwrap_or_default(),
                 Some((name, start)) => format!("the next slot is that of {name} and begins {start}"),
                 None => self.campaign.observation().unwrap_or_else(|| "a device waits to begin".to_owned()),
             };
@@ -198,6 +234,10 @@ impl Round<'_> {
         let name = self.campaign.members[index].name.clone();
         self.campaign.note(self.scene.now, Some(&name), text);
     }
+}
+
+const fn is_done(member: &Member) -> bool {
+    matches!(member.step, DeviceStep::Done { .. })
 }
 
 /// So many names stand in a reason.

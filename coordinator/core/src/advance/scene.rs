@@ -13,6 +13,7 @@ use takt_planner::{DeviceSet, DomainGateway, DomainGraph, RedundancyMatrix};
 use crate::advance::away::Away;
 use crate::campaign::{Campaign, Member};
 use crate::fleet::{DeviceState, FleetView};
+use crate::others::Others;
 use crate::skew::too_far;
 
 /// What a round looks at.
@@ -26,6 +27,8 @@ pub struct Look<'a> {
     pub drm: &'a RedundancyMatrix,
     /// How long the coordinator takes for a report now, in milliseconds, where that is known.
     pub response: Option<f64>,
+    /// What other campaigns mean for this one.
+    pub others: &'a Others,
     /// At most so many orders are asked for; what is left over is asked for in the next round.
     pub orders_max: usize,
     /// The time.
@@ -38,6 +41,7 @@ pub(crate) struct Scene<'a> {
     pub(crate) graph: &'a DomainGraph,
     pub(crate) drm: &'a RedundancyMatrix,
     pub(crate) now: UnixTime,
+    others: &'a Others,
     /// Devices that are being upgraded or are about to be, in whatever campaign.
     in_work: BTreeSet<DeviceId>,
     /// The same, and those of this campaign whose turn has come.
@@ -66,7 +70,7 @@ pub(crate) enum Start {
 impl<'a> Scene<'a> {
     /// The facts, and who is away: with what `campaign` has in work, where one is looked at.
     pub(crate) fn new(look: &Look<'a>, campaign: Option<&Campaign>) -> Self {
-        let Look { fleet, graph, drm, now, .. } = *look;
+        let Look { fleet, graph, drm, now, others, .. } = *look;
         let (mut in_work, mut served_by) = (BTreeSet::new(), BTreeMap::new());
         for state in fleet.devices.values() {
             if let Some(device) = state.standing_in_for {
@@ -84,7 +88,8 @@ impl<'a> Scene<'a> {
             }
         }
         let (away, engaged, unverified) = (Away::default(), BTreeMap::new(), BTreeSet::new());
-        let mut scene = Self { fleet, graph, drm, now, in_work, away, served_by, engaged, unverified };
+        let mut scene =
+            Self { fleet, graph, drm, now, others, in_work, away, served_by, engaged, unverified };
         if let Some(campaign) = campaign {
             scene.look_again(campaign);
         }
@@ -129,17 +134,28 @@ impl<'a> Scene<'a> {
         if let Some(why) = self.not_free(state) {
             return Start::Wait(why);
         }
+        if let Some(other) = self.others.claimed.get(&member.device).filter(|_| member.back.is_none()) {
+            return Start::Wait(format!("campaign {other} is more urgent and has it"));
+        }
+        if let Some(at) = member.again_at.filter(|at| self.now < *at) {
+            let attempt = member.failed_attempts + 1;
+            return Start::Wait(format!(
+                "attempt {attempt} of {} begins at {at}",
+                campaign.request.retry.attempts
+            ));
+        }
         if let Some(why) = self.conflict(campaign, member.device) {
             return Start::Wait(why);
         }
-        let mut far = too_far(member.device, &campaign.release, self.fleet, self.graph);
+        let goal = member.hop.and_then(|hop| campaign.path.get(hop)).unwrap_or(&campaign.release);
+        let mut far = too_far(member.device, goal, self.fleet, self.graph);
         // What it ran before was not too far from them.
         if let Some(far) = far.next().filter(|_| member.back.is_none()) {
             return Start::Wait(format!(
                 "{} runs release counter {} and this would be {}: they may be {} apart",
                 self.fleet.label(far.neighbour),
                 far.counter,
-                campaign.release.counter,
+                goal.counter,
                 far.most
             ));
         }

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod control;
+mod foreseen;
 mod opening;
+mod queue;
 mod reasons;
 mod regulated;
 mod reports;
@@ -12,3 +14,4 @@ mod skew;
 mod slots;
 mod steps;
 mod stored;
+mod targets;

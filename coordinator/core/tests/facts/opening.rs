@@ -5,7 +5,7 @@ use takt_common::digest::Sha256Digest;
 use takt_common::order::{Policy, Position};
 use takt_common::release::ReleaseId;
 use takt_common::report::{Installed, Outcome};
-use takt_coordinator_core::{DeviceState, open};
+use takt_coordinator_core::DeviceState;
 
 use crate::site::{Site, facts, installed, name, request};
 
@@ -74,9 +74,7 @@ fn hardware_that_does_not_fit_and_later_releases_are_left_out_with_the_reason() 
     let mut site = Site::new();
     site.device("camera-1").hardware = name("pi-3");
     site.device("camera-2").installed = vec![installed("3.0.0", 3)];
-    let opened =
-        open(&request(), &facts(&["pi-4", "pi-5"]), &site.fleet, &site.graph, &site.drm, &[], site.now)
-            .unwrap();
+    let opened = site.open_of(&request(), &facts(&["pi-4", "pi-5"]), &[]).unwrap();
     let view = opened.view();
     assert_eq!(view.devices.len(), 1);
     let texts: Vec<_> = view.events.iter().map(|event| event.text.as_str()).collect();
@@ -85,7 +83,7 @@ fn hardware_that_does_not_fit_and_later_releases_are_left_out_with_the_reason() 
         texts.contains(&"left out: it runs counter 3.0.0 with the higher release counter 3"),
         "{texts:?}"
     );
-    let text = open(&request(), &facts(&["x86"]), &site.fleet, &site.graph, &site.drm, &[], site.now);
+    let text = site.open_of(&request(), &facts(&["x86"]), &[]);
     let text = text.unwrap_err().to_string();
     assert!(
         text.starts_with("no device can take counter 2.0.0: ") && text.contains("gateway has hardware"),

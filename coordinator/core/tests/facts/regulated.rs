@@ -11,7 +11,9 @@ use takt_common::order::Position;
 use takt_common::regulation::{OnAbort, Regulation, Speed, Stage};
 use takt_common::report::{Outcome, Report};
 use takt_common::{DeviceId, Name, UnixTime};
-use takt_coordinator_core::{Campaign, DeviceState, FleetView, Look, OpenError, advance, open};
+use takt_coordinator_core::{
+    Campaign, DeviceState, FleetView, Look, OpenError, Opening, Others, advance, open,
+};
 use takt_planner::{DomainGraph, DomainSchedule, RedundancyMatrix};
 
 use crate::site::{DEADLINE_SECS, START, facts, installed, name, report_of, request, rolled_back};
@@ -19,10 +21,11 @@ use crate::stored::stored_and_read;
 
 /// Devices that have nothing to do with each other.
 pub(crate) struct Herd {
-    now: UnixTime,
-    fleet: FleetView,
-    graph: DomainGraph,
-    drm: RedundancyMatrix,
+    pub(crate) now: UnixTime,
+    pub(crate) fleet: FleetView,
+    pub(crate) graph: DomainGraph,
+    pub(crate) drm: RedundancyMatrix,
+    pub(crate) others: Others,
     campaign: Campaign,
     response: Option<f64>,
 }
@@ -50,8 +53,18 @@ impl Herd {
             state.installed = vec![installed("1.0.0", 1)];
             fleet.devices.insert(id, state);
         }
-        let campaign = open(request, &facts(&[]), &fleet, &graph, &drm, &[], START)?;
-        Ok(Self { now: START, fleet, graph, drm, campaign, response: None })
+        let campaign = open(&Opening {
+            request,
+            release: &facts(&[]),
+            earlier: &[],
+            fleet: &fleet,
+            graph: &graph,
+            drm: &drm,
+            others: &[],
+            operator: "operator",
+            now: START,
+        })?;
+        Ok(Self { now: START, fleet, graph, drm, others: Others::default(), campaign, response: None })
     }
 
     pub(crate) fn of(count: u32, regulation: Regulation) -> Self {
@@ -63,7 +76,15 @@ impl Herd {
         let (fleet, graph, drm) = (&self.fleet, &self.graph, &self.drm);
         let step = advance(
             &self.campaign,
-            &Look { fleet, graph, drm, response: self.response, orders_max: usize::MAX, now: self.now },
+            &Look {
+                fleet,
+                graph,
+                drm,
+                response: self.response,
+                others: &self.others,
+                orders_max: usize::MAX,
+                now: self.now,
+            },
         );
         for order in &step.orders {
             self.fleet.record_order(order, self.now);
@@ -372,6 +393,7 @@ fn orders_back_allow_what_others_do_not() {
         graph: &herd.graph,
         drm: &herd.drm,
         response: None,
+        others: &Others::default(),
         orders_max: usize::MAX,
         now: herd.now,
     };

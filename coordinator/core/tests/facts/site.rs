@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use takt_common::api::{CampaignRequest, DeviceStep, DrmSpec, EdgeSpec, GraphSpec, StandbySpec, Takeover};
 use takt_common::digest::Sha256Digest;
-use takt_common::order::{Policy, Position};
+use takt_common::order::Position;
 use takt_common::regulation::Regulation;
 use takt_common::release::ReleaseId;
 use takt_common::report::{Installed, Memory, OrderRef, Outcome, PhaseName, REPORT_FORMAT, Report};
 use takt_common::{DeviceId, Name, UnixTime};
 use takt_coordinator_core::{
-    Campaign, DeviceState, FleetView, Look, OpenError, OrderRequest, ReleaseFacts, advance, open, why,
+    Campaign, DeviceState, FleetView, Look, OpenError, Opening, OrderRequest, Others, ReleaseFacts, advance,
+    open, why,
 };
 use takt_planner::{DomainGraph, RedundancyMatrix};
 
@@ -31,24 +32,17 @@ pub(crate) fn installed(version: &str, counter: u64) -> Installed {
 pub(crate) fn facts(hardware: &[&str]) -> ReleaseFacts {
     let target = installed("2.0.0", 2);
     ReleaseFacts {
-        id: target.release,
-        counter: 2,
-        manifest: target.manifest,
         hardware: hardware.iter().map(|text| name(text)).collect(),
-        settle_secs: SETTLE_SECS,
+        ..ReleaseFacts::plain(target.release, 2, target.manifest, SETTLE_SECS)
     }
 }
 
 pub(crate) fn request() -> CampaignRequest {
     CampaignRequest {
-        name: name("to-two"),
-        release: installed("2.0.0", 2).release,
-        domain: name("site"),
-        devices: Vec::new(),
         element_size: Some(2),
         deadline_secs: DEADLINE_SECS,
-        policy: Policy::default(),
         regulation: Regulation { observe_secs: 0, ..Regulation::default() },
+        ..CampaignRequest::new(name("to-two"), installed("2.0.0", 2).release, name("site"))
     }
 }
 
@@ -58,6 +52,8 @@ pub(crate) struct Site {
     pub(crate) graph: DomainGraph,
     pub(crate) drm: RedundancyMatrix,
     pub(crate) campaign: Option<Campaign>,
+    pub(crate) others: Others,
+    pub(crate) earlier: Vec<ReleaseFacts>,
     pub(crate) orders: Vec<OrderRequest>,
 }
 
@@ -94,19 +90,32 @@ impl Site {
             state.installed = vec![installed("1.0.0", 1)];
             fleet.devices.insert(id, state);
         }
-        Self { now: START, fleet, graph, drm, campaign: None, orders: Vec::new() }
+        let (others, earlier) = (Others::default(), Vec::new());
+        Self { now: START, fleet, graph, drm, campaign: None, others, earlier, orders: Vec::new() }
     }
 
     pub(crate) fn open(&self, request: &CampaignRequest, others: &[Campaign]) -> Result<Campaign, OpenError> {
-        open(
+        self.open_of(request, &facts(&[]), others)
+    }
+
+    pub(crate) fn open_of(
+        &self,
+        request: &CampaignRequest,
+        release: &ReleaseFacts,
+        others: &[Campaign],
+    ) -> Result<Campaign, OpenError> {
+        let others: Vec<&Campaign> = others.iter().collect();
+        open(&Opening {
             request,
-            &facts(&[]),
-            &self.fleet,
-            &self.graph,
-            &self.drm,
-            &others.iter().collect::<Vec<_>>(),
-            self.now,
-        )
+            release,
+            earlier: &self.earlier,
+            fleet: &self.fleet,
+            graph: &self.graph,
+            drm: &self.drm,
+            others: &others,
+            operator: "operator",
+            now: self.now,
+        })
     }
 
     /// With the campaign opened.
@@ -138,6 +147,7 @@ impl Site {
             graph: &self.graph,
             drm: &self.drm,
             response: None,
+            others: &self.others,
             orders_max: usize::MAX,
             now: self.now,
         }

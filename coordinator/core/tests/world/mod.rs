@@ -4,6 +4,7 @@
 mod device;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use takt_common::api::{
@@ -11,14 +12,14 @@ use takt_common::api::{
     Takeover,
 };
 use takt_common::digest::Sha256Digest;
-use takt_common::order::{Policy, Position};
+use takt_common::order::Position;
 use takt_common::regulation::Regulation;
 use takt_common::release::ReleaseId;
 use takt_common::report::{Installed, Report};
 use takt_common::{DeviceId, Name, UnixTime};
 use takt_coordinator_core::{
-    Campaign, CampaignFormatError, DeviceState, FleetView, Ground, Look, OrderRequest, ReleaseFacts, due,
-    make_timetable, open,
+    Campaign, CampaignFormatError, DeviceState, FleetView, Ground, Look, Opening, OrderRequest, Others,
+    ReleaseFacts, due, make_timetable, open,
 };
 use takt_planner::{DomainGraph, DomainSchedule, RedundancyMatrix};
 
@@ -51,13 +52,7 @@ pub(crate) fn installed(version: &str, counter: u64) -> Installed {
 
 pub(crate) fn release_facts() -> ReleaseFacts {
     let target = installed("2", 2);
-    ReleaseFacts {
-        id: target.release,
-        counter: 2,
-        manifest: target.manifest,
-        hardware: Vec::new(),
-        settle_secs: SETTLE_SECS,
-    }
+    ReleaseFacts::plain(target.release, 2, target.manifest, SETTLE_SECS)
 }
 
 /// A campaign as it is stored.
@@ -137,6 +132,7 @@ pub(crate) struct World {
     /// What the coordinator has stored.
     pub(crate) fleet: FleetView,
     pub(crate) campaigns: Vec<Written>,
+    others: Others,
     orders: BTreeMap<DeviceId, OrderRequest>,
     pub(crate) issued: Vec<(usize, UnixTime, OrderRequest)>,
     /// What is so.
@@ -148,15 +144,24 @@ pub(crate) struct World {
 
 fn request(campaign: &str, devices: Vec<Name>, element_size: u32) -> CampaignRequest {
     CampaignRequest {
-        name: name(campaign),
-        release: release("2"),
-        domain: name("site"),
         devices,
         element_size: Some(element_size),
         deadline_secs: DEADLINE_SECS,
-        policy: Policy::default(),
         regulation: Regulation { observe_secs: 0, ..Regulation::default() },
+        ..CampaignRequest::new(name(campaign), release("2"), name("site"))
     }
+}
+
+fn opening<'a>(
+    request: &'a CampaignRequest,
+    fleet: &'a FleetView,
+    graph: &'a DomainGraph,
+    drm: &'a RedundancyMatrix,
+    others: &'a [&'a Campaign],
+    now: UnixTime,
+) -> Opening<'a> {
+    static RELEASE: LazyLock<ReleaseFacts> = LazyLock::new(release_facts);
+    Opening { request, release: &RELEASE, earlier: &[], fleet, graph, drm, others, operator: "operator", now }
 }
 
 /// The digest that stands for an order's envelope.
@@ -210,16 +215,8 @@ impl World {
             }
             let request = request(if first { "first" } else { "second" }, chosen, plan.element_size);
             let others: Vec<_> = campaigns.iter().map(|bytes: &Written| read(bytes)).collect();
-            let campaign = open(
-                &request,
-                &release_facts(),
-                &fleet,
-                &graph,
-                &drm,
-                &others.iter().collect::<Vec<_>>(),
-                now,
-            )
-            .unwrap();
+            let others: Vec<&Campaign> = others.iter().collect();
+            let campaign = open(&opening(&request, &fleet, &graph, &drm, &others, now)).unwrap();
             campaigns.push(write(&campaign));
         }
         Self {
@@ -231,6 +228,7 @@ impl World {
             schedule,
             fleet,
             campaigns,
+            others: Others::default(),
             orders: BTreeMap::new(),
             issued: Vec::new(),
             devices,
@@ -244,17 +242,9 @@ impl World {
     pub(crate) fn open_again(&mut self) {
         let request = request("again", Vec::new(), self.plan.element_size);
         let others: Vec<_> = (0..self.campaigns.len()).map(|index| self.campaign(index)).collect();
-        let facts = release_facts();
-        let opened = open(
-            &request,
-            &facts,
-            &self.fleet,
-            &self.graph,
-            &self.drm,
-            &others.iter().collect::<Vec<_>>(),
-            self.now,
-        )
-        .unwrap();
+        let others: Vec<&Campaign> = others.iter().collect();
+        let (fleet, graph, drm) = (&self.fleet, &self.graph, &self.drm);
+        let opened = open(&opening(&request, fleet, graph, drm, &others, self.now)).unwrap();
         self.campaigns.push(write(&opened));
     }
 
@@ -284,6 +274,7 @@ impl World {
             graph: &self.graph,
             drm: &self.drm,
             response: None,
+            others: &self.others,
             orders_max: self.plan.orders_max,
             now: self.now,
         }

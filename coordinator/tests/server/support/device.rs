@@ -158,15 +158,26 @@ impl Online {
 
     /// A health sample of a machine that is so busy, a part of all.
     pub async fn feel(&self, key: &SigningKey, cpu_busy: f64) {
-        self.tell(key, cpu_busy, None).await;
+        self.tell(key, cpu_busy, None, BTreeMap::new()).await;
     }
 
     /// A health sample with whom it has talked.
     pub async fn met(&self, key: &SigningKey, peers: PeersSeen) {
-        self.tell(key, 0.0, Some(peers)).await;
+        self.tell(key, 0.0, Some(peers), BTreeMap::new()).await;
     }
 
-    async fn tell(&self, key: &SigningKey, cpu_busy: f64, peers: Option<PeersSeen>) {
+    /// Tells with what features it is in use.
+    pub async fn has(&self, key: &SigningKey, features: BTreeMap<String, String>) {
+        self.tell(key, 0.0, None, features).await;
+    }
+
+    async fn tell(
+        &self,
+        key: &SigningKey,
+        cpu_busy: f64,
+        peers: Option<PeersSeen>,
+        features: BTreeMap<String, String>,
+    ) {
         let host = HostFacts {
             cpu_busy,
             memory_total_bytes: 100,
@@ -184,6 +195,7 @@ impl Online {
             workloads: Vec::new(),
             checkpoint: Ok(()),
             peers,
+            features,
         };
         let payload = serde_json::to_vec(&sample).unwrap();
         let envelope = Envelope::seal(PayloadType::Health, &payload, &[key]).to_bytes();

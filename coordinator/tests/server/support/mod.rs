@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use takt_common::api::{CoordinatorKeys, Problem, RepositoryUpload};
 use takt_common::release::{
     Artifact, Container, ContainerSet, Health, MANIFEST_FORMAT, Manifest, Network, Probe, ReleaseId,
-    Severity, Step, Strategy,
+    Requirements, Severity, Step, Strategy,
 };
 use takt_common::{Sha256Digest, SigningKey, UnixTime};
 use takt_coordinator::settings::Settings;
@@ -311,6 +311,7 @@ pub fn manifest(version: &str, counter: u64, archive: Artifact) -> Manifest {
         artifacts: vec![archive],
         health: Health { probes: vec![Probe::Tcp("127.0.0.1:1".into())], ..Health::default() },
         unpacked_bytes: 0,
+        requires: Requirements::default(),
     }
 }
 

@@ -17,7 +17,7 @@ fn campaign() -> CampaignView {
             "name": "week-47", "release": {"name": "counter", "version": "2.0.0"}, "domain": "line-7",
             "element_size": 1, "deadline_secs": 600,
         },
-        "state": "ongoing", "reason": "element 2 is under way", "started": 1_795_248_000, "ended": null,
+        "state": "ongoing", "reason": "element 2 is under way", "started": 1_795_248_000, "ended": null, "total": 3, "done": 1,
         "devices": [
             device(GATEWAY, "gateway", Some(0), json!({"step": "done", "outcome": outcome, "at": 1_795_248_009})),
             device(CAMERA_1, "camera-1", Some(1), json!({

@@ -102,6 +102,7 @@ pub(in crate::release) fn read(path: &Path) -> Result<Draft, DescriptionError> {
         hooks,
         health,
         unpacked_bytes: release.unpacked_bytes.unwrap_or(growing.unpacked_bytes),
+        requires: release.requires,
         sources: growing.sources,
         notes: growing.notes,
     };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use takt_common::Name;
-use takt_common::release::{Conffiles, HookPoint, Network, Severity, Strategy};
+use takt_common::release::{Conffiles, HookPoint, Network, Requirements, Severity, Strategy};
 use toml::Spanned;
 
 /// The whole file.
@@ -21,6 +21,8 @@ pub(super) struct ReleaseText {
     pub(super) hardware: Vec<Name>,
     /// Instead of what is added up from the files.
     pub(super) unpacked_bytes: Option<u64>,
+    #[serde(default)]
+    pub(super) requires: Requirements,
     pub(super) steps: Vec<Spanned<StepText>>,
     #[serde(default)]
     pub(super) hooks: BTreeMap<HookPoint, HookText>,
