@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use takt_common::{DeviceId, Name, Sha256Digest, SigningKey, UnixTime};
 use takt_coordinator_core::FleetView;
@@ -19,6 +20,9 @@ use crate::registry::{DeviceRecord, DomainError, DomainRules, Registry, Registry
 use crate::reports::NonsenseCount;
 use crate::repository::{Published, Repository};
 use crate::response::ResponseTimes;
+
+/// Who is a target of a campaign is looked at so often.
+const IDENTIFY_EVERY: Duration = Duration::from_secs(2);
 
 /// A running coordinator.
 pub struct Coordinator {
@@ -63,6 +67,8 @@ struct OpenCampaigns {
     names: BTreeSet<Name>,
     /// Why the engine cannot bring a campaign on, as one sentence.
     troubles: BTreeMap<Name, String>,
+    /// When it was looked at last who its targets are.
+    identified: BTreeMap<Name, UnixTime>,
 }
 
 /// The parts a coordinator is made of.
@@ -120,7 +126,7 @@ impl Coordinator {
             wake: Notify::new(),
             outbox,
             in_hand_max,
-            campaigns: Mutex::new(OpenCampaigns { names, troubles: BTreeMap::new() }),
+            campaigns: Mutex::new(OpenCampaigns { names, ..OpenCampaigns::default() }),
             beginning: Mutex::new(()),
         })
     }
@@ -203,6 +209,18 @@ impl Coordinator {
         let mut campaigns = self.lock();
         campaigns.names.remove(name);
         campaigns.troubles.remove(name);
+        campaigns.identified.remove(name);
+    }
+
+    /// Whether it is to be looked at who the campaign's targets are; then it counts as done.
+    pub fn is_identification_due(&self, name: &Name, now: UnixTime) -> bool {
+        let mut campaigns = self.lock();
+        let last = campaigns.identified.get(name);
+        let due = last.is_none_or(|last| *last > now || now.since(*last) >= IDENTIFY_EVERY);
+        if due {
+            campaigns.identified.insert(name.clone(), now);
+        }
+        due
     }
 
     /// What keeps the engine from bringing a campaign on.

@@ -181,10 +181,14 @@ fn decide(
     let unsettled = coordinator.unsettled_campaigns()?;
     let unsettled: Vec<&Campaign> = unsettled.iter().map(|stored| &stored.campaign).collect();
     let others = &Others::of(&stored.campaign, &unsettled, coordinator.room(fleet));
+    let identify = coordinator.is_identification_due(stored.campaign.name(), now);
     let mut orders_max = ORDERS_MAX;
     loop {
         let (graph, drm) = (&rules.graph, &rules.drm);
-        let step = advance(&stored.campaign, &Look { fleet, graph, drm, response, others, orders_max, now });
+        let step = advance(
+            &stored.campaign,
+            &Look { fleet, graph, drm, response, others, identify, orders_max, now },
+        );
         if step.campaign == stored.campaign && step.orders.is_empty() {
             return Ok(None);
         }

@@ -22,7 +22,16 @@ pub fn why(
     now: UnixTime,
 ) -> WhyView {
     let alone = Others::default();
-    let look = Look { fleet, graph, drm, response: None, others: &alone, orders_max: usize::MAX, now };
+    let look = Look {
+        fleet,
+        graph,
+        drm,
+        response: None,
+        others: &alone,
+        identify: false,
+        orders_max: usize::MAX,
+        now,
+    };
     let others = |campaign: &Campaign| Others::of(campaign, campaigns, usize::MAX);
     let mut answer = Answer::default();
     answer.of_agent(device);

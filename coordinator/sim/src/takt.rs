@@ -230,6 +230,8 @@ impl<'a> World<'a> {
             drm: &self.drm,
             response,
             others: &self.others,
+            // The fleet stays as it is.
+            identify: false,
             orders_max: usize::MAX,
             now: self.time(),
         };

@@ -93,6 +93,7 @@ fn foresee(state: &Coordinator, campaign: &Campaign, now: UnixTime) -> Result<Ca
         drm: &rules.drm,
         response: None,
         others: &Others::default(),
+        identify: true,
         orders_max: usize::MAX,
         now,
     };

@@ -160,8 +160,16 @@ impl Coordinator {
             let campaign = self.campaign();
             let (graph, drm) = (&self.believed.0, &self.believed.1);
             let (others, orders_max) = (&Others::default(), usize::MAX);
-            let look =
-                Look { fleet: &self.fleet, graph, drm, response: None, others, orders_max, now: time(now) };
+            let look = Look {
+                fleet: &self.fleet,
+                graph,
+                drm,
+                response: None,
+                others,
+                identify: true,
+                orders_max,
+                now: time(now),
+            };
             let step = advance(&campaign, &look);
             if step.campaign == campaign && step.orders.is_empty() {
                 return None;

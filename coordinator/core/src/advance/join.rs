@@ -35,18 +35,23 @@ impl Round<'_> {
         let downgrade = self.campaign.request.policy.downgrade;
         let asked = Asked { release: &release, path: &path, query: query.as_ref(), downgrade };
         let mut excluded = self.leave_out(&asked);
-        let members: BTreeSet<DeviceId> = self.campaign.members.iter().map(|member| member.device).collect();
+        let mut members: Vec<DeviceId> = self.campaign.members.iter().map(|member| member.device).collect();
+        if !members.is_sorted() {
+            members.sort_unstable();
+        }
         let named: BTreeSet<_> = self.campaign.request.devices.iter().collect();
         let fleet = self.scene.fleet;
         let meant = |state: &&DeviceState| {
             state.domain == *self.campaign.domain() && (named.is_empty() || named.contains(&state.name))
         };
-        let new: Vec<&DeviceState> = fleet
-            .devices
-            .values()
-            .filter(meant)
-            .filter(|state| !members.contains(&state.id) && !excluded.contains_key(&state.id))
-            .collect();
+        let mut members = members.into_iter().peekable();
+        let mut is_member = |device: DeviceId| {
+            while members.next_if(|member| *member < device).is_some() {}
+            members.peek() == Some(&device)
+        };
+        let others = fleet.devices.values().filter(|state| !is_member(state.id));
+        let new = others.filter(meant).filter(|state| !excluded.contains_key(&state.id));
+        let new: Vec<&DeviceState> = new.collect();
         for state in new {
             let why = match asked.fit(state) {
                 Fit::Unfit(why) => Some(why),
@@ -93,10 +98,17 @@ impl Round<'_> {
     fn leave_out(&mut self, asked: &Asked<'_>) -> BTreeMap<DeviceId, ExcludedDevice> {
         let mut out = BTreeMap::new();
         let (fleet, now) = (self.scene.fleet, self.scene.now);
+        // Both are in the order of ids, as a rule.
+        let mut states = fleet.devices.values().peekable();
         for member in &mut self.campaign.members {
+            while states.next_if(|state| state.id < member.device).is_some() {}
             let waits =
                 member.step == DeviceStep::Pending && member.element.is_none() && member.back.is_none();
-            let Some(state) = fleet.devices.get(&member.device).filter(|_| waits) else { continue };
+            if !waits {
+                continue;
+            }
+            let here = states.peek().copied().filter(|state| state.id == member.device);
+            let Some(state) = here.or_else(|| fleet.devices.get(&member.device)) else { continue };
             match asked.fit(state) {
                 Fit::Target { hop } => member.hop = hop,
                 Fit::Runs => {

@@ -57,7 +57,9 @@ pub fn advance(campaign: &Campaign, look: &Look<'_>) -> Step {
     if !round.campaign.is_over() && (round.campaign.is_approved() || round.campaign.brake.is_some()) {
         round.open();
         round.expire();
-        round.identify();
+        if look.identify {
+            round.identify();
+        }
         round.campaign.end_turns(look.now);
         round.heed_outages();
         let findings = round.look();

@@ -29,6 +29,8 @@ pub struct Look<'a> {
     pub response: Option<f64>,
     /// What other campaigns mean for this one.
     pub others: &'a Others,
+    /// Whether to look who is a target now; it need not be done in every round.
+    pub identify: bool,
     /// At most so many orders are asked for; what is left over is asked for in the next round.
     pub orders_max: usize,
     /// The time.

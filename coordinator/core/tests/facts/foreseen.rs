@@ -18,6 +18,7 @@ fn a_preview_says_who_begins_when_and_with_which_standby_and_begins_nothing() {
         drm: &site.drm,
         response: None,
         others: &others,
+        identify: true,
         orders_max: usize::MAX,
         now: site.now,
     };
@@ -42,6 +43,7 @@ fn the_preview_of_a_large_campaign_has_the_elements_that_it_would_have() {
         drm: &herd.drm,
         response: None,
         others: &Others::default(),
+        identify: true,
         orders_max: usize::MAX,
         now: herd.now,
     };

@@ -46,6 +46,7 @@ fn a_critical_campaign_takes_devices_that_have_not_begun_and_goes_first() {
         drm: &site.drm,
         response: None,
         others: &first,
+        identify: true,
         orders_max: usize::MAX,
         now: site.now,
     };

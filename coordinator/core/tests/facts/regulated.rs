@@ -82,6 +82,7 @@ impl Herd {
                 drm,
                 response: self.response,
                 others: &self.others,
+                identify: true,
                 orders_max: usize::MAX,
                 now: self.now,
             },
@@ -394,6 +395,7 @@ fn orders_back_allow_what_others_do_not() {
         drm: &herd.drm,
         response: None,
         others: &Others::default(),
+        identify: true,
         orders_max: usize::MAX,
         now: herd.now,
     };

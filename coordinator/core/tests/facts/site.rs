@@ -148,6 +148,7 @@ impl Site {
             drm: &self.drm,
             response: None,
             others: &self.others,
+            identify: true,
             orders_max: usize::MAX,
             now: self.now,
         }

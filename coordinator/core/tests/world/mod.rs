@@ -275,6 +275,7 @@ impl World {
             drm: &self.drm,
             response: None,
             others: &self.others,
+            identify: true,
             orders_max: self.plan.orders_max,
             now: self.now,
         }
