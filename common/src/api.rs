@@ -336,6 +336,9 @@ pub struct CampaignRequest {
     /// Seconds after which no further device begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_secs: Option<u64>,
+    /// Seconds after which its devices begin outside their slots as well: it is to be done by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complete_by_secs: Option<u64>,
     /// Its share of what the coordinator can do at a time, beside that of other campaigns.
     #[serde(default = "CampaignRequest::weight_usual")]
     pub weight: u32,
@@ -362,6 +365,7 @@ impl CampaignRequest {
             query: None,
             retry: RetryPolicy::default(),
             expires_secs: None,
+            complete_by_secs: None,
             weight: Self::weight_usual(),
             stays_open: false,
             approval: false,
@@ -752,6 +756,58 @@ pub struct WhyView {
     pub device: Name,
     /// True when something holds it.
     pub waiting: bool,
-    /// What holds it, the nearest cause first: rule, since when, and what would release it; one sentence each.
+    /// What holds it, the nearest cause first, and where it stands; one sentence each.
     pub reasons: Vec<String>,
+    /// What holds it, the nearest cause first: rule, since when, and what would release it.
+    #[serde(default)]
+    pub holds: Vec<Hold>,
+}
+
+/// Something that holds a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Which loop or rule.
+    pub by: HeldBy,
+    /// The campaign, where it is one that holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub campaign: Option<Name>,
+    /// Since when, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<UnixTime>,
+    /// What would release it, in words.
+    pub released_by: String,
+}
+
+/// What holds a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeldBy {
+    /// Its own agent: a blocker, a lock, a hook, or a wait of the order in hand.
+    Agent,
+    /// An order that it has not accepted, has refused or cannot report on.
+    Order,
+    /// Target identification: it does not fit now.
+    Target,
+    /// A campaign that must be approved.
+    Approval,
+    /// A campaign that is paused.
+    Pause,
+    /// A campaign that stops.
+    Brake,
+    /// Speed regulation: its element has not begun.
+    Element,
+    /// The schedule: its slot is not now.
+    Slot,
+    /// What it requires is not verified.
+    Requires,
+    /// What must not be away together with it is: a standby, a serve set, a gateway, a neighbour.
+    Lease,
+    /// A standby that has not taken over or not handed back.
+    Standby,
+    /// A more urgent campaign.
+    Severity,
+    /// It is cut off together with others.
+    Outage,
+    /// The way back after an abort.
+    Rollback,
 }

@@ -429,6 +429,7 @@ fn bodies_of_the_api_have_the_form_of_their_goldens() {
             query: Some("model = \"cam-x\"".into()),
             retry: RetryPolicy { attempts: 3, backoff_secs: 60, bytes: Some(1 << 30) },
             expires_secs: Some(86_400),
+            complete_by_secs: Some(43_200),
             weight: 2,
             stays_open: true,
             approval: true,

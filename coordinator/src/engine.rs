@@ -15,6 +15,7 @@ use crate::clock;
 use crate::coordinator::Coordinator;
 use crate::dispatch::Outgoing;
 use crate::orders::OrderError;
+use crate::outage;
 use crate::planning::{Planned, Unplanned, plan};
 use crate::registry::{
     CONFLICT_RETRIES_MAX, CommitTogether, DeviceRecord, DomainError, DomainRules, RegistryError,
@@ -63,9 +64,15 @@ pub enum StepError {
 
 /// Brings all campaigns on until `shutdown`, or until the store has failed.
 pub async fn run(coordinator: Arc<Coordinator>, shutdown: CancellationToken) {
+    let mut noted = None;
     loop {
         let round = coordinator.clone();
-        blocking(move || bring_on_all(&round)).await;
+        let instant = clock::instant();
+        let note = noted.is_none_or(|noted| instant.saturating_duration_since(noted) >= outage::NOTE_EVERY);
+        if note {
+            noted = Some(instant);
+        }
+        blocking(move || bring_on_all(&round, note)).await;
         if coordinator.registry.has_failed() {
             // Only a new start, which opens the store again, can tell what is on disk.
             return;
@@ -79,8 +86,13 @@ pub async fn run(coordinator: Arc<Coordinator>, shutdown: CancellationToken) {
     }
 }
 
-fn bring_on_all(coordinator: &Coordinator) {
+fn bring_on_all(coordinator: &Coordinator, note: bool) {
     let now = clock::now();
+    // Without that no campaign goes on: its devices would be late for what nobody could hear.
+    if note && let Err(error) = outage::end(coordinator, now) {
+        tracing::error!(error = sentence(&error), "it is not noted that the coordinator is there");
+        return;
+    }
     if let Err(error) = coordinator.registry.keep_loads(&coordinator.loads.take_ended(now), now) {
         tracing::error!(error = sentence(&error), "loads of devices not kept");
     }

@@ -27,6 +27,7 @@ pub mod identity;
 pub mod live;
 pub mod load;
 pub mod orders;
+pub mod outage;
 pub mod peers;
 pub mod places;
 pub mod planning;

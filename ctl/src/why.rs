@@ -28,5 +28,10 @@ fn lines(why: &WhyView, output: Output) -> Vec<String> {
     } else {
         format!("{} is {}.", why.device, output.toned(Tone::Good, "not waiting"))
     };
-    std::iter::once(heading).chain(why.reasons.iter().map(|reason| format!("  - {reason}"))).collect()
+    let mut lines = vec![heading];
+    lines.extend(why.reasons.iter().map(|reason| format!("  - {reason}")));
+    if let Some(nearest) = why.holds.first() {
+        lines.push(format!("  released by: {}", nearest.released_by));
+    }
+    lines
 }

@@ -119,6 +119,9 @@ pub struct Campaign {
     /// Who has asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) asked_by: Option<String>,
+    /// Until when outages of the coordinator have been noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) outage_until: Option<UnixTime>,
     /// In upgrade order; those that have joined later at the end.
     pub(crate) members: Vec<Member>,
     /// Devices that were asked for and are no targets now.
@@ -309,6 +312,11 @@ impl Campaign {
     /// Whether it has ended and no standby serves for one of its silent devices. Until then it is to be advanced.
     pub fn is_settled(&self) -> bool {
         self.is_over() && self.members.iter().all(|member| member.owed.is_none())
+    }
+
+    /// From when on devices begin outside their slots as well.
+    pub(crate) fn forced_at(&self) -> Option<UnixTime> {
+        Some(self.started + Duration::from_secs(self.request.complete_by_secs?))
     }
 
     /// Whether orders in hand are withdrawn.

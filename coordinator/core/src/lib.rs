@@ -21,7 +21,7 @@ mod targets;
 mod timetable;
 mod why;
 
-pub use advance::{Look, Step, advance};
+pub use advance::{Look, Step, advance, after_outage};
 pub use campaign::{CAMPAIGN_FORMAT, Campaign, ReleaseFacts};
 pub use control::{ControlError, abort, approve, close, pause, resume, retry};
 pub use fleet::{DeviceState, EndedOrder, Facts, FleetView, OrderRequest, RefusedOrder, Waiting};

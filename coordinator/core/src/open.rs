@@ -76,6 +76,9 @@ pub enum OpenError {
     /// It would end before it begins, or never.
     #[error("field 'expires_secs': {0} is not between 1 and {EXPIRES_SECS_MAX}")]
     Expires(u64),
+    /// Never.
+    #[error("field 'complete_by_secs': {0} is more than {EXPIRES_SECS_MAX}")]
+    CompleteBy(u64),
     /// No weight.
     #[error("field 'weight': {0} is not between 1 and {WEIGHT_MAX}")]
     Weight(u32),
@@ -271,6 +274,7 @@ fn empty(opening: &Opening<'_>) -> Campaign {
         unplanned: None,
         approved_by: None,
         asked_by: Some(operator.to_owned()),
+        outage_until: None,
         members: Vec::new(),
         excluded: Vec::new(),
         events: Vec::new(),
@@ -335,6 +339,9 @@ fn check(opening: &Opening<'_>) -> Result<Option<Query>, OpenError> {
     }
     if let Some(secs) = request.expires_secs.filter(|secs| *secs == 0 || *secs > EXPIRES_SECS_MAX) {
         return Err(OpenError::Expires(secs));
+    }
+    if let Some(secs) = request.complete_by_secs.filter(|secs| *secs > EXPIRES_SECS_MAX) {
+        return Err(OpenError::CompleteBy(secs));
     }
     if !(1..=WEIGHT_MAX).contains(&request.weight) {
         return Err(OpenError::Weight(request.weight));

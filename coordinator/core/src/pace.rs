@@ -41,6 +41,11 @@ impl Pace {
         (self.size, self.began, self.observed_until) = (None, None, None);
     }
 
+    /// Nothing could be observed for so long.
+    pub(crate) fn delay(&mut self, by: Duration) {
+        self.observed_until = self.observed_until.map(|until| until + by);
+    }
+
     /// The same but for the elements that have ended.
     pub(crate) const fn without_elements(&self) -> Self {
         Self { elements: Vec::new(), ..*self }
@@ -109,7 +114,8 @@ impl Campaign {
         });
         let slot = self.next_slot(now).map(|(_, start)| start);
         let expires = self.expires().filter(|_| self.brake.is_none());
-        waits.chain([self.pace.observed_until, slot, expires]).flatten().filter(|at| *at > now).min()
+        let forced = self.forced_at().filter(|_| self.is_scheduled());
+        waits.chain([self.pace.observed_until, slot, expires, forced]).flatten().filter(|at| *at > now).min()
     }
 
     /// Until when the devices of the last element are watched, in words.

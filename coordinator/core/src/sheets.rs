@@ -155,6 +155,7 @@ impl Campaign {
             unplanned: unplanned.clone(),
             approved_by: self.approved_by.clone(),
             asked_by: self.asked_by.clone(),
+            outage_until: self.outage_until,
             members: Vec::new(),
             excluded: Vec::new(),
             events: Vec::new(),

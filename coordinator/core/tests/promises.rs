@@ -422,6 +422,44 @@ proptest! {
     }
 }
 
+/// Rounds of a run in which anything may happen.
+const WILD_ROUNDS: u32 = 80;
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Crashes, partitions, messages that are lost, repeated and late, clocks that jump, and a DRM that is edited while devices are
+    /// away: no device begins that its sets, as they are then, do not let go. `PROPTEST_CASES=10000` runs as many of them.
+    #[test]
+    fn as_many_serve_as_must_whatever_happens(plan in plan(), edits in 0..12_u64, jumps in 0..12_u64) {
+        let mut world = World::new(plan);
+        for _ in 0..WILD_ROUNDS {
+            world.live();
+            if world.chance.percent(edits) {
+                world.edit_drm();
+            }
+            if world.chance.percent(jumps) {
+                world.jump();
+            }
+            for index in 0..world.campaigns.len() {
+                world.plan(index);
+                let step = advance(&world.campaign(index), &world.look());
+                for order in &step.orders {
+                    match &order.action {
+                        Action::Install => check_sets(&world, order, order.device),
+                        Action::TakeOver { device, .. } => check_sets(&world, order, *device),
+                        Action::HandBack { .. } | Action::Withdraw => {}
+                    }
+                }
+                let crash = world.plan.crashing;
+                if !world.chance.percent(crash) {
+                    world.store(index, &step.campaign, &step.orders);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_fleet_without_trouble_is_finished_in_rolling_steps() {
     let good = Nature {

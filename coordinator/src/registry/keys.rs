@@ -8,6 +8,8 @@ pub(super) const DEVICES: &str = "device/";
 pub(super) const CAMPAIGNS: &str = "campaign/";
 /// All operators but the first.
 pub(super) const OPERATORS: &str = "operator/";
+/// When the coordinator was there last.
+pub(super) const THERE: &str = "there";
 /// All enrolment tokens.
 pub(super) const TOKENS: &str = "token/";
 

@@ -15,7 +15,8 @@ mod tokens;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use takt_store::{Batch, SledStore, Store as _, StoreError};
+use takt_common::UnixTime;
+use takt_store::{Batch, SledStore, Store as _, StoreError, StoreJson as _};
 
 use campaigns::OpenCampaigns;
 
@@ -87,6 +88,16 @@ impl Registry {
     /// The store beneath, for reading.
     pub fn store(&self) -> &SledStore {
         &self.store
+    }
+
+    /// When the coordinator was there last, as far as it is noted.
+    pub fn last_there(&self) -> Result<Option<UnixTime>, RegistryError> {
+        Ok(self.store.get_json(keys::THERE.as_bytes())?)
+    }
+
+    /// Notes that the coordinator is there.
+    pub fn note_there(&self, now: UnixTime) -> Result<(), RegistryError> {
+        Ok(self.commit_batch(Batch::new().put_json(keys::THERE, &now)?)?)
     }
 
     /// True when a commit has failed, so that what is on disk is unknown until the store is opened again.

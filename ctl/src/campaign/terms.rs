@@ -22,6 +22,9 @@ pub struct TermsArgs {
     /// How long the campaign may begin devices: 12h, 7d [default: until all have ended]
     #[arg(long, value_name = "SPAN", value_parser = span::parse_secs)]
     expires: Option<u64>,
+    /// When it is to be done at the latest: from then on devices begin outside their slots as well: 12h, 7d
+    #[arg(long, value_name = "SPAN", value_parser = span::parse_secs)]
+    complete_by: Option<u64>,
     /// Its share of what the coordinator can do at a time, beside that of other campaigns
     #[arg(long, value_name = "N", default_value_t = 1)]
     weight: u32,
@@ -43,6 +46,7 @@ impl TermsArgs {
                 bytes: self.retry_bytes,
             },
             expires_secs: self.expires,
+            complete_by_secs: self.complete_by,
             weight: self.weight,
             stays_open: self.stay_open,
             approval: self.approval,

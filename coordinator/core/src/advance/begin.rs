@@ -16,7 +16,9 @@ impl Round<'_> {
         if self.campaign.state == CampaignState::RollingBack {
             return self.begin_back();
         }
-        let held = self.campaign.brake.is_some() || self.campaign.unplanned.is_some();
+        let forced = self.campaign.forced_at().is_some_and(|at| at <= self.scene.now);
+        let unplanned = self.campaign.unplanned.is_some() && !forced;
+        let held = self.campaign.brake.is_some() || unplanned;
         if held || self.campaign.state != CampaignState::Ongoing {
             return;
         }

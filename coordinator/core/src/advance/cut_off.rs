@@ -78,6 +78,32 @@ impl Round<'_> {
     }
 }
 
+/// The campaign after an outage of the coordinator itself, from when it was last there until it is again: nobody could be heard of, so
+/// nobody was silent. The same outage counts once, however often the coordinator fails in the middle of noting it.
+#[must_use]
+pub fn after_outage(campaign: &Campaign, from: UnixTime, until: UnixTime) -> Campaign {
+    let from = campaign.outage_until.map_or(from, |noted| noted.max(from)).max(campaign.started);
+    let mut after = campaign.clone();
+    let away = until.since(from);
+    if campaign.is_settled() || away.is_zero() {
+        return after;
+    }
+    after.outage_until = Some(until);
+    for member in &mut after.members {
+        // The clock of one that is cut off stands still anyway.
+        if is_in_element(member) && member.suspended.is_none() {
+            member.delay(away);
+        }
+    }
+    after.pace.delay(away);
+    after.note(
+        until,
+        None,
+        format!("the coordinator was away for {} s: no silence counts for that time", away.as_secs()),
+    );
+    after
+}
+
 impl Member {
     /// The time by which its deadlines are judged: it stands still while the device is cut off.
     pub(crate) fn clock(&self, now: UnixTime) -> UnixTime {

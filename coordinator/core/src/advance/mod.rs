@@ -24,6 +24,7 @@ use crate::fleet::OrderRequest;
 use crate::others::Others;
 use crate::pace::{has_ended, has_failed};
 use again::again_at;
+pub use cut_off::after_outage;
 use finding::{Finding, look};
 pub use scene::Look;
 use scene::{Scene, is_in_work, is_verified};

@@ -55,11 +55,12 @@ fn pending(campaign: &Campaign) -> impl Iterator<Item = &Member> {
     campaign.members.iter().filter(|member| member.step == DeviceStep::Pending)
 }
 
-/// Whether a member may begin now; always where the domain has no schedule.
+/// Whether a member may begin now: in its slot, always where the domain has no schedule, and once the campaign's time is up.
 pub(crate) fn is_slot_open(campaign: &Campaign, member: &Member, now: UnixTime) -> bool {
     match &member.slot {
         // The way back waits for nothing.
         _ if member.back.is_some() => true,
+        _ if campaign.forced_at().is_some_and(|at| at <= now) => true,
         Some(slot) => (slot.start..slot.end).contains(&now),
         None => !campaign.is_scheduled(),
     }

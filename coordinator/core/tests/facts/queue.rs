@@ -1,10 +1,14 @@
 //! Campaigns beside each other: severity, weight, room, expiry, approval, and another attempt.
 
+use std::time::Duration;
+
 use takt_common::api::{CampaignRequest, CampaignState, DeviceStep, RetryPolicy};
 use takt_common::regulation::Regulation;
 use takt_common::release::Severity;
 use takt_common::report::Outcome;
-use takt_coordinator_core::{Campaign, ControlError, Others, ReleaseFacts, abort, advance, approve, retry};
+use takt_coordinator_core::{
+    Campaign, ControlError, Others, ReleaseFacts, abort, advance, after_outage, approve, retry,
+};
 
 use crate::regulated::Herd;
 use crate::site::{DEADLINE_SECS, SETTLE_SECS, Site, facts, installed, name, request, rolled_back};
@@ -112,6 +116,33 @@ fn a_campaign_that_must_be_approved_waits_for_a_second_person() {
     site.campaign = Some(abort(site.campaign(), site.now).unwrap());
     site.advance();
     assert_eq!(site.campaign().state(), CampaignState::Aborted);
+}
+
+#[test]
+fn silence_while_the_coordinator_was_away_is_nobody_s_fault() {
+    let mut site = Site::begun();
+    assert_eq!(site.advance(), ["gateway: install"]);
+    let (from, until) =
+        (site.now + Duration::from_secs(5), site.now + Duration::from_secs(5 + 10 * DEADLINE_SECS));
+    let after = after_outage(site.campaign(), from, until);
+    assert_eq!(after_outage(&after, from, until), after, "an outage is noted once");
+    let longer = after_outage(&after, from, until + Duration::from_secs(7));
+    let DeviceStep::Upgrading { since, .. } = longer.view().devices[0].step.clone() else {
+        panic!("{longer:?}")
+    };
+    assert_eq!(since.since(site.now).as_secs(), 10 * DEADLINE_SECS + 7, "of a longer one only what is new");
+    site.campaign = Some(after);
+    site.now = until;
+    assert_eq!(site.advance(), [""; 0], "it may still answer");
+    assert!(
+        site.campaign()
+            .view()
+            .events
+            .iter()
+            .any(|event| event.text.contains("the coordinator was away for 600 s"))
+    );
+    site.wait(DEADLINE_SECS);
+    assert_eq!(site.advance(), ["gateway: withdraw"], "but not for ever");
 }
 
 fn failed() -> Outcome {

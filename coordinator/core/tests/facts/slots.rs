@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use takt_common::api::{
-    CampaignDevice, CampaignRequest, DrmSpec, EdgeSpec, GatewaySpec, GraphSpec, ScheduleSpec, ServeSetSpec,
-    StandbySpec, Takeover,
+    CampaignDevice, CampaignRequest, DrmSpec, EdgeSpec, GatewaySpec, GraphSpec, HeldBy, ScheduleSpec,
+    ServeSetSpec, StandbySpec, Takeover,
 };
 use takt_common::report::Outcome;
 use takt_common::{DeviceId, Name, Sha256Digest, UnixTime};
@@ -122,6 +122,22 @@ fn a_device_begins_in_its_slot_and_why_tells_when_that_is() {
     );
     site.wait(2 * HOUR);
     assert_eq!(site.advance(), ["gateway: install"]);
+}
+
+#[test]
+fn a_device_begins_outside_its_slot_only_when_the_time_of_the_campaign_is_up() {
+    let mut site = Site::new();
+    let asked = takt_common::api::CampaignRequest { complete_by_secs: Some(HOUR), ..crate::site::request() };
+    site.campaign = Some(site.open(&asked, &[]).unwrap());
+    site.plan(&hourly(), &[quiet_at("gateway", 10, 3.0)], START).unwrap();
+    assert_eq!(site.advance(), [""; 0]);
+    let hold = site.why("gateway").holds[0].clone();
+    assert_eq!((hold.by, hold.released_by.as_str()), (HeldBy::Slot, "its slot at 2026-11-21T10:00:00Z"));
+    assert_eq!(hold.campaign, Some(crate::site::name("to-two")));
+    assert_eq!(site.campaign().wakes_at(site.now), Some(START + std::time::Duration::from_hours(1)));
+    site.wait(HOUR);
+    assert_eq!(site.advance(), ["gateway: install"]);
+    assert_eq!(site.device("gateway").next.generation, 2);
 }
 
 #[test]

@@ -164,6 +164,24 @@ fn opening<'a>(
     Opening { request, release: &RELEASE, earlier: &[], fleet, graph, drm, others, operator: "operator", now }
 }
 
+fn matrix(
+    standbys: &BTreeMap<usize, Vec<usize>>,
+    sets: &[(BTreeSet<usize>, u32)],
+    names: &BTreeMap<Name, DeviceId>,
+) -> RedundancyMatrix {
+    let rows = standbys.iter().map(|(device, standbys)| StandbySpec {
+        device: device_name(*device),
+        standbys: standbys.iter().map(|standby| device_name(*standby)).collect(),
+        takeover: Takeover::Launch,
+    });
+    let sets = sets.iter().enumerate().map(|(number, (members, serve_min))| ServeSetSpec {
+        name: name(&format!("set-{number}")),
+        members: members.iter().map(|member| device_name(*member)).collect(),
+        serve_min: *serve_min,
+    });
+    RedundancyMatrix::new(&DrmSpec { rows: rows.collect(), sets: sets.collect() }, names).unwrap()
+}
+
 /// The digest that stands for an order's envelope.
 pub(crate) fn envelope(order: &OrderRequest) -> Sha256Digest {
     Sha256Digest::of(format!("{} {}", order.device, order.position).as_bytes())
@@ -179,19 +197,8 @@ impl World {
             weight: None,
             skew_max: None,
         });
-        let rows = plan.standbys.iter().map(|(device, standbys)| StandbySpec {
-            device: device_name(*device),
-            standbys: standbys.iter().map(|standby| device_name(*standby)).collect(),
-            takeover: Takeover::Launch,
-        });
         let graph = DomainGraph::new(&GraphSpec { edges: edges.collect() }, &names).unwrap();
-        let sets = plan.sets.iter().enumerate().map(|(number, (members, serve_min))| ServeSetSpec {
-            name: name(&format!("set-{number}")),
-            members: members.iter().map(|member| device_name(*member)).collect(),
-            serve_min: *serve_min,
-        });
-        let drm = DrmSpec { rows: rows.collect(), sets: sets.collect() };
-        let drm = RedundancyMatrix::new(&drm, &names).unwrap();
+        let drm = matrix(&plan.standbys, &plan.sets, &names);
         let spec = |slot_secs| ScheduleSpec { slot_secs, ..ScheduleSpec::default() };
         let schedule = plan.slot_secs.map(|slot_secs| DomainSchedule::new(&spec(slot_secs), &names).unwrap());
         let (mut fleet, mut devices) = (FleetView::default(), BTreeMap::new());
@@ -293,6 +300,35 @@ impl World {
             self.orders.insert(order.device, order.clone());
             self.issued.push((index, self.now, order.clone()));
         }
+    }
+
+    /// An operator edits the DRM: other standbys, other sets, and other numbers of devices that must serve.
+    pub(crate) fn edit_drm(&mut self) {
+        let count = self.plan.devices.len() as u64;
+        let any = |chance: &mut Chance| usize::try_from(chance.below(count)).unwrap();
+        let mut standbys = BTreeMap::new();
+        for device in 0..self.plan.devices.len() {
+            let standby = any(&mut self.chance);
+            if standby != device && self.chance.percent(40) {
+                standbys.insert(device, vec![standby]);
+            }
+        }
+        let mut members: BTreeSet<usize> = (0..4).map(|_| any(&mut self.chance)).collect();
+        members.insert(any(&mut self.chance));
+        let serve_min = 1 + u32::try_from(self.chance.below(members.len() as u64)).unwrap();
+        let mut sets = self.plan.sets.clone();
+        if serve_min < u32::try_from(members.len()).unwrap() {
+            sets.push((members, serve_min));
+        }
+        let names = self.fleet.devices.values().map(|state| (state.name.clone(), state.id)).collect();
+        self.drm = matrix(&standbys, &sets, &names);
+    }
+
+    /// The coordinator's clock jumps, forwards or back, by up to an hour.
+    pub(crate) fn jump(&mut self) {
+        let by = self.chance.below(3_600);
+        let now = self.now.as_secs();
+        self.now = UnixTime::from_secs(if self.chance.percent(50) { now + by } else { now - by.min(now) });
     }
 
     /// Time passes: devices come and go, orders are sent again, agents work, reports arrive.
