@@ -399,6 +399,27 @@ impl Default for RetryPolicy {
     }
 }
 
+/// `PUT|GET /api/v1/domains/{domain}/follow/{component}` (operator): campaigns that begin by themselves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FollowSpec {
+    /// Whether they begin or are proposed.
+    pub mode: FollowMode,
+    /// How they are to be. Its name is the beginning of theirs, which end in the version; its domain is that of the path, and of its
+    /// release only the component counts, which is that of the path as well.
+    pub campaign: CampaignRequest,
+}
+
+/// What happens when a release of a followed component is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FollowMode {
+    /// A campaign begins.
+    Start,
+    /// A campaign waits until an operator approves it.
+    Propose,
+}
+
 /// A device of the domain that is no target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExcludedDevice {

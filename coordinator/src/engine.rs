@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::coordinator::Coordinator;
 use crate::dispatch::Outgoing;
+use crate::follow;
 use crate::orders::OrderError;
 use crate::outage;
 use crate::planning::{Planned, Unplanned, plan};
@@ -98,6 +99,9 @@ fn bring_on_all(coordinator: &Coordinator, note: bool) {
     }
     if let Err(error) = coordinator.peers.roll_up(&coordinator.registry, now) {
         tracing::error!(error = sentence(&error), "peers of devices not kept");
+    }
+    if note && let Err(error) = follow::look(coordinator, now) {
+        tracing::error!(error = sentence(&error), "it is not known which components are followed");
     }
     for name in coordinator.open_campaigns() {
         let trouble = bring_on(coordinator, &name).err().map(|error| sentence(&error));

@@ -11,6 +11,7 @@
 
 pub mod api;
 pub mod artifacts;
+pub mod begin;
 pub mod ca;
 pub mod caller;
 pub mod cli;
@@ -21,6 +22,7 @@ pub mod engine;
 pub mod enrol;
 pub mod files;
 pub mod first_start;
+pub mod follow;
 pub mod gate;
 pub mod https;
 pub mod identity;

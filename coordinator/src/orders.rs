@@ -150,6 +150,17 @@ impl OrderBook<'_> {
         Ok(Self::releases_of(trust, &than.id.name).filter_map(usable).map(|release| release.facts).collect())
     }
 
+    /// The latest release of a component that can be installed now.
+    pub fn newest(&self, component: &Name, now: UnixTime) -> Option<ReleaseId> {
+        let trust = self.packages().ok()?;
+        let mut all: Vec<ManifestCustom> = Self::releases_of(trust, component).collect();
+        all.retain(|about| about.counter >= trust.floor(component));
+        all.sort_by_key(|about| std::cmp::Reverse(about.counter));
+        // Of one whose files are still being uploaded the campaign begins later; an earlier one would be superseded at once.
+        let newest = all.first()?.id();
+        self.release(&newest, now).ok().map(|release| release.facts.id)
+    }
+
     /// A release that takes the place of this one, or why it must not be installed any more.
     pub fn outdated(&self, release: &ReleaseFacts) -> Result<Option<Outdated>, OrderError> {
         let trust = self.packages()?;

@@ -5,7 +5,7 @@ use std::error::Error;
 use takt_common::api::Problem;
 
 use crate::api::ApiError;
-use crate::campaign::{WatchError, WhichDomainError};
+use crate::campaign::{WatchError, WhichDomainError, WhichNameError};
 use crate::document::DocumentError;
 use crate::drm::DrmError;
 use crate::exit::Exit;
@@ -65,6 +65,9 @@ pub enum Failure {
     /// Whose campaign it is.
     #[error(transparent)]
     WhichDomain(#[from] WhichDomainError),
+    /// How campaigns are called.
+    #[error(transparent)]
+    WhichName(#[from] WhichNameError),
     /// A watched campaign.
     #[error(transparent)]
     Watch(#[from] WatchError),
@@ -97,6 +100,7 @@ impl Failure {
             | Self::Document(_)
             | Self::Sim(_)
             | Self::WhichDomain(_)
+            | Self::WhichName(_)
             | Self::File(_) => Exit::BadInput,
         }
     }

@@ -8,20 +8,18 @@ use http::StatusCode;
 use takt_common::api::{CampaignPreview, CampaignRequest, CampaignView};
 use takt_common::{Name, UnixTime};
 use takt_coordinator_core::{
-    Campaign, ControlError, Look, Opening, Others, abort, approve, close, open, pause, preview, resume, retry,
+    Campaign, ControlError, Look, Others, abort, approve, close, pause, preview, resume, retry,
 };
 use takt_store::Batch;
 
 use super::SMALL_BODY_MAX;
 use super::extract::{JsonBody, Operator};
 use super::problem::Refused;
+use crate::begin;
 use crate::clock;
 use crate::coordinator::Coordinator;
-use crate::orders::Outdated;
 use crate::planning::{self, Planned};
-use crate::registry::{
-    CAMPAIGN_DEVICES_MAX, CONFLICT_RETRIES_MAX, CommitTogether, DomainRules, RegistryError, blocking,
-};
+use crate::registry::{CONFLICT_RETRIES_MAX, CommitTogether, RegistryError, blocking};
 
 /// What an operator does to a campaign.
 type Control = fn(&Campaign, By<'_>, UnixTime) -> Result<Campaign, ControlError>;
@@ -38,36 +36,8 @@ pub(super) async fn start(
     State(state): State<Arc<Coordinator>>,
     JsonBody(request): JsonBody<CampaignRequest, SMALL_BODY_MAX>,
 ) -> Result<(StatusCode, Json<CampaignView>), Refused> {
-    let view = blocking(move || start_now(&state, &request, &operator.name, clock::now())).await?;
-    Ok((StatusCode::CREATED, Json(view)))
-}
-
-fn start_now(
-    state: &Coordinator,
-    request: &CampaignRequest,
-    operator: &str,
-    now: UnixTime,
-) -> Result<CampaignView, Refused> {
-    let taken = || Refused::conflict(format!("there is a campaign '{}' already", request.name));
-    let _alone = state.begin_alone();
-    if state.registry.campaign(&request.name)?.is_some() {
-        return Err(taken());
-    }
-    let campaign = opened(state, request, operator, now)?;
-    let devices = campaign.devices();
-    if devices > CAMPAIGN_DEVICES_MAX {
-        return Err(Refused::rule(format!(
-            "field 'devices': {devices} devices are too many for one campaign, {CAMPAIGN_DEVICES_MAX} are possible; start several"
-        )));
-    }
-    match state.registry.commit(CommitTogether::new(Batch::new()).with_campaign(None, &campaign)) {
-        Ok(()) => {}
-        Err(error) if error.is_conflict() => return Err(taken()),
-        Err(error) => return Err(error.into()),
-    }
-    tracing::info!(campaign = %campaign.name(), release = %request.release, "campaign started");
-    state.campaign_opened(campaign.name().clone());
-    Ok(campaign.view())
+    let begun = blocking(move || begin::begin(&state, &request, &operator.name, clock::now()));
+    Ok((StatusCode::CREATED, Json(begun.await?.view())))
 }
 
 /// What a campaign would do; nothing is begun.
@@ -78,7 +48,7 @@ pub(super) async fn plan(
 ) -> Result<Json<CampaignPreview>, Refused> {
     let preview = blocking(move || {
         let now = clock::now();
-        let campaign = opened(&state, &request, &operator.name, now)?;
+        let campaign = begin::opened(&state, &request, &operator.name, now)?;
         foresee(&state, &campaign, now)
     });
     Ok(Json(preview.await?))
@@ -118,49 +88,6 @@ fn foresee(state: &Coordinator, campaign: &Campaign, now: UnixTime) -> Result<Ca
         Some(trouble) if preview.ends.is_none() => Err(trouble),
         _ => Ok(preview),
     }
-}
-
-/// The campaign that a request would open now.
-fn opened(
-    state: &Coordinator,
-    request: &CampaignRequest,
-    operator: &str,
-    now: UnixTime,
-) -> Result<Campaign, Refused> {
-    let published = state.repository.published();
-    let book = state.order_book(&published);
-    let release = book.release(&request.release, now)?.facts;
-    match book.outdated(&release)? {
-        Some(Outdated::Revoked { floor }) => {
-            return Err(Refused::rule(format!(
-                "field 'release': {} has release counter {}, and the publishers have revoked all below {floor}",
-                release.id, release.counter
-            )));
-        }
-        Some(Outdated::Superseded { by }) if !request.policy.downgrade => {
-            return Err(Refused::rule(format!(
-                "field 'release': {} is superseded by {by}; field 'policy.downgrade' brings devices to it all the same",
-                release.id
-            )));
-        }
-        Some(Outdated::Superseded { .. }) | None => {}
-    }
-    let earlier = book.earlier(&release, now)?;
-    let DomainRules { graph, drm, .. } = state.rules_ranked(&request.domain, now)?;
-    let others = state.unsettled_campaigns()?;
-    let others: Vec<&Campaign> = others.iter().map(|stored| &stored.campaign).collect();
-    let fleet = &state.fleet();
-    Ok(open(&Opening {
-        request,
-        release: &release,
-        earlier: &earlier,
-        fleet,
-        graph: &graph,
-        drm: &drm,
-        others: &others,
-        operator,
-        now,
-    })?)
 }
 
 pub(super) async fn list(

@@ -7,7 +7,8 @@ use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
 use takt_common::Name;
-use takt_common::api::{DrmSpec, GraphSpec, ObservedEdgeView, ObservedGraphView, ScheduleSpec};
+use takt_common::api::{DrmSpec, FollowSpec, GraphSpec, ObservedEdgeView, ObservedGraphView, ScheduleSpec};
+use takt_coordinator_core::Query;
 use takt_planner::ObservedEdge;
 
 use super::extract::{JsonBody, Operator};
@@ -130,6 +131,52 @@ async fn put_schedule(
     let domain = name(domain)?;
     blocking(move || {
         state.registry.set_schedule(&domain, schedule.as_ref()).map(|()| state.wake.notify_one())
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// How the domain follows a component.
+pub(super) async fn followed(
+    _: Operator,
+    State(state): State<Arc<Coordinator>>,
+    Path((domain, component)): Path<(String, String)>,
+) -> Result<Json<FollowSpec>, Refused> {
+    let (domain, component) = (name(&domain)?, name(&component)?);
+    let none = Refused::not_found(format!("the domain {domain} does not follow {component}"));
+    blocking(move || state.registry.follow(&domain, &component)).await?.map(Json).ok_or(none)
+}
+
+pub(super) async fn follow(
+    _: Operator,
+    State(state): State<Arc<Coordinator>>,
+    Path((domain, component)): Path<(String, String)>,
+    JsonBody(spec): JsonBody<FollowSpec, DOCUMENT_MAX>,
+) -> Result<StatusCode, Refused> {
+    if let Some(query) = &spec.campaign.query {
+        let read: Result<Query, _> = query.parse();
+        read.map_err(|error| Refused::rule(format!("field 'campaign.where': {error}")))?;
+    }
+    set_follow(state, &domain, &component, Some(spec)).await
+}
+
+pub(super) async fn unfollow(
+    _: Operator,
+    State(state): State<Arc<Coordinator>>,
+    Path((domain, component)): Path<(String, String)>,
+) -> Result<StatusCode, Refused> {
+    set_follow(state, &domain, &component, None).await
+}
+
+async fn set_follow(
+    state: Arc<Coordinator>,
+    domain: &str,
+    component: &str,
+    spec: Option<FollowSpec>,
+) -> Result<StatusCode, Refused> {
+    let (domain, component) = (name(domain)?, name(component)?);
+    blocking(move || {
+        state.registry.set_follow(&domain, &component, spec.as_ref()).map(|()| state.wake.notify_one())
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)

@@ -52,6 +52,10 @@ pub fn router(coordinator: Arc<Coordinator>) -> Router {
             "/domains/{domain}/schedule",
             get(domains::schedule).put(domains::set_schedule).delete(domains::clear_schedule),
         )
+        .route(
+            "/domains/{domain}/follow/{component}",
+            get(domains::followed).put(domains::follow).delete(domains::unfollow),
+        )
         .route("/campaigns", get(campaigns::list).post(campaigns::start))
         .route("/campaigns/plan", post(campaigns::plan))
         .route("/operators", get(operators::list).post(operators::add))

@@ -9,6 +9,7 @@ use takt_common::api::Problem;
 use takt_coordinator_core::{ControlError, OpenError};
 
 use crate::artifacts::UploadError;
+use crate::begin::BeginError;
 use crate::enrol::EnrolError;
 use crate::files::FileError;
 use crate::orders::OrderError;
@@ -206,6 +207,19 @@ impl From<OpenError> for Refused {
         match error {
             OpenError::NameTaken(_) | OpenError::Busy { .. } => Self::conflict(sentence(&error)),
             error => Self::rule(sentence(&error)),
+        }
+    }
+}
+
+impl From<BeginError> for Refused {
+    fn from(error: BeginError) -> Self {
+        match error {
+            BeginError::Taken(_) => Self::conflict(sentence(&error)),
+            BeginError::Outdated(_) | BeginError::TooMany(_) => Self::rule(sentence(&error)),
+            BeginError::Release(error) => error.into(),
+            BeginError::Domain(error) => error.into(),
+            BeginError::Open(error) => error.into(),
+            BeginError::Registry(error) => error.into(),
         }
     }
 }

@@ -8,6 +8,8 @@ pub(super) const DEVICES: &str = "device/";
 pub(super) const CAMPAIGNS: &str = "campaign/";
 /// All operators but the first.
 pub(super) const OPERATORS: &str = "operator/";
+/// All that is followed.
+pub(super) const FOLLOWED: &str = "follow/";
 /// When the coordinator was there last.
 pub(super) const THERE: &str = "there";
 /// All enrolment tokens.
@@ -77,6 +79,10 @@ pub(super) fn peers(id: DeviceId) -> String {
 /// A day, as of loads.
 pub(super) fn peers_of_day(id: DeviceId, day: u64) -> String {
     format!("{}{day:08}", peers(id))
+}
+
+pub(super) fn followed(domain: &Name, component: &Name) -> String {
+    format!("{FOLLOWED}{domain}/{component}")
 }
 
 /// An operator, by the digest of the token.

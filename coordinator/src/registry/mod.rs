@@ -5,6 +5,7 @@
 mod campaigns;
 mod devices;
 mod domains;
+mod follow;
 mod keys;
 mod loads;
 mod operators;

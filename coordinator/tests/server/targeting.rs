@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use takt_common::Name;
 use takt_common::api::{
-    CampaignPreview, CampaignRequest, CampaignState, CampaignView, DeviceView, OperatorRequest,
-    OperatorResponse,
+    CampaignPreview, CampaignRequest, CampaignState, CampaignView, DeviceView, FollowMode, FollowSpec,
+    OperatorRequest, OperatorResponse,
 };
 use takt_common::order::Policy;
 
@@ -122,5 +122,44 @@ async fn a_release_that_another_has_taken_the_place_of_is_only_gone_back_to_on_p
     );
     let policy = Policy { downgrade: true, ..Policy::default() };
     start(&world, &CampaignRequest { policy, ..asked }).await;
+    world.stop().await;
+}
+
+/// A campaign that begins by itself.
+async fn begun(world: &World, name: &str) -> CampaignView {
+    let path = format!("/api/v1/campaigns/{name}");
+    until("a campaign to begin by itself", || async {
+        let answer = world.operator("GET", &path).send().await.unwrap();
+        if answer.status() == 200 { Some(answer.json().await.unwrap()) } else { None }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_published_release_begins_a_campaign_by_itself_or_proposes_one() {
+    let (mut world, release) = world().await;
+    FakeDevice::enrol(&world, "camera-1").await;
+    let follow = "/api/v1/domains/north/follow/counter";
+    let spec = |mode| FollowSpec { mode, campaign: campaign("auto", release.clone()) };
+    let put = |world: &World, spec: FollowSpec| world.operator("PUT", follow).json(&spec).send();
+    assert_eq!(put(&world, spec(FollowMode::Propose)).await.unwrap().status(), 204);
+    let kept: FollowSpec = world.get(follow).await;
+    assert_eq!(kept, spec(FollowMode::Propose));
+    // What is published already counts as well.
+    let proposed = begun(&world, "auto-1.0.0").await;
+    assert_eq!((proposed.state, proposed.request.release), (CampaignState::Pending, release.clone()));
+    assert_eq!(
+        world.operator("POST", "/api/v1/campaigns/auto-1.0.0/abort").send().await.unwrap().status(),
+        200
+    );
+    assert_eq!(put(&world, spec(FollowMode::Start)).await.unwrap().status(), 204);
+    let wrong = CampaignRequest { query: Some("name =".to_owned()), ..campaign("auto", release.clone()) };
+    let wrong = put(&world, FollowSpec { mode: FollowMode::Propose, campaign: wrong }).await.unwrap();
+    assert!(problem(wrong).await.detail.contains("field 'campaign.where'"));
+    let second = world.publish_release("2.0.0", 2).await;
+    let started = begun(&world, "auto-2.0.0").await;
+    assert!(!started.request.approval && started.request.release == second, "{started:?}");
+    assert_eq!(world.operator("DELETE", follow).send().await.unwrap().status(), 204);
+    assert_eq!(world.operator("GET", follow).send().await.unwrap().status(), 404);
     world.stop().await;
 }

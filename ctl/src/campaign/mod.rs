@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use takt_common::Name;
 use takt_common::api::{CampaignPreview, CampaignRequest, CampaignState, CampaignView};
 use takt_common::id::IdError;
-use takt_common::order::{AtDeadline, Policy};
 use takt_common::release::ReleaseId;
 
 use crate::api::Api;
@@ -16,8 +15,9 @@ use crate::clock;
 use crate::device;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::span;
 
+mod follow;
+mod how;
 mod live;
 mod news;
 mod regulation;
@@ -25,6 +25,8 @@ mod terms;
 mod view;
 mod watch;
 
+pub use follow::{FollowArgs, WhichNameError};
+pub use how::HowArgs;
 pub use regulation::RegulationArgs;
 pub use terms::TermsArgs;
 pub use watch::WatchError;
@@ -37,6 +39,11 @@ pub enum CampaignCommand {
     /// Starts a campaign
     #[command(after_help = START_EXAMPLE)]
     Start(StartArgs),
+    /// Lets campaigns begin by themselves, or be proposed, as soon as a release of a component is published
+    #[command(
+        after_help = "Example:\n  takt campaign follow counter --domain line-7 --propose\n  takt campaign follow counter --domain line-7 --off"
+    )]
+    Follow(FollowArgs),
     /// Shows what a campaign would do if all went well: order, elements, end and disruption; nothing is begun
     #[command(after_help = "Example:\n  takt campaign plan week-47 --release counter@2.0.0 --domain line-7")]
     Plan(StartArgs),
@@ -84,31 +91,8 @@ pub struct StartArgs {
     /// Only these devices of the domain; may be given several times
     #[arg(long = "device", value_name = "NAME")]
     devices: Vec<Name>,
-    /// Only devices that a query means: 'model = "cam-x" and version >= "1.1"'; see docs/campaigns.md
-    #[arg(long = "where", value_name = "QUERY", id = "query", conflicts_with = "devices")]
-    query: Option<String>,
-    /// How many devices are upgraded at the same time; then regulation only takes away from it [default: begins with a few]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    element_size: Option<u32>,
-    /// How long a device may take for its order, waiting included: 90s, 10m, 1h
-    #[arg(long, value_name = "SPAN", default_value = "10m", value_parser = span::parse_secs)]
-    deadline: u64,
-    /// What a device does that still waits when its deadline passes
-    #[arg(long, value_enum, default_value_t = DeadlineArg::GiveUp)]
-    at_deadline: DeadlineArg,
-    /// Try the release again on devices where it failed before
-    #[arg(long)]
-    retry: bool,
-    /// Bring devices to the release that have verified a later one as well
-    #[arg(long)]
-    downgrade: bool,
-    /// How many verified releases keep their images beside the running one
-    #[arg(long, value_name = "N", default_value_t = Policy::default().retain)]
-    retain: u32,
     #[command(flatten)]
-    terms: TermsArgs,
-    #[command(flatten)]
-    regulation: RegulationArgs,
+    how: HowArgs,
 }
 
 /// A command on one campaign.
@@ -117,15 +101,6 @@ pub struct NameArgs {
     /// The campaign
     #[arg(value_name = "NAME")]
     name: Name,
-}
-
-/// What happens at the deadline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum DeadlineArg {
-    /// Report it; nothing has changed
-    GiveUp,
-    /// Switch in spite of soft blockers (load, window)
-    GoAhead,
 }
 
 /// `component@version`.
@@ -191,6 +166,7 @@ pub async fn run(command: CampaignCommand, api: &Api, output: Output) -> Result<
         CampaignCommand::Approve(args) => control(&args.name, "approve", api, output).await,
         CampaignCommand::Close(args) => control(&args.name, "close", api, output).await,
         CampaignCommand::Retry(args) => control(&args.name, "retry", api, output).await,
+        CampaignCommand::Follow(args) => follow::run(args, api, output).await,
         CampaignCommand::Plan(args) => preview(args, api, output).await,
     }
 }
@@ -203,28 +179,12 @@ fn path(name: &Name) -> String {
 
 /// What is asked for.
 async fn request(args: StartArgs, api: &Api) -> Result<CampaignRequest, Failure> {
-    let domain = match (args.domain, &args.query) {
+    let domain = match (args.domain, &args.how.query) {
         (Some(domain), _) => domain,
         (None, Some(query)) => domain_of(query, &args.release.0, api).await?,
         (None, None) => unreachable!("clap asks for one of them"),
     };
-    Ok(CampaignRequest {
-        devices: args.devices,
-        element_size: args.element_size,
-        deadline_secs: args.deadline,
-        policy: Policy {
-            at_deadline: match args.at_deadline {
-                DeadlineArg::GiveUp => AtDeadline::GiveUp,
-                DeadlineArg::GoAhead => AtDeadline::GoAhead,
-            },
-            retry: args.retry,
-            retain: args.retain,
-            downgrade: args.downgrade,
-        },
-        regulation: args.regulation.into(),
-        query: args.query,
-        ..args.terms.request(args.name, args.release.0, domain)
-    })
+    Ok(CampaignRequest { devices: args.devices, ..args.how.request(args.name, args.release.0, domain) })
 }
 
 /// The domain of the devices that the query means, which must be one.

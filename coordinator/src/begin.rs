@@ -1,0 +1,104 @@
+//! A campaign begins: what is asked is held against what is published, what runs and what other campaigns have.
+
+use takt_common::UnixTime;
+use takt_common::api::CampaignRequest;
+use takt_coordinator_core::{Campaign, OpenError, Opening, open};
+use takt_store::Batch;
+
+use crate::coordinator::Coordinator;
+use crate::orders::{OrderError, Outdated};
+use crate::registry::{CAMPAIGN_DEVICES_MAX, CommitTogether, DomainError, DomainRules, RegistryError};
+
+/// A campaign cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum BeginError {
+    /// Its name is not new.
+    #[error("there is a campaign '{0}' already")]
+    Taken(takt_common::Name),
+    /// Its release cannot be installed.
+    #[error(transparent)]
+    Release(#[from] OrderError),
+    /// Its release should not be installed any more.
+    #[error("field 'release': {0}")]
+    Outdated(String),
+    /// Graph, DRM or schedule of its domain.
+    #[error(transparent)]
+    Domain(#[from] DomainError),
+    /// It makes no sense as it is asked for.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// It has more devices than one campaign can have.
+    #[error(
+        "field 'devices': {0} devices are too many for one campaign, {CAMPAIGN_DEVICES_MAX} are possible; start several"
+    )]
+    TooMany(usize),
+    /// The registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+/// Begins a campaign.
+pub fn begin(
+    state: &Coordinator,
+    request: &CampaignRequest,
+    operator: &str,
+    now: UnixTime,
+) -> Result<Campaign, BeginError> {
+    let _alone = state.begin_alone();
+    if state.registry.campaign(&request.name)?.is_some() {
+        return Err(BeginError::Taken(request.name.clone()));
+    }
+    let campaign = opened(state, request, operator, now)?;
+    if campaign.devices() > CAMPAIGN_DEVICES_MAX {
+        return Err(BeginError::TooMany(campaign.devices()));
+    }
+    match state.registry.commit(CommitTogether::new(Batch::new()).with_campaign(None, &campaign)) {
+        Ok(()) => {}
+        Err(error) if error.is_conflict() => return Err(BeginError::Taken(request.name.clone())),
+        Err(error) => return Err(error.into()),
+    }
+    tracing::info!(campaign = %campaign.name(), release = %request.release, "campaign started");
+    state.campaign_opened(campaign.name().clone());
+    Ok(campaign)
+}
+
+/// The campaign that a request would begin now.
+pub fn opened(
+    state: &Coordinator,
+    request: &CampaignRequest,
+    operator: &str,
+    now: UnixTime,
+) -> Result<Campaign, BeginError> {
+    let published = state.repository.published();
+    let book = state.order_book(&published);
+    let release = book.release(&request.release, now)?.facts;
+    match book.outdated(&release)? {
+        Some(Outdated::Revoked { floor }) => {
+            let (id, counter) = (&release.id, release.counter);
+            return Err(BeginError::Outdated(format!(
+                "{id} has release counter {counter}, and the publishers have revoked all below {floor}"
+            )));
+        }
+        Some(Outdated::Superseded { by }) if !request.policy.downgrade => {
+            let why = "field 'policy.downgrade' brings devices to it all the same";
+            return Err(BeginError::Outdated(format!("{} is superseded by {by}; {why}", release.id)));
+        }
+        Some(Outdated::Superseded { .. }) | None => {}
+    }
+    let earlier = book.earlier(&release, now)?;
+    let DomainRules { graph, drm, .. } = state.rules_ranked(&request.domain, now)?;
+    let others = state.unsettled_campaigns()?;
+    let others: Vec<&Campaign> = others.iter().map(|stored| &stored.campaign).collect();
+    let fleet = &state.fleet();
+    Ok(open(&Opening {
+        request,
+        release: &release,
+        earlier: &earlier,
+        fleet,
+        graph: &graph,
+        drm: &drm,
+        others: &others,
+        operator,
+        now,
+    })?)
+}
