@@ -20,7 +20,7 @@ DENY_VERSION := 0.20.2
 TRIED_POINTS := target/crash-matrix
 POINTS_MIN := 1000
 
-.PHONY: help demo test crash-matrix check bench bench-swap bench-handover bench-preserve bench-journal bench-agent bench-planner soak \
+.PHONY: help demo test crash-matrix check bench bench-swap bench-handover bench-preserve bench-journal bench-agent bench-planner bench-fleet soak \
 	docs packages packages-test install install-demo install-packages build device tried
 
 help: ## Show the targets.
@@ -89,7 +89,7 @@ packages-test: install device ## Packages installed, started, upgraded, removed 
 BENCH := TAKT_BIN_DIR='$(CURDIR)/$(SHIPPED)' tests/env/with-engine.sh target/release/takt-bench
 BUILD_BENCH := cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-bench
 
-bench: bench-swap bench-handover bench-preserve bench-journal bench-agent bench-planner ## All benchmarks; tables on the screen, results in bench/results.
+bench: bench-swap bench-handover bench-preserve bench-journal bench-agent bench-planner bench-fleet ## All benchmarks; tables on the screen, results in bench/results.
 
 bench-swap: install device ## Downtime of container swaps beside `docker rm -f && docker run`.
 	$(BUILD_BENCH)
@@ -117,6 +117,12 @@ bench-agent: install device ## Size and idle memory of the agent.
 bench-planner: install ## Similarities, chains, forecasts and schedules, beside NetworkX, scikit-learn and the paper's algorithm.
 	$(BUILD_BENCH)
 	target/release/takt-bench planner
+
+# Simulated fleets: no engine and no devices either.
+bench-fleet: install ## Devices that a bad release harms, beside other strategies (SEEDS=200), and serve_min in 10,000 random runs.
+	$(BUILD_BENCH)
+	target/release/takt-bench fleet $(if $(SEEDS),--seeds $(SEEDS))
+	PROPTEST_CASES=10000 cargo test --release --locked -j $(JOBS) -p takt-coordinator-core --test promises as_many_serve
 
 soak: install tried ## The long versions: 2,000 power cuts and 2,000 kills of the store, 200 power cuts of the guest, 5,000 points of the crash matrix.
 	TAKT_SOAK=1 cargo nextest run --locked --profile soak -j $(JOBS) -p takt-store-proof

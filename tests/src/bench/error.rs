@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use takt_agent::journal::JournalError;
 use takt_load::LoadError;
 
+use super::harm::HarmError;
 use crate::fleet::{Fleet, FleetError};
 use crate::image::ImageError;
 
@@ -24,6 +25,9 @@ pub enum BenchError {
     /// Clients that make load.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// A simulated fleet.
+    #[error(transparent)]
+    Harm(#[from] HarmError),
     /// A file.
     #[error("{deed} {}", path.display())]
     File {

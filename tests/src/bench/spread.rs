@@ -26,6 +26,17 @@ impl Spread {
         }
     }
 
+    /// Of these values.
+    pub(super) fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        Self(values)
+    }
+
+    /// All together by how many there are; 0 where there are none.
+    pub(super) fn mean(&self) -> f64 {
+        self.sum() / self.0.len().max(1) as f64
+    }
+
     /// All together.
     pub(super) fn sum(&self) -> f64 {
         self.0.iter().sum()

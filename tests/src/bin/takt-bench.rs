@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use takt_tests::bench::{
-    AgentGroup, BenchError, HandoverGroup, JournalGroup, PlannerGroup, PreserveGroup, SwapGroup, keep, table,
+    AgentGroup, BenchError, HandoverGroup, HarmGroup, JournalGroup, PlannerGroup, PreserveGroup, SwapGroup,
+    keep, table,
 };
 use takt_tests::fleet::{FleetError, heed_signals};
 
@@ -18,6 +19,7 @@ const HANDOVER_SWAPS: u32 = 100;
 const PRESERVE_ROUNDS: u32 = 5;
 const JOURNAL_COMMITS: u32 = 500;
 const PLANNER_ROUNDS: u32 = 3;
+const SEEDS: u64 = 200;
 
 /// Measures the programs that lie beside it, prints the figures and keeps them in bench/results.
 #[derive(Debug, Parser)]
@@ -64,6 +66,12 @@ enum Group {
         #[arg(long, default_value_t = PLANNER_ROUNDS, value_parser = clap::value_parser!(u32).range(1..=1_000))]
         rounds: u32,
     },
+    /// Devices that a bad release harms in simulated fleets, beside a fixed rate, equal groups and an exponential rate.
+    Fleet {
+        /// How many fleets each figure is of.
+        #[arg(long, default_value_t = SEEDS, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+        seeds: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -87,6 +95,7 @@ fn run(group: Group) -> Result<(), BenchError> {
         Group::Journal { commits } => ("journal", JournalGroup { commits }.run(&mut say)?),
         Group::Agent { rounds } => ("agent", AgentGroup { rounds }.run(&mut say)?),
         Group::Planner { rounds } => ("planner", PlannerGroup { rounds }.run(&mut say)?),
+        Group::Fleet { seeds } => ("fleet", HarmGroup { seeds }.run(&mut say)?),
     };
     println!();
     for line in table(&figures) {
