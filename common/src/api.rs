@@ -11,6 +11,7 @@ use crate::digest::Sha256Digest;
 use crate::health::HealthSample;
 use crate::id::{DeviceId, Name};
 use crate::key::PublicKey;
+pub use crate::order::Takeover;
 use crate::order::{Action, Mode, Policy, Position};
 use crate::regulation::{ElementView, Regulation, Stage};
 use crate::release::{HookPoint, ReleaseId};
@@ -170,14 +171,6 @@ pub struct ObservedEdgeView {
     pub bytes: u64,
     /// Whether it requires the target, if the edge is declared.
     pub requires: Option<bool>,
-}
-
-/// How a standby takes over (paper 1, rolling upgrade, step 1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Takeover {
-    /// The standby starts the device's current release as a stand-in.
-    Launch,
 }
 
 /// A row of the Device Redundancy Matrix.

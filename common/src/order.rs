@@ -15,6 +15,39 @@ pub const ORDER_FORMAT: u32 = 1;
 /// A random text of a device that makes an answer fresh: 32 hex digits.
 pub type Nonce = String;
 
+/// How a standby takes over (paper 1, rolling upgrade, step 1).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Takeover {
+    /// The standby starts the containers of the device's current release as a stand-in.
+    #[default]
+    Launch,
+    /// The standby runs what it needs already: its health checks and the hook `takeover` of that release say whether it serves.
+    Notify,
+}
+
+impl Takeover {
+    /// Whether containers are started.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+    pub const fn is_launch(&self) -> bool {
+        matches!(self, Self::Launch)
+    }
+}
+
+impl fmt::Display for Takeover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Launch => "launch",
+            Self::Notify => "notify",
+        })
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_zero(lease: &u64) -> bool {
+    *lease == 0
+}
+
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "do", deny_unknown_fields)]
@@ -27,6 +60,13 @@ pub enum Action {
         device: DeviceId,
         /// Its name, for people.
         name: Name,
+        /// How.
+        #[serde(default, skip_serializing_if = "Takeover::is_launch")]
+        how: Takeover,
+        /// The fencing token of the takeover: later ones of the domain have higher ones, so that what a hook tells others can be told
+        /// from what an earlier one has told them.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        lease: u64,
     },
     /// `device` serves for itself again: end the takeover.
     HandBack {

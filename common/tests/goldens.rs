@@ -12,7 +12,7 @@ use takt_common::health::{
     HEALTH_FORMAT, HealthSample, HostFacts, Link, PeerSeen, PeersSeen, Talk, WorkloadFacts,
 };
 use takt_common::order::{
-    Action, AtDeadline, Member, Mode, ORDER_FORMAT, Order, Policy, Position, SnapshotRef, Window,
+    Action, AtDeadline, Member, Mode, ORDER_FORMAT, Order, Policy, Position, SnapshotRef, Takeover, Window,
 };
 use takt_common::regulation::Regulation;
 use takt_common::release::{
@@ -243,7 +243,7 @@ fn every_action_mode_and_outcome_has_the_form_of_its_golden() {
         "actions.json",
         &vec![
             Action::Install,
-            Action::TakeOver { device: other, name: name("camera-1") },
+            Action::TakeOver { device: other, name: name("camera-1"), how: Takeover::Notify, lease: 12 },
             Action::HandBack { device: other, name: name("camera-1") },
             Action::Withdraw,
         ],

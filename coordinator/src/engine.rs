@@ -164,7 +164,7 @@ fn step(coordinator: &Coordinator, stored: &StoredCampaign, now: UnixTime) -> Re
             return Ok(true);
         }
     }
-    let Some((Step { campaign: next, orders }, together)) =
+    let Some((Step { campaign: next, orders, .. }, together)) =
         decide(coordinator, stored, &rules, &looked_at, &fleet, now)?
     else {
         if campaign.is_settled() {
@@ -198,18 +198,20 @@ fn decide(
     let unsettled: Vec<&Campaign> = unsettled.iter().map(|stored| &stored.campaign).collect();
     let others = &Others::of(&stored.campaign, &unsettled, coordinator.room(fleet));
     let identify = coordinator.is_identification_due(stored.campaign.name(), now);
+    let lease = coordinator.registry.lease()?;
     let mut orders_max = ORDERS_MAX;
     loop {
         let (graph, drm) = (&rules.graph, &rules.drm);
         let step = advance(
             &stored.campaign,
-            &Look { fleet, graph, drm, response, others, identify, orders_max, now },
+            &Look { fleet, graph, drm, response, others, identify, lease, orders_max, now },
         );
         if step.campaign == stored.campaign && step.orders.is_empty() {
             return Ok(None);
         }
         let together = CommitTogether::new(Batch::new()).with_campaign(Some(stored), &step.campaign);
         let together = with_orders(coordinator, together, &step.orders, looked_at, now)?;
+        let together = if step.lease == lease { together } else { together.with_lease(lease, step.lease)? };
         if together.fits() || orders_max == 1 {
             return Ok(Some((step, together)));
         }

@@ -38,7 +38,8 @@ pub struct SetArgs {
     /// "members": […], "serve_min": 2}]}
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// DEVICE:STANDBY[,STANDBY…]: who may serve while DEVICE is away; the first that is able is asked
+    /// DEVICE:STANDBY[,STANDBY…][:launch|:notify]: who may serve while DEVICE is away; the first that is able is asked. It launches what
+    /// DEVICE runs or, with notify, is told by a hook and says by its health checks that it serves
     #[arg(long = "row", value_name = "ROW", required_unless_present = "file")]
     rows: Vec<RowArg>,
 }
@@ -51,7 +52,7 @@ pub struct RowArg(StandbySpec);
 #[derive(Debug, thiserror::Error)]
 pub enum RowError {
     /// Not a device and its standbys.
-    #[error("DEVICE:STANDBY[,STANDBY...] is expected, such as camera-1:camera-2")]
+    #[error("DEVICE:STANDBY[,STANDBY...][:launch|:notify] is expected, such as camera-1:camera-2")]
     Form,
     /// A device's name is none.
     #[error(transparent)]
@@ -62,9 +63,14 @@ impl FromStr for RowArg {
     type Err = RowError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (device, standbys) = text.split_once(':').ok_or(RowError::Form)?;
+        let (device, rest) = text.split_once(':').ok_or(RowError::Form)?;
+        let (standbys, takeover) = match rest.split_once(':') {
+            None | Some((_, "launch")) => (rest.split(':').next().unwrap_or(rest), Takeover::Launch),
+            Some((standbys, "notify")) => (standbys, Takeover::Notify),
+            Some(_) => return Err(RowError::Form),
+        };
         let standbys = standbys.split(',').map(str::parse).collect::<Result<Vec<Name>, _>>()?;
-        Ok(Self(StandbySpec { device: device.parse()?, standbys, takeover: Takeover::Launch }))
+        Ok(Self(StandbySpec { device: device.parse()?, standbys, takeover }))
     }
 }
 
@@ -121,10 +127,7 @@ fn lines(drm: &DrmSpec) -> Vec<String> {
     let mut table = Table::new(&["DEVICE", "STANDBYS", "TAKEOVER"]);
     for row in &drm.rows {
         let standbys: Vec<&str> = row.standbys.iter().map(Name::as_str).collect();
-        let takeover = match row.takeover {
-            Takeover::Launch => "launch",
-        };
-        table.row(vec![row.device.to_string(), standbys.join(","), takeover.to_owned()]);
+        table.row(vec![row.device.to_string(), standbys.join(","), row.takeover.to_string()]);
     }
     let mut lines = table.lines();
     lines.extend(drm.sets.iter().map(|set| {

@@ -86,6 +86,9 @@ pub struct StandIn {
     pub name: Name,
     /// What serves for it.
     pub workload: Workload,
+    /// The fencing token of the takeover.
+    #[serde(default)]
+    pub lease: u64,
 }
 
 /// The order in hand.

@@ -130,8 +130,9 @@ impl Record {
             | (Outcome::Failed { cause }, Some(new), OrderAction::Install) => {
                 self.note_failed(new.manifest_sha256, cause);
             }
-            (Outcome::Serving, Some(new), OrderAction::TakeOver { device, name }) => {
-                self.stand_in = Some(StandIn { device: *device, name: name.clone(), workload: new.clone() });
+            (Outcome::Serving, Some(new), OrderAction::TakeOver { device, name, lease, .. }) => {
+                let (name, workload) = (name.clone(), new.clone());
+                self.stand_in = Some(StandIn { device: *device, name, workload, lease: *lease });
             }
             (Outcome::HandedBack, _, OrderAction::HandBack { device, .. }) => {
                 self.stand_in.take_if(|stand_in| stand_in.device == *device);

@@ -12,14 +12,19 @@ use takt_agent_core::{
     Action, ContainerFacts, ContainerState, Decision, Nature, Phase, Presence, Record, StepKey, StepState,
     WaitingOn, decide,
 };
-use takt_common::order::Action as OrderAction;
+use takt_common::order::{Action as OrderAction, Takeover};
 use takt_common::report::Outcome;
 
 #[test]
 fn standing_in_for_another_a_second_takeover_is_refused_and_the_same_one_confirmed() {
     let mut case = Case::upgrade();
     case.stands_in(ContainerState::Running);
-    let other = OrderAction::TakeOver { device: cases::device(), name: name("camera-3") };
+    let other = OrderAction::TakeOver {
+        device: cases::device(),
+        name: name("camera-3"),
+        how: Takeover::Launch,
+        lease: 1,
+    };
     case.facts.next = Some(accepted(order(8, other, Some(&manifest(1)))));
     let Outcome::Failed { cause } = outcome(case.decide(&Phase::Idle)) else { panic!() };
     assert_eq!(cause, "this device already stands in for camera-2");

@@ -201,8 +201,9 @@ fn a_stand_in_fetches_what_it_runs_and_nothing_else() {
     }
     let archives = set.containers.iter().map(|container| container.archive);
     assert_eq!(fetched, archives.chain([digest("hook")]).collect());
-    // The program of the hook `takeover` is all that it needs beside them.
+    // The programs of the hooks `takeover` and `hand-back` are all that it needs beside them.
     case.new.manifest.hooks.remove(&HookPoint::Takeover);
+    case.new.manifest.hooks.remove(&HookPoint::HandBack);
     case.facts.manifest = Some(Ok(case.new.manifest.clone()));
     case.facts.staged.remove(&digest("hook"));
     assert!(matches!(case.decide(&case.fetching()), Decision::Remember(Phase::Staged { .. })));
@@ -516,6 +517,23 @@ fn never_older_an_order_that_waited_while_a_later_release_was_verified_changes_n
     // A stand-in runs what the other device runs.
     case.order = order(7, take_over(), Some(&manifest(2)));
     case.old = None;
+    assert!(matches!(remembered(case.decide(&case.fetching())), Phase::Staged { .. }));
+}
+
+#[test]
+fn a_release_that_needs_another_before_it_changes_nothing_where_that_does_not_run() {
+    let mut new = manifest(3);
+    new.requires.counter_min = Some(2);
+    let mut case = Case::upgrade_to(&new);
+    case.set_old(ContainerState::Running);
+    let Outcome::Failed { cause } = outcome(case.decide(&case.fetching())) else { panic!() };
+    assert_eq!(
+        cause,
+        "counter 3.0 needs a release of counter with counter 2 or higher here before, counter 1.0 is installed"
+    );
+    let between = workload(&manifest(2), 2);
+    let mut case = Case::over(between, &new);
+    case.set_old(ContainerState::Running);
     assert!(matches!(remembered(case.decide(&case.fetching())), Phase::Staged { .. }));
 }
 

@@ -6,9 +6,10 @@ mod cases;
 mod world;
 
 use cases::{
-    Case, DEADLINE, allowing, between_files, done, manifest, outcome, remembered, waited, with_hooks,
+    Case, DEADLINE, allowing, between_files, done, manifest, order, outcome, remembered, waited, with_hooks,
 };
-use takt_agent_core::{Action, Blocker, Decision, Nature as Failure, Phase, WaitingOn};
+use takt_agent_core::{Action, Blocker, Decision, Nature as Failure, Phase, StandIn, Tries, WaitingOn};
+use takt_common::order::{Action as OrderAction, Takeover};
 use takt_common::release::{HookPoint, Strategy};
 use takt_common::report::Outcome;
 use world::{Criu, Effect, Nature, Part, Releases, World};
@@ -242,6 +243,53 @@ fn hooks_run_for_orders_to_install_only_and_the_one_for_takeovers_for_those() {
     let decision = case.decide(&phase);
     phase = case.remember(decision);
     assert_eq!(outcome(case.decide(&phase)), Outcome::Serving);
+}
+
+#[test]
+fn a_standby_that_is_notified_starts_nothing_and_serves_by_its_health_checks() {
+    let mut release = with_hooks(manifest(1));
+    let said = vec!["{device}".to_owned(), "--fence={lease}".to_owned()];
+    for point in [HookPoint::Takeover, HookPoint::HandBack] {
+        release.hooks.get_mut(&point).unwrap().args.clone_from(&said);
+    }
+    let mut case = Case::upgrade_to(&release);
+    let how = OrderAction::TakeOver {
+        device: cases::peer(),
+        name: cases::name("camera-2"),
+        how: Takeover::Notify,
+        lease: 12,
+    };
+    case.order = order(7, how, Some(&release));
+    case.old = None;
+    let staged = remembered(case.decide(&case.fetching()));
+    case.new = staged.swap().unwrap().new.clone();
+    assert!(!case.new.has_containers(), "nothing is started");
+    case.facts.steps.clear();
+    let mut phase = staged;
+    while !matches!(phase, Phase::Probation { .. }) {
+        phase = remembered(case.decide(&phase));
+    }
+    assert!(!matches!(case.decide(&phase), Decision::Do(_)), "not before it is well");
+    case.well_for(0);
+    let hook = done(case.decide(&phase));
+    let Action::Hook { point: HookPoint::Takeover, hook: program, .. } = &hook else { panic!("{hook:?}") };
+    assert_eq!(program.args, ["camera-2", "--fence=12"]);
+    case.succeeded(hook);
+    let decision = case.decide(&phase);
+    phase = case.remember(decision);
+    assert_eq!(outcome(case.decide(&phase)), Outcome::Serving);
+
+    // The hook that ends it runs before anything is stopped, once, and with the token of the takeover that it ends.
+    case.facts.stand_in = Some(StandIn { workload: case.new.clone(), ..cases::stand_in() });
+    case.order =
+        order(8, OrderAction::HandBack { device: cases::peer(), name: cases::name("camera-2") }, None);
+    let phase = Phase::HandingBack { job: case.job(), tries: Tries::default() };
+    case.forget();
+    let hook = done(case.decide(&phase));
+    let Action::Hook { point: HookPoint::HandBack, hook: program, .. } = &hook else { panic!("{hook:?}") };
+    assert_eq!(program.args, ["camera-2", "--fence=12"]);
+    case.succeeded(hook);
+    assert_eq!(outcome(case.decide(&phase)), Outcome::HandedBack);
 }
 
 #[test]

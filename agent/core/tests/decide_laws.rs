@@ -81,7 +81,9 @@ fn fits(phase: &Phase, action: &Action, facts: &Facts) -> bool {
             Action::Start { .. } => *way == Way::Cold,
             _ => hook(&[HookPoint::Rollback]),
         },
-        Phase::HandingBack { .. } => matches!(action, Action::Stop { .. } | Action::Remove { .. }),
+        Phase::HandingBack { .. } => {
+            matches!(action, Action::Stop { .. } | Action::Remove { .. }) || hook(&[HookPoint::HandBack])
+        }
         Phase::Ended { .. } => matches!(
             action,
             Action::KeepRunning { .. }

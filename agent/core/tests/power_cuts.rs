@@ -5,7 +5,7 @@
 mod world;
 
 use takt_agent_core::Phase;
-use takt_common::order::Action;
+use takt_common::order::{Action, Takeover};
 use takt_common::report::{Memory, Outcome};
 use world::{Criu, Cut, MEMORY, Nature, OF_CONTAINERS, Part, Releases, World};
 
@@ -101,7 +101,10 @@ fn a_takeover_serves_until_it_is_handed_back() {
     let releases = Releases::of(&[Part::Container]);
     let mut world = World::empty(&releases, Nature::Good, Criu::Works);
     let (peer, name) = (world::device(), "camera-2".parse().unwrap());
-    world.accept(Action::TakeOver { device: peer, name }, Some(&releases.old.manifest));
+    world.accept(
+        Action::TakeOver { device: peer, name, how: Takeover::Launch, lease: 1 },
+        Some(&releases.old.manifest),
+    );
     world.run(|_| None);
     assert_eq!(world.at_rest().0, "1.0");
     assert_eq!(world.outcomes, [(2, Outcome::Serving)]);

@@ -8,7 +8,9 @@ use ring::rand::SystemRandom;
 use takt_agent_core::Accepted;
 use takt_agent_core::rules::{FixedTargets, Refusal, Standing, Target, TargetContent, address};
 use takt_common::envelope::{ENVELOPE_LENGTH_MAX, EnvelopeError, PayloadType, Signers};
-use takt_common::order::{Action, Member, Mode, ORDER_FORMAT, Order, Policy, Position, SnapshotRef};
+use takt_common::order::{
+    Action, Member, Mode, ORDER_FORMAT, Order, Policy, Position, SnapshotRef, Takeover,
+};
 use takt_common::release::{Artifact, ReleaseId};
 use takt_common::{DeviceId, Envelope, Name, Sha256Digest, SigningKey, UnixTime};
 
@@ -445,8 +447,10 @@ fn never_older_a_release_older_than_one_verified_here_is_refused() {
     let mut device = Device::new();
     device.highest.insert(release().name, 6);
     assert_eq!(rule(device.changed(|_| ())), "older-release");
-    let take_over =
-        |order: &mut Order| order.action = Action::TakeOver { device: order.device, name: name("camera-2") };
+    let take_over = |order: &mut Order| {
+        order.action =
+            Action::TakeOver { device: order.device, name: name("camera-2"), how: Takeover::Launch, lease: 1 }
+    };
     assert!(device.changed(take_over).is_ok(), "a stand-in runs what the other device runs");
     let downgrade = |order: &mut Order| order.policy.downgrade = true;
     assert!(device.changed(downgrade).is_ok(), "the order says so, and it is signed");
@@ -459,7 +463,8 @@ fn never_older_a_release_older_than_one_verified_here_is_refused() {
 fn members_and_action_must_fit_together() {
     let device = Device::new();
     let (peer, peer_name) = (DeviceId::of_key(&key().public()), name("camera-2"));
-    let take_over = Action::TakeOver { device: peer, name: peer_name.clone() };
+    let take_over =
+        Action::TakeOver { device: peer, name: peer_name.clone(), how: Takeover::Launch, lease: 1 };
     let hand_back = Action::HandBack { device: peer, name: peer_name };
     for (action, installs) in
         [(Action::Install, true), (take_over, true), (hand_back, false), (Action::Withdraw, false)]

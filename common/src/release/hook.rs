@@ -17,6 +17,8 @@ pub enum HookPoint {
     PreSwitch,
     /// On a standby, once it is well: it takes over for the other device.
     Takeover,
+    /// On a standby, before it ends its takeover: the other device serves for itself again.
+    HandBack,
     /// Right before the switch begins, for state that the new release shall have; the old one still runs.
     ExportState,
     /// Once the new containers run, or all steps of a release without containers are in force, to give it that state.
@@ -31,10 +33,11 @@ pub enum HookPoint {
 
 impl HookPoint {
     /// All of them, in the order in which they come.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::PreFetch,
         Self::PreSwitch,
         Self::Takeover,
+        Self::HandBack,
         Self::ExportState,
         Self::ImportState,
         Self::PostSwitch,
@@ -49,6 +52,7 @@ impl fmt::Display for HookPoint {
             Self::PreFetch => "pre-fetch",
             Self::PreSwitch => "pre-switch",
             Self::Takeover => "takeover",
+            Self::HandBack => "hand-back",
             Self::ExportState => "export-state",
             Self::ImportState => "import-state",
             Self::PostSwitch => "post-switch",

@@ -29,6 +29,7 @@ pub fn why(
         response: None,
         others: &alone,
         identify: false,
+        lease: 0,
         orders_max: usize::MAX,
         now,
     };

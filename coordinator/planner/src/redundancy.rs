@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use takt_common::api::{DrmSpec, ServeSetSpec};
+use takt_common::api::{DrmSpec, ServeSetSpec, Takeover};
 use takt_common::{DeviceId, Name};
 
 use crate::domain_schedule::{DomainGateway, DomainSchedule};
@@ -11,6 +11,8 @@ use crate::domain_schedule::{DomainGateway, DomainSchedule};
 #[derive(Debug, Clone, Default)]
 pub struct RedundancyMatrix {
     rows: BTreeMap<DeviceId, Vec<DeviceId>>,
+    /// Devices whose standbys do not launch what they run.
+    otherwise: BTreeMap<DeviceId, Takeover>,
     sets: Vec<DeviceSet>,
     gateways: Vec<DomainGateway>,
     max_in_flight: Option<usize>,
@@ -91,7 +93,7 @@ pub enum RedundancyError {
 impl RedundancyMatrix {
     /// Checks `spec` against the devices of the domain.
     pub fn new(spec: &DrmSpec, devices: &BTreeMap<Name, DeviceId>) -> Result<Self, RedundancyError> {
-        let mut rows = BTreeMap::new();
+        let (mut rows, mut otherwise) = (BTreeMap::new(), BTreeMap::new());
         for row in &spec.rows {
             let find = |name: &Name| {
                 let unknown =
@@ -114,11 +116,15 @@ impl RedundancyMatrix {
                 }
                 standbys.push(standby);
             }
+            if !row.takeover.is_launch() {
+                otherwise.insert(device, row.takeover);
+            }
             if rows.insert(device, standbys).is_some() {
                 return Err(RedundancyError::DuplicateRow(row.device.clone()));
             }
         }
-        Ok(Self { rows, sets: device_sets(&spec.sets, devices)?, gateways: Vec::new(), max_in_flight: None })
+        let (sets, gateways) = (device_sets(&spec.sets, devices)?, Vec::new());
+        Ok(Self { rows, otherwise, sets, gateways, max_in_flight: None })
     }
 
     /// With the limits of a schedule: a gateway and a device behind it must not be away together, nor more devices than it feeds or
@@ -141,6 +147,11 @@ impl RedundancyMatrix {
     /// Who may serve for `device`, the preferred first; empty when nobody may.
     pub fn standbys_for(&self, device: DeviceId) -> &[DeviceId] {
         self.rows.get(&device).map_or(&[], Vec::as_slice)
+    }
+
+    /// How a standby takes over for `device`.
+    pub fn takeover_of(&self, device: DeviceId) -> Takeover {
+        self.otherwise.get(&device).copied().unwrap_or_default()
     }
 
     /// Of which some must serve.

@@ -232,10 +232,11 @@ impl<'a> World<'a> {
             others: &self.others,
             // The fleet stays as it is.
             identify: false,
+            lease: 0,
             orders_max: usize::MAX,
             now: self.time(),
         };
-        let Step { campaign, orders } = advance(&self.campaign, &look);
+        let Step { campaign, orders, .. } = advance(&self.campaign, &look);
         let changed = campaign != self.campaign || !orders.is_empty();
         self.campaign = campaign;
         for order in &orders {

@@ -64,6 +64,7 @@ fn foresee(state: &Coordinator, campaign: &Campaign, now: UnixTime) -> Result<Ca
         response: None,
         others: &Others::default(),
         identify: true,
+        lease: 0,
         orders_max: usize::MAX,
         now,
     };

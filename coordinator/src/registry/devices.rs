@@ -96,6 +96,14 @@ impl CommitTogether {
         Self { batch, campaign: None, changed: Vec::new() }
     }
 
+    /// Notes the last fencing token that a takeover got, which must be `before` still.
+    pub fn with_lease(mut self, before: u64, last: u64) -> Result<Self, RegistryError> {
+        let expected = (before > 0).then(|| before.to_string());
+        let batch = self.batch.expect(keys::LEASE, expected.as_ref().map(String::as_bytes));
+        self.batch = batch.put_json(keys::LEASE, &last)?;
+        Ok(self)
+    }
+
     /// Whether it fits into one batch of the store.
     pub fn fits(&self) -> bool {
         self.batch.bytes() <= BATCH_BYTES_MAX

@@ -10,6 +10,8 @@ pub(super) const CAMPAIGNS: &str = "campaign/";
 pub(super) const OPERATORS: &str = "operator/";
 /// All that is followed.
 pub(super) const FOLLOWED: &str = "follow/";
+/// The last fencing token that a takeover got.
+pub(super) const LEASE: &str = "lease";
 /// When the coordinator was there last.
 pub(super) const THERE: &str = "there";
 /// All enrolment tokens.

@@ -91,6 +91,11 @@ impl Registry {
         &self.store
     }
 
+    /// The last fencing token that a takeover got; 0 before the first.
+    pub fn lease(&self) -> Result<u64, RegistryError> {
+        Ok(self.store.get_json(keys::LEASE.as_bytes())?.unwrap_or_default())
+    }
+
     /// When the coordinator was there last, as far as it is noted.
     pub fn last_there(&self) -> Result<Option<UnixTime>, RegistryError> {
         Ok(self.store.get_json(keys::THERE.as_bytes())?)

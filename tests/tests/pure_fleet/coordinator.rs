@@ -167,6 +167,7 @@ impl Coordinator {
                 response: None,
                 others,
                 identify: true,
+                lease: 0,
                 orders_max,
                 now: time(now),
             };

@@ -1,7 +1,7 @@
 //! After the end of an order: what is no longer needed goes, what runs is made to keep running.
 
 use takt_common::Sha256Digest;
-use takt_common::release::Step;
+use takt_common::release::{HookPoint, Step};
 use takt_common::report::Outcome;
 
 use super::{Decision, containers, failing, is_done, pause_left};
@@ -129,7 +129,11 @@ fn prune(facts: &Facts) -> Action {
         .map(|container| container.image_id)
         .collect();
     let next = facts.next.iter().flat_map(|next| next.order.members.iter().map(|member| member.sha256));
-    let keep_files = next.chain(facts.installed.iter().flat_map(files_of)).collect();
+    let hand_back = facts.stand_in.iter().filter_map(|stand_in| {
+        let hook = stand_in.workload.manifest.hooks.get(&HookPoint::HandBack)?;
+        Some(hook.program)
+    });
+    let keep_files = next.chain(facts.installed.iter().flat_map(files_of)).chain(hand_back).collect();
     Action::Prune { keep_images, keep_files }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use takt_common::order::{Action as OrderAction, Order};
+use takt_common::order::{Action as OrderAction, Order, Takeover};
 use takt_common::release::{ContainerSet, HookPoint, Kind, Manifest, Strategy};
 use takt_common::report::{Outcome, Timing};
 use takt_common::{Name, Sha256Digest};
@@ -28,7 +28,9 @@ pub(super) fn fetching(
     let Some(member) = order.members.iter().find(|member| member.path.starts_with("releases/")) else {
         return failed(job, "the order names no release manifest");
     };
+    let notified = matches!(order.action, OrderAction::TakeOver { how: Takeover::Notify, .. });
     let manifest = match (&facts.manifest, facts.staged.contains(&member.sha256)) {
+        (Some(Ok(manifest)), true) if notified => Some(&without_containers(manifest)),
         (Some(Ok(manifest)), true) => Some(manifest),
         (Some(Err(why)), true) => return failed(job, why),
         _ => None,
@@ -105,15 +107,23 @@ fn missing(order: &Order, manifest: &Manifest, facts: &Facts) -> Option<Decision
 }
 
 /// Whether an artifact has to be on disk. An image that the engine has is named by the digest of its content: its archive
-/// is not needed again. A stand-in needs nothing but images and the program of its own hook.
+/// is not needed again. A stand-in needs nothing but images and the programs of its own hooks.
 pub(super) fn is_needed(sha256: &Sha256Digest, order: &Order, manifest: &Manifest, facts: &Facts) -> bool {
     let containers = manifest.containers().into_iter().flat_map(|set| &set.containers);
     let mut of = containers.filter(|container| container.archive == *sha256).peekable();
     if of.peek().is_some() {
         return of.any(|container| facts.images.get(&container.image_id) != Some(&Presence::Present));
     }
-    let own_hook = manifest.hooks.get(&HookPoint::Takeover).map(|hook| hook.program);
-    !matches!(order.action, OrderAction::TakeOver { .. }) || own_hook == Some(*sha256)
+    let own = |point| manifest.hooks.get(&point).is_some_and(|hook| hook.program == *sha256);
+    let own_hook = own(HookPoint::Takeover) || own(HookPoint::HandBack);
+    !matches!(order.action, OrderAction::TakeOver { .. }) || own_hook
+}
+
+/// What a standby that is only notified has of a release: health checks and hooks.
+fn without_containers(manifest: &Manifest) -> Manifest {
+    let mut rest = manifest.clone();
+    rest.steps.retain(|step| step.kind() != Kind::Container);
+    rest
 }
 
 fn failed(job: &Job, cause: &str) -> Decision {
@@ -145,9 +155,8 @@ fn unfit(job: &Job, manifest: &Manifest, sha256: &Sha256Digest, facts: &Facts) -
         return Some(failed(job, &why));
     }
     if order.action != OrderAction::Install {
-        return manifest
-            .containers()
-            .is_none()
+        let launched = !matches!(order.action, OrderAction::TakeOver { how: Takeover::Notify, .. });
+        return (launched && manifest.containers().is_none())
             .then(|| failed(job, &format!("{} has no containers to stand in with", manifest.release)));
     }
     // Whether other steps are in force is only told by going through them, which changes nothing that is.
@@ -162,6 +171,16 @@ fn unfit(job: &Job, manifest: &Manifest, sha256: &Sha256Digest, facts: &Facts) -
         let why = format!(
             "{} has no containers, but {} has, which it replaces",
             manifest.release, old.manifest.release
+        );
+        return Some(failed(job, &why));
+    }
+    if let Some(min) = manifest.requires.counter_min
+        && replaced.is_none_or(|old| old.manifest.counter < min)
+    {
+        let runs = replaced.map_or_else(|| "none".to_owned(), |old| old.manifest.release.to_string());
+        let why = format!(
+            "{} needs a release of {} with counter {min} or higher here before, {runs} is installed",
+            manifest.release, manifest.release.name
         );
         return Some(failed(job, &why));
     }

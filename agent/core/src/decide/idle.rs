@@ -4,7 +4,7 @@ use takt_common::order::Action as OrderAction;
 use takt_common::release::{Container, Kind};
 use takt_common::report::Outcome;
 
-use super::{Decision, containers, end, is_done, pause_left};
+use super::{Decision, containers, end, hooks, is_done, pause_left};
 use crate::action::{Action, ContainerName};
 use crate::facts::{ContainerState, Facts, Presence, Routed};
 use crate::phase::{Accepted, Job, Phase, Role, Tries, Workload};
@@ -204,6 +204,10 @@ pub(super) fn handing_back(job: &Job, tries: &Tries, facts: &Facts) -> Decision 
     let states = facts.states(&stand_in.workload);
     if containers::unknown(&states) {
         return Decision::Wait(WaitingOn::Engine);
+    }
+    // While what it has started still runs.
+    if let Some(hook) = hooks::hand_back(stand_in).filter(|hook| !is_done(hook, facts)) {
+        return Decision::Do(hook);
     }
     if let Some(stop) = containers::stop_next(&stand_in.workload, facts) {
         return stop;

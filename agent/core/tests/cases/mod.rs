@@ -12,7 +12,7 @@ use takt_agent_core::{
     WaitingOn, Wellness, Workload, WorkloadName, decide,
 };
 use takt_common::order::{
-    Action as OrderAction, Member, Mode, ORDER_FORMAT, Order, Policy as OrderPolicy, SnapshotRef,
+    Action as OrderAction, Member, Mode, ORDER_FORMAT, Order, Policy as OrderPolicy, SnapshotRef, Takeover,
 };
 use takt_common::release::{
     Artifact, BaselineLimits, Conffiles, Container, ContainerSet, FileSet, FileSpec, Health, Hook, HookPoint,
@@ -188,10 +188,11 @@ pub fn with_hooks(mut manifest: Manifest) -> Manifest {
     manifest
 }
 
-pub const POINTS: [HookPoint; 8] = [
+pub const POINTS: [HookPoint; 9] = [
     HookPoint::PreFetch,
     HookPoint::PreSwitch,
     HookPoint::Takeover,
+    HookPoint::HandBack,
     HookPoint::ExportState,
     HookPoint::ImportState,
     HookPoint::PostSwitch,
@@ -254,11 +255,11 @@ pub fn accepted(order: Order) -> Accepted {
 }
 
 pub fn take_over() -> OrderAction {
-    OrderAction::TakeOver { device: peer(), name: name("camera-2") }
+    OrderAction::TakeOver { device: peer(), name: name("camera-2"), how: Takeover::Launch, lease: 12 }
 }
 
 pub fn stand_in() -> StandIn {
-    StandIn { device: peer(), name: name("camera-2"), workload: workload(&manifest(1), 3) }
+    StandIn { device: peer(), name: name("camera-2"), workload: workload(&manifest(1), 3), lease: 12 }
 }
 
 /// The name of the only container of `workload`.

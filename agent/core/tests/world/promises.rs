@@ -104,6 +104,7 @@ impl World {
             HookPoint::ImportState => runs(self.new_workload()),
             HookPoint::PostSwitch => self.not_new().is_none_or(|why| why.contains("is not confirmed")),
             HookPoint::Rollback => self.not_old().is_none() || self.record.phase.swap().is_some_and(stuck),
+            HookPoint::HandBack => matches!(self.record.phase, Phase::HandingBack { .. }),
             HookPoint::Takeover | HookPoint::Healthy => false,
         };
         assert!(fits, "hook {point} in {}: {:?}", self.record.phase.name(), self.not_old());

@@ -73,10 +73,11 @@ impl Releases {
     }
 }
 
-pub const POINTS: [HookPoint; 8] = [
+pub const POINTS: [HookPoint; 9] = [
     HookPoint::PreFetch,
     HookPoint::PreSwitch,
     HookPoint::Takeover,
+    HookPoint::HandBack,
     HookPoint::ExportState,
     HookPoint::ImportState,
     HookPoint::PostSwitch,

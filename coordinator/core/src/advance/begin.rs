@@ -120,14 +120,17 @@ impl Round<'_> {
             Start::InPlace => self.install(index, Mode::InPlace),
             Start::Served { standby } => self.install(index, Mode::Rolling { standby }),
             Start::Rolling { standby, release } => {
-                let action = Action::TakeOver { device: member.device, name: member.name.clone() };
+                let (device, name) = (member.device, member.name.clone());
+                let (how, lease) = (self.scene.drm.takeover_of(device), self.lease + 1);
+                let action = Action::TakeOver { device, name, how, lease };
                 let Some(order) = self.order(standby, action, Some(release), Mode::InPlace) else {
                     return false;
                 };
+                self.lease = lease;
                 let since = self.scene.now;
                 self.campaign.members[index].step = DeviceStep::TakingOver { standby, order, since };
                 let label = self.scene.fleet.label(standby);
-                self.note(index, format!("{label} is asked to take over (order {order})"));
+                self.note(index, format!("{label} is asked to take over (order {order}, lease {lease})"));
                 true
             }
             Start::Wait(_) => false,

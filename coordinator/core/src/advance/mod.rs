@@ -36,6 +36,8 @@ pub struct Step {
     pub campaign: Campaign,
     /// Orders to sign, at most one a device.
     pub orders: Vec<OrderRequest>,
+    /// The last fencing token that has been given; to be stored in the same batch.
+    pub lease: u64,
 }
 
 /// Advances a campaign by one round.
@@ -53,6 +55,7 @@ pub fn advance(campaign: &Campaign, look: &Look<'_>) -> Step {
         orders_max: look.orders_max,
         ordered: BTreeSet::new(),
         begun: 0,
+        lease: look.lease,
     };
     round.settle_owed();
     if !round.campaign.is_over() && (round.campaign.is_approved() || round.campaign.brake.is_some()) {
@@ -70,7 +73,7 @@ pub fn advance(campaign: &Campaign, look: &Look<'_>) -> Step {
         round.heed_outages();
         round.conclude();
     }
-    Step { campaign: round.campaign, orders: round.orders }
+    Step { campaign: round.campaign, orders: round.orders, lease: round.lease }
 }
 
 /// A round under way.
@@ -84,6 +87,8 @@ struct Round<'a> {
     ordered: BTreeSet<DeviceId>,
     /// How many devices have begun in this round.
     begun: usize,
+    /// The last fencing token that has been given.
+    lease: u64,
 }
 
 impl Round<'_> {

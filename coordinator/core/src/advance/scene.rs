@@ -31,6 +31,8 @@ pub struct Look<'a> {
     pub others: &'a Others,
     /// Whether to look who is a target now; it need not be done in every round.
     pub identify: bool,
+    /// The last fencing token that a takeover got.
+    pub lease: u64,
     /// At most so many orders are asked for; what is left over is asked for in the next round.
     pub orders_max: usize,
     /// The time.

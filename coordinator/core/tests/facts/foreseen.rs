@@ -19,6 +19,7 @@ fn a_preview_says_who_begins_when_and_with_which_standby_and_begins_nothing() {
         response: None,
         others: &others,
         identify: true,
+        lease: 0,
         orders_max: usize::MAX,
         now: site.now,
     };
@@ -44,6 +45,7 @@ fn the_preview_of_a_large_campaign_has_the_elements_that_it_would_have() {
         response: None,
         others: &Others::default(),
         identify: true,
+        lease: 0,
         orders_max: usize::MAX,
         now: herd.now,
     };

@@ -51,6 +51,7 @@ fn a_critical_campaign_takes_devices_that_have_not_begun_and_goes_first() {
         response: None,
         others: &first,
         identify: true,
+        lease: 0,
         orders_max: usize::MAX,
         now: site.now,
     };

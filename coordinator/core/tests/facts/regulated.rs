@@ -83,6 +83,7 @@ impl Herd {
                 response: self.response,
                 others: &self.others,
                 identify: true,
+                lease: 0,
                 orders_max: usize::MAX,
                 now: self.now,
             },
@@ -396,6 +397,7 @@ fn orders_back_allow_what_others_do_not() {
         response: None,
         others: &Others::default(),
         identify: true,
+        lease: 0,
         orders_max: usize::MAX,
         now: herd.now,
     };

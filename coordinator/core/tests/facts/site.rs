@@ -149,6 +149,7 @@ impl Site {
             response: None,
             others: &self.others,
             identify: true,
+            lease: 0,
             orders_max: usize::MAX,
             now: self.now,
         }

@@ -283,6 +283,7 @@ impl World {
             response: None,
             others: &self.others,
             identify: true,
+            lease: 0,
             orders_max: self.plan.orders_max,
             now: self.now,
         }
