@@ -13,7 +13,7 @@ use crate::span;
 #[derive(Debug, Args)]
 pub struct HowArgs {
     /// Only devices that a query means: 'model = "cam-x" and version >= "1.1"'; see docs/campaigns.md
-    #[arg(long = "where", value_name = "QUERY", id = "query", conflicts_with = "devices")]
+    #[arg(long = "where", value_name = "QUERY", id = "query")]
     pub(super) query: Option<String>,
     /// How many devices are upgraded at the same time; then regulation only takes away from it [default: begins with a few]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

@@ -89,7 +89,7 @@ pub struct StartArgs {
     #[arg(long, required_unless_present = "query")]
     domain: Option<Name>,
     /// Only these devices of the domain; may be given several times
-    #[arg(long = "device", value_name = "NAME")]
+    #[arg(long = "device", value_name = "NAME", conflicts_with = "query")]
     devices: Vec<Name>,
     #[command(flatten)]
     how: HowArgs,
