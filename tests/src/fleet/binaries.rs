@@ -27,17 +27,18 @@ impl Binaries {
     /// Finds them in `TAKT_BIN_DIR`, else beside the running program: `target/debug` or `target/release`. The Makefile names
     /// `target/tried` or `target/shipped`.
     pub fn find() -> Result<Self, FleetError> {
-        let folder = folder()?;
-        let find = |program| {
-            let path = folder.join(program);
-            if path.is_file() { Ok(path) } else { Err(FleetError::MissingBinary { path }) }
-        };
         Ok(Self {
-            coordinator: find("takt-coordinator")?,
-            agent: find("takt-agent")?,
-            takt: find("takt")?,
+            coordinator: Self::program("takt-coordinator")?,
+            agent: Self::program("takt-agent")?,
+            takt: Self::program("takt")?,
             latch: latch()?,
         })
+    }
+
+    /// Finds one of them, by its file name.
+    pub fn program(name: &str) -> Result<PathBuf, FleetError> {
+        let path = folder()?.join(name);
+        if path.is_file() { Ok(path) } else { Err(FleetError::MissingBinary { path }) }
     }
 }
 
@@ -48,8 +49,9 @@ fn folder() -> Result<PathBuf, FleetError> {
     let own =
         std::env::current_exe().map_err(FleetError::file("find the running program", "/proc/self/exe"))?;
     let folder = own.parent().unwrap_or(Path::new("/"));
-    // Tests lie in a folder below that of the programs.
-    Ok(if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder }.to_owned())
+    // Tests and examples lie in folders below that of the programs.
+    let below = folder.ends_with("deps") || folder.ends_with("examples");
+    Ok(if below { folder.parent().unwrap_or(folder) } else { folder }.to_owned())
 }
 
 /// The latch's program: the one `TAKT_LATCH` names, else freshly built.

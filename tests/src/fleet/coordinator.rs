@@ -29,14 +29,29 @@ impl Coordinator {
     /// Starts a new one with its data in `folder`, and waits until it is ready. It listens on this machine only; to its
     /// devices it gives `host` as its address, and something must lead from there to its ports.
     pub fn start(program: &Path, folder: &Path, host: &str) -> Result<Self, FleetError> {
+        Self::start_for(program, folder, host, None)
+    }
+
+    /// The same for so many devices that are all on this machine.
+    pub fn start_for(
+        program: &Path,
+        folder: &Path,
+        host: &str,
+        devices: Option<usize>,
+    ) -> Result<Self, FleetError> {
         fs::create_dir_all(folder).map_err(FleetError::file("make the folder", folder))?;
         let (api, gate) = (Port::lease()?, Port::lease()?);
         let mut coordinator =
             Self { program: program.to_owned(), folder: folder.to_owned(), api, gate, process: None };
         let own = if host == THIS_MACHINE { String::new() } else { format!(", \"{THIS_MACHINE}\"") };
+        // A link that is built anew may overlap with the one that is given up.
+        let sessions = devices.map_or_else(String::new, |devices| {
+            let most = 2 * devices;
+            format!("connections_max = {most}\nconnections_per_source_max = {most}\n")
+        });
         let settings = format!(
             "public_hosts = [\"{host}\"{own}]\n[api]\nlisten = \"127.0.0.1:{}\"\n[gate]\nlisten = \"127.0.0.1:{}\"\n\
-             [orders]\nresend_secs = 2\n",
+             {sessions}[orders]\nresend_secs = 2\n",
             coordinator.api.number(),
             coordinator.gate.number()
         );
