@@ -26,18 +26,17 @@ impl Authority {
     /// The one in the file `path`.
     pub(crate) fn read(path: &Path) -> Result<Self, FleetError> {
         let unusable = |why: String| FleetError::Certificates { whose: path.display().to_string(), why };
-        let pem = std::fs::read(path)
-            .map_err(|source| FleetError::Authority { path: path.to_owned(), source })?;
+        let pem =
+            std::fs::read(path).map_err(|source| FleetError::Authority { path: path.to_owned(), source })?;
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&pem) {
             let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
             roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-                .build()
-                .map_err(|error| unusable(error.to_string()))?;
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .build()
+            .map_err(|error| unusable(error.to_string()))?;
         Ok(Self { provider, verifier })
     }
 
