@@ -9,7 +9,7 @@ mod support;
 use std::time::Duration;
 
 use takt_fleet::{VirtualFleet, raise_open_files};
-use takt_tests::fleet::{Stopwatch, wait_until};
+use takt_tests::fleet::{FleetError, Stopwatch, wait_until};
 
 use support::World;
 
@@ -34,10 +34,7 @@ fn main() -> anyhow::Result<()> {
     let begun = Stopwatch::start();
     world.connect(&mut fleet, LIMIT)?;
     tell("all connected", devices, begun);
-    wait_until("all reports acknowledged", LIMIT, || {
-        let counts = fleet.counts();
-        Ok(if counts.waiting() == 0 { Ok(()) } else { Err(counts.to_string()) })
-    })?;
+    wait_acknowledged(&fleet)?;
     tell("first reports acknowledged", devices, begun);
 
     let (before, begun) = (busy_secs(), Stopwatch::start());
@@ -60,9 +57,18 @@ fn main() -> anyhow::Result<()> {
         of(99),
         of(100)
     );
-    println!("{}", fleet.counts());
+    wait_acknowledged(&fleet)?;
+    tell("all reports acknowledged", devices, begun);
+    println!("{}, {} MiB", fleet.counts(), memory_mib());
     world.runtime.block_on(fleet.stop());
     Ok(())
+}
+
+fn wait_acknowledged(fleet: &VirtualFleet) -> Result<(), FleetError> {
+    wait_until("all reports acknowledged", LIMIT, || {
+        let counts = fleet.counts();
+        Ok(if counts.waiting() == 0 { Ok(()) } else { Err(counts.to_string()) })
+    })
 }
 
 fn tell(what: &str, devices: usize, begun: Stopwatch) {

@@ -21,10 +21,10 @@ use crate::tls::Authority;
 
 /// The largest answer: a certificate, a CA and two roots.
 const ANSWER_LENGTH_MAX: usize = 256 * 1024;
-/// How often a device asks a coordinator that cannot be reached.
-const TRIES_MAX: u32 = 5;
-/// The pause before the second try; it doubles.
-const PAUSE_FIRST: Duration = Duration::from_millis(500);
+/// How often a device asks a coordinator that cannot be reached or is busy.
+const TRIES_MAX: u32 = 8;
+/// The pause before the second try; it doubles, and half of it more or less is by chance.
+const PAUSE_FIRST: Duration = Duration::from_millis(200);
 
 /// A device that has enrolled.
 pub(crate) struct Enrolled {
@@ -49,7 +49,6 @@ pub(crate) struct Members {
 struct Desk {
     authority: Authority,
     client: Client,
-    secret: String,
     hardware: Name,
 }
 
@@ -57,8 +56,9 @@ struct Desk {
 pub(crate) async fn enrol(spec: &FleetSpec, hardware: &Name) -> Result<Members, FleetError> {
     let authority = Authority::read(&spec.ca)?;
     let client = Client::new(&spec.url, authority.stranger())?;
-    let secret = secret(&spec.token)?.to_owned();
-    let desk = Arc::new(Desk { authority, client, secret, hardware: hardware.clone() });
+    let secrets = spec.tokens.iter().map(|token| secret(token)).collect::<Result<Vec<_>, _>>()?;
+    let mut secrets = secrets.into_iter().cycle();
+    let desk = Arc::new(Desk { authority, client, hardware: hardware.clone() });
     let mut under_way = JoinSet::new();
     let mut devices = Vec::with_capacity(spec.count);
     let mut roots = None;
@@ -69,8 +69,9 @@ pub(crate) async fn enrol(spec: &FleetSpec, hardware: &Name) -> Result<Members, 
         {
             let text = format!("{}-{}", spec.prefix, spec.first + number);
             let name: Name = text.parse().map_err(|_| FleetError::Name(text))?;
+            let secret = secrets.next().ok_or(FleetError::Token)?.to_owned();
             let desk = Arc::clone(&desk);
-            under_way.spawn(async move { desk.enrol(number as u64, name).await });
+            under_way.spawn(async move { desk.enrol(number as u64, name, secret).await });
         }
         let Some(done) = under_way.join_next().await else { break };
         let (device, answer) = done.expect("an enrolment does not panic")?;
@@ -92,11 +93,16 @@ fn secret(token: &str) -> Result<&str, FleetError> {
 }
 
 impl Desk {
-    async fn enrol(&self, number: u64, name: Name) -> Result<(Enrolled, EnrolResponse), FleetError> {
+    async fn enrol(
+        &self,
+        number: u64,
+        name: Name,
+        secret: String,
+    ) -> Result<(Enrolled, EnrolResponse), FleetError> {
         let key = SigningKey::generate(&SystemRandom::new())?;
-        let proof = EnrolRequest::proof_message(&self.secret, &name, &self.hardware, &key.public());
+        let proof = EnrolRequest::proof_message(&secret, &name, &self.hardware, &key.public());
         let request = EnrolRequest {
-            secret: self.secret.clone(),
+            secret,
             name: name.clone(),
             hardware: self.hardware.clone(),
             public_key: key.public(),
@@ -137,7 +143,7 @@ impl Desk {
                 Err(_) if attempt < TRIES_MAX => {}
                 Err(error) => return Err(error.into()),
             }
-            clock::sleep(pause).await;
+            clock::sleep(pause / 2 + pause.mul_f64(fastrand::f64())).await;
             pause *= 2;
         }
         unreachable!("the last try returns")

@@ -25,9 +25,17 @@ struct Arguments {
     /// The certificate of the fleet CA (ca.pem)
     #[arg(long, value_name = "FILE")]
     ca: PathBuf,
-    /// An enrolment token for so many devices, as `takt enrol token` prints it
-    #[arg(long, env = "TAKT_ENROL_TOKEN", hide_env_values = true)]
-    token: String,
+    /// Enrolment tokens for so many devices together, as `takt enrol token` prints them; may be given several times, and
+    /// one for each hundred devices lets them enrol beside each other
+    #[arg(
+        long = "token",
+        value_name = "TOKEN",
+        required = true,
+        value_delimiter = ',',
+        env = "TAKT_ENROL_TOKENS",
+        hide_env_values = true
+    )]
+    tokens: Vec<String>,
     /// How many devices
     #[arg(long, value_name = "N")]
     count: usize,
@@ -79,7 +87,7 @@ async fn until_told(arguments: &Arguments) -> anyhow::Result<()> {
         hardware: arguments.hardware.clone(),
         health_interval: Duration::from_secs(arguments.health.max(1)),
         connect_per_sec: arguments.connect_per_sec,
-        ..FleetSpec::new(&arguments.url, &arguments.ca, &arguments.token, arguments.count)
+        ..FleetSpec::new(&arguments.url, &arguments.ca, arguments.tokens.clone(), arguments.count)
     };
     let enrolled = tokio::select! {
         enrolled = VirtualFleet::enrol(&spec) => Some(enrolled?),

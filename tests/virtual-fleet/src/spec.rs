@@ -10,9 +10,9 @@ pub struct FleetSpec {
     pub url: String,
     /// A file with the certificate of the fleet CA.
     pub ca: PathBuf,
-    /// An enrolment token that may be used at least once for each device; a few more uses let an enrolment be tried
-    /// again whose answer was lost.
-    pub token: String,
+    /// Enrolment tokens of one domain, with as many uses together as there are devices; devices take them in turn. The
+    /// coordinator counts the uses of one token one after the other: many devices that enrol at a time need many tokens.
+    pub tokens: Vec<String>,
     /// How many devices.
     pub count: usize,
     /// Devices are called `<prefix>-<number>`.
@@ -31,11 +31,11 @@ pub struct FleetSpec {
 
 impl FleetSpec {
     /// A fleet of `count` devices with everything as usual.
-    pub fn new(url: &str, ca: impl Into<PathBuf>, token: &str, count: usize) -> Self {
+    pub fn new(url: &str, ca: impl Into<PathBuf>, tokens: Vec<String>, count: usize) -> Self {
         Self {
             url: url.to_owned(),
             ca: ca.into(),
-            token: token.to_owned(),
+            tokens,
             count,
             prefix: "virtual".to_owned(),
             first: 1,

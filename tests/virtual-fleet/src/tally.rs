@@ -54,12 +54,13 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} of {} connected ({} lost), orders: {} accepted, {} verified, {} rolled back, {} ended otherwise, \
+            "{} of {} connected ({} lost), orders: {} accepted ({} came again), {} verified, {} rolled back, {} ended otherwise, \
              {} refused, {} done twice; reports: {} made, {} acknowledged; {} health samples",
             self.connected,
             self.devices,
             self.lost,
             self.accepted,
+            self.repeated,
             self.verified,
             self.rolled_back,
             self.otherwise,

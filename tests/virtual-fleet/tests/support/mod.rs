@@ -14,6 +14,11 @@ const DOMAIN: &str = "yard";
 /// This machine, as itself.
 const THIS_MACHINE: &str = "127.0.0.1";
 
+/// How many devices share a token, and how many tokens there are at least: each enrolment writes all that have used its
+/// token, one after the other.
+const DEVICES_PER_TOKEN: usize = 100;
+const TOKENS_MIN: usize = 32;
+
 /// How a release is described: probed often and for a moment only, because many devices have to wait for it.
 const RELEASE: &str = "\
 [[steps]]
@@ -79,11 +84,16 @@ impl World {
 
     /// What a fleet of so many devices is made from.
     pub(crate) fn spec(&self, count: usize) -> Result<FleetSpec, FleetError> {
-        let uses = (count + count / 10 + 1).to_string();
-        let token: TokenResponse =
-            self.takt.json(&["enrol", "token", "--domain", DOMAIN, "--uses", &uses])?;
+        let tokens = count.div_ceil(DEVICES_PER_TOKEN).max(TOKENS_MIN);
+        let uses = count.div_ceil(tokens).to_string();
+        let token = |_| {
+            let token: TokenResponse =
+                self.takt.json(&["enrol", "token", "--domain", DOMAIN, "--uses", &uses])?;
+            Ok(token.token)
+        };
+        let tokens = (0..tokens).map(token).collect::<Result<Vec<_>, FleetError>>()?;
         let ca = self.folder.path().join("coordinator").join("ca.pem");
-        Ok(FleetSpec::new(&self.coordinator.url(), ca, &token.token, count))
+        Ok(FleetSpec::new(&self.coordinator.url(), ca, tokens, count))
     }
 
     /// Starts all agents and waits until all have a session.
