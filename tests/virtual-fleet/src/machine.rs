@@ -76,3 +76,40 @@ impl Machine {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use takt_agent_core::WorkloadName;
+    use takt_common::release::{FileSet, Step};
+
+    use super::*;
+
+    fn id(version: &str) -> ReleaseId {
+        ReleaseId { name: "lamp".parse().unwrap(), version: version.parse().unwrap() }
+    }
+
+    fn key(generation: u32, index: usize) -> StepKey {
+        StepKey { workload: WorkloadName(format!("takt-x-lamp-g1-{generation}")), index }
+    }
+
+    #[test]
+    fn steps_go_forward_and_back_and_what_is_in_force_goes_with_them() {
+        let mut machine = Machine::default();
+        let step = || Box::new(Step::File(FileSet { files: Vec::new() }));
+        let release = id("1.0");
+        let mut does = |action| {
+            machine.perform(&action, Some(&release)).unwrap();
+            (machine.look(&key(1, 0)), machine.runs.is_some())
+        };
+        assert_eq!(does(Action::Prepare { key: key(1, 0), step: step() }), (StepState::Prepared, false));
+        assert_eq!(does(Action::Apply { key: key(1, 0), step: step() }), (StepState::Applied, true));
+        assert_eq!(does(Action::Apply { key: key(1, 1), step: step() }), (StepState::Applied, true));
+        assert_eq!(does(Action::Confirm { key: key(1, 0), step: step() }), (StepState::Confirmed, true));
+        assert_eq!(does(Action::Revert { key: key(1, 1), step: step() }), (StepState::Confirmed, true));
+        assert_eq!(does(Action::Revert { key: key(1, 0), step: step() }), (StepState::Prepared, false));
+        assert_eq!(does(Action::Settle { key: key(1, 0) }), (StepState::Untouched, false));
+        let refused =
+            machine.perform(&Action::KeepRunning { name: key(1, 0).workload.container(None) }, None);
+        assert_eq!(refused.unwrap_err().nature, Nature::Fatal);
+    }
+}

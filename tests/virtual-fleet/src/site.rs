@@ -74,8 +74,7 @@ impl Site {
 
     /// Whether the device with this number is one of them; they are spread evenly.
     pub(crate) fn is_ill(&self, number: u64) -> bool {
-        let ill = self.ill.load(Ordering::Relaxed);
-        (number + 1) * ill / SHARES > number * ill / SHARES
+        is_among(number, self.ill.load(Ordering::Relaxed))
     }
 
     /// The manifest with this digest, if anybody has fetched it.
@@ -152,5 +151,25 @@ impl Site {
         let path = format!("/api/v1/repository/{}", need.name);
         let fetched = self.client.get_small(&path, need.length_max).await;
         fetched.map_err(|error| DocumentError::Unreachable { document: need.name, why: sentence(&error) })
+    }
+}
+
+/// Whether `number` is one of `some` in each [`SHARES`] numbers, which are spread evenly.
+const fn is_among(number: u64, some: u64) -> bool {
+    (number + 1) * some / SHARES > number * some / SHARES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_numbers_is_spread_evenly() {
+        let among =
+            |range: std::ops::Range<u64>, some| range.filter(|number| is_among(*number, some)).count();
+        assert_eq!((among(0..1_000, 0), among(0..1_000, SHARES)), (0, 1_000));
+        for begin in [0, 100, 900] {
+            assert_eq!(among(begin..begin + 100, SHARES / 50), 2, "two of each hundred from {begin}");
+        }
     }
 }

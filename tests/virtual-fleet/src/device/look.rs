@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use takt_agent::probe::Watch;
 use takt_agent_core::facts::{Baseline, ClockState, LinkCost, Power, StandbyState};
-use takt_agent_core::{Facts, Phase, StepKey, StepState, Watching, Wellness};
+use takt_agent_core::{Facts, Phase, StepKey, StepState, Watching, Wellness, Workload};
 use takt_common::Sha256Digest;
 use takt_common::release::{Kind, Manifest};
 
@@ -92,8 +92,15 @@ impl Device {
         self.site.manifest(&sha256).map(Ok)
     }
 
-    /// Where the steps of the order in hand stand.
+    /// Where the steps of the order in hand stand; up to the switch, the live patches of what is installed, which no
+    /// reboot undoes here.
     fn steps(&self, phase: &Phase) -> BTreeMap<StepKey, StepState> {
+        let mut states = BTreeMap::new();
+        if matches!(phase, Phase::Idle | Phase::Fetching { .. } | Phase::Staged { .. }) {
+            let installed = self.record.installed.values().flat_map(Workload::steps);
+            let patches = installed.filter(|(_, step)| step.kind() == Kind::LivePatch);
+            states.extend(patches.map(|(key, _)| (key, StepState::Confirmed)));
+        }
         match phase {
             Phase::Staged { swap, .. }
             | Phase::Switching { swap, .. }
@@ -101,10 +108,11 @@ impl Device {
             | Phase::Confirming { swap, .. }
             | Phase::RollingBack { swap, .. } => {
                 let steps = swap.new.steps().filter(|(_, step)| step.kind() != Kind::Container);
-                steps.map(|(key, _)| (key.clone(), self.machine.look(&key))).collect()
+                states.extend(steps.map(|(key, _)| (key.clone(), self.machine.look(&key))));
             }
-            _ => BTreeMap::new(),
+            _ => {}
         }
+        states
     }
 
     /// Asks the release on watch whether it is well, when a round is due. What runs before a switch is not measured.
