@@ -21,7 +21,7 @@ const IDLE: Duration = Duration::from_secs(30);
 fn main() -> anyhow::Result<()> {
     let mut numbers = std::env::args().skip(1).map(|text| text.parse::<usize>());
     let mut next = |usual| numbers.next().unwrap_or(Ok(usual));
-    let (devices, element_size) = (next(10_000)?, next(2_000)?);
+    let (devices, element_size) = (next(10_000)?, next(1_000)?);
     raise_open_files()?;
     let world = World::start(devices)?;
     world.publish("1.0")?;
