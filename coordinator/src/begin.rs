@@ -72,25 +72,24 @@ pub fn opened(
     let published = state.repository.published();
     let book = state.order_book(&published);
     let release = book.release(&request.release, now)?.facts;
-    match book.outdated(&release)? {
+    let superseded = match book.outdated(&release)? {
         Some(Outdated::Revoked { floor }) => {
             let (id, counter) = (&release.id, release.counter);
             return Err(BeginError::Outdated(format!(
                 "{id} has release counter {counter}, and the publishers have revoked all below {floor}"
             )));
         }
-        Some(Outdated::Superseded { by }) if !request.policy.downgrade => {
-            let why = "field 'policy.downgrade' brings devices to it all the same";
-            return Err(BeginError::Outdated(format!("{} is superseded by {by}; {why}", release.id)));
+        Some(Outdated::Superseded { by }) => {
+            Some(format!("{} is superseded by {by}, which is published", release.id))
         }
-        Some(Outdated::Superseded { .. }) | None => {}
-    }
+        None => None,
+    };
     let earlier = book.earlier(&release, now)?;
     let DomainRules { graph, drm, .. } = state.rules_ranked(&request.domain, now)?;
     let others = state.unsettled_campaigns()?;
     let others: Vec<&Campaign> = others.iter().map(|stored| &stored.campaign).collect();
     let fleet = &state.fleet();
-    Ok(open(&Opening {
+    let campaign = open(&Opening {
         request,
         release: &release,
         earlier: &earlier,
@@ -100,5 +99,10 @@ pub fn opened(
         others: &others,
         operator,
         now,
-    })?)
+    })?;
+    // There may be reasons for it: to go on step by step, or to wait with the later one.
+    Ok(match superseded {
+        Some(text) => campaign.with_remark(text, now),
+        None => campaign,
+    })
 }

@@ -398,6 +398,13 @@ impl Campaign {
         }
     }
 
+    /// With something that people should know of it in its timeline.
+    #[must_use]
+    pub fn with_remark(mut self, text: String, now: UnixTime) -> Self {
+        self.note(now, None, text);
+        self
+    }
+
     /// Adds a decision to the timeline.
     pub(crate) fn note(&mut self, at: UnixTime, device: Option<&Name>, text: String) {
         self.events.push(CampaignEvent { at, device: device.cloned(), text });

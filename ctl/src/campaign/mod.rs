@@ -213,7 +213,9 @@ async fn start(args: StartArgs, api: &Api, output: Output) -> Result<(), Failure
     let campaign: CampaignView = api.post(CAMPAIGNS, &request).await?;
     Ok(output.give(&campaign, || {
         let order: Vec<&str> = campaign.devices.iter().map(|device| device.name.as_str()).collect();
-        vec![
+        let remarks = campaign.events.iter().filter(|event| event.device.is_none());
+        let mut lines: Vec<String> = remarks.map(|event| format!("note: {}", event.text)).collect();
+        lines.extend([
             format!("campaign {} brings {} to {}", request.name, request.domain, request.release),
             if campaign.request.approval {
                 format!(
@@ -224,7 +226,8 @@ async fn start(args: StartArgs, api: &Api, output: Output) -> Result<(), Failure
                 format!("upgrade order: {}", view::first_of(&order))
             },
             format!("follow it with: takt campaign watch {}", request.name),
-        ]
+        ]);
+        lines
     })?)
 }
 
