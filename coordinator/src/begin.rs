@@ -45,7 +45,7 @@ pub fn begin(
     now: UnixTime,
 ) -> Result<Campaign, BeginError> {
     let _alone = state.begin_alone();
-    if state.registry.campaign(&request.name)?.is_some() {
+    if state.registry.has_campaign(&request.name)? {
         return Err(BeginError::Taken(request.name.clone()));
     }
     let campaign = opened(state, request, operator, now)?;

@@ -59,6 +59,8 @@ pub struct Coordinator {
     campaigns: Mutex<OpenCampaigns>,
     /// Campaigns begin one after the other.
     beginning: Mutex<()>,
+    /// Devices enrol one after the other: those of one token use it up together.
+    enrolling: Mutex<()>,
 }
 
 /// Campaigns that have not settled.
@@ -128,6 +130,7 @@ impl Coordinator {
             in_hand_max,
             campaigns: Mutex::new(OpenCampaigns { names, ..OpenCampaigns::default() }),
             beginning: Mutex::new(()),
+            enrolling: Mutex::new(()),
         })
     }
 
@@ -195,6 +198,12 @@ impl Coordinator {
     pub fn begin_alone(&self) -> MutexGuard<'_, ()> {
         // It guards an order of events and no value, so a panic elsewhere leaves nothing half done.
         self.beginning.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held while a device enrols, by threads that may block.
+    pub fn enrol_alone(&self) -> MutexGuard<'_, ()> {
+        // As above.
+        self.enrolling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A campaign goes on.

@@ -23,6 +23,9 @@ use crate::sentence::sentence;
 /// Messages that wait to be sent; as many as devices that may report within a moment.
 pub const OUTBOX_MAX: usize = 4_096;
 
+/// So many messages are sent in one go, and so many orders read.
+const AT_ONCE: usize = 64;
+
 /// Orders that are due again are looked for this often.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -54,14 +57,15 @@ pub async fn run(
     let mut dispatcher = Dispatcher { coordinator, gate, resend, sent: HashMap::new() };
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut outgoing = Vec::with_capacity(AT_ONCE);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
-            outgoing = outbox.recv() => match outgoing {
-                Some(outgoing) => dispatcher.send(outgoing).await,
-                None => return,
+            count = outbox.recv_many(&mut outgoing, AT_ONCE) => match count {
+                0 => return,
+                _ => dispatcher.send(outgoing.drain(..)).await,
             },
-            _ = tick.tick() => dispatcher.send_due().await,
+            _ = tick.tick() => dispatcher.send_due(&mut outbox).await,
         }
     }
 }
@@ -75,28 +79,36 @@ struct Dispatcher {
 }
 
 impl Dispatcher {
-    async fn send(&mut self, outgoing: Outgoing) {
-        match outgoing {
-            Outgoing::Order(device) => {
-                self.sent.remove(&device);
-                if let Some(record) = self.coordinator.registry.devices().get(device) {
-                    self.send_order(&record).await;
-                }
-            }
-            Outgoing::Ack { topic, envelope } => {
-                if let Err(error) = self.gate.publish(&topic, envelope) {
-                    // The device sends the report again, and gets the acknowledgement then.
-                    tracing::debug!(%topic, %error, "acknowledgement not sent");
+    /// Acknowledgements first: they are at hand, orders are read.
+    async fn send(&mut self, outgoing: impl Iterator<Item = Outgoing>) {
+        let mut devices = Vec::new();
+        for outgoing in outgoing {
+            match outgoing {
+                Outgoing::Order(device) => devices.push(device),
+                Outgoing::Ack { topic, envelope } => {
+                    if let Err(error) = self.gate.publish(&topic, envelope) {
+                        // The device sends the report again, and gets the acknowledgement then.
+                        tracing::debug!(%topic, %error, "acknowledgement not sent");
+                    }
                 }
             }
         }
+        let registry = &self.coordinator.registry;
+        let records: Vec<_> = devices.iter().filter_map(|device| registry.devices().get(*device)).collect();
+        for device in devices {
+            self.sent.remove(&device);
+        }
+        self.send_orders(&records).await;
     }
 
-    async fn send_due(&mut self) {
-        for record in self.coordinator.registry.devices().all() {
-            if self.is_due(&record) {
-                self.send_order(&record).await;
-            }
+    /// Orders that are due again; what is new does not wait for all of them.
+    async fn send_due(&mut self, outbox: &mut mpsc::Receiver<Outgoing>) {
+        let all = self.coordinator.registry.devices().all();
+        let due: Vec<_> = all.into_iter().filter(|record| self.is_due(record)).collect();
+        for some in due.chunks(AT_ONCE) {
+            self.send_orders(some).await;
+            let new: Vec<Outgoing> = std::iter::from_fn(|| outbox.try_recv().ok()).take(AT_ONCE).collect();
+            self.send(new.into_iter()).await;
         }
     }
 
@@ -113,10 +125,33 @@ impl Dispatcher {
         }
     }
 
-    async fn send_order(&mut self, record: &DeviceRecord) {
+    async fn send_orders(&mut self, records: &[Arc<DeviceRecord>]) {
+        let waiting: Vec<(Arc<DeviceRecord>, Position)> =
+            records.iter().filter_map(|record| Some((record.clone(), waiting_for(record)?))).collect();
+        if waiting.is_empty() {
+            return;
+        }
+        let coordinator = self.coordinator.clone();
+        let read = blocking(move || {
+            let read = |(record, position): (Arc<DeviceRecord>, Position)| {
+                let envelope = coordinator.registry.order_envelope(record.state.id);
+                (record, position, envelope)
+            };
+            waiting.into_iter().map(read).collect::<Vec<_>>()
+        });
+        for (record, position, envelope) in read.await {
+            self.send_order(&record, position, envelope);
+        }
+    }
+
+    fn send_order(
+        &mut self,
+        record: &DeviceRecord,
+        position: Position,
+        envelope: Result<Option<Vec<u8>>, RegistryError>,
+    ) {
         let device = record.state.id;
-        let Some(position) = waiting_for(record) else { return };
-        match self.order_envelope(device).await {
+        match envelope {
             Ok(Some(envelope)) => {
                 let topic = Topic::down(&record.state.domain, device, Down::Order);
                 match self.gate.publish(&topic, Bytes::from(envelope)) {
@@ -133,11 +168,6 @@ impl Dispatcher {
             Ok(None) => {}
             Err(error) => tracing::warn!(%device, error = sentence(&error), "order not read"),
         }
-    }
-
-    async fn order_envelope(&self, device: DeviceId) -> Result<Option<Vec<u8>>, RegistryError> {
-        let coordinator = self.coordinator.clone();
-        blocking(move || coordinator.registry.order_envelope(device)).await
     }
 }
 

@@ -51,7 +51,7 @@ fn follow(
     let published = coordinator.repository.published();
     let Some(release) = coordinator.order_book(&published).newest(component, now) else { return Ok(()) };
     let name = campaign_name(&spec.campaign.name, &release)?;
-    if coordinator.registry.campaign(&name)?.is_some() {
+    if coordinator.registry.has_campaign(&name)? {
         return Ok(());
     }
     close_earlier(coordinator, spec, domain, now)?;

@@ -58,6 +58,7 @@ pub(super) async fn enrol(
         let published = state.repository.published();
         let (registry, ca) = (&state.registry, &state.ca);
         let broker = state.broker.get().expect("the gate listens before the HTTPS server does");
+        let _alone = state.enrol_alone();
         Enrolment { registry, ca, published: &published, broker }.enrol(&request, clock::now())
     });
     Ok(Json(enrolled.await?))

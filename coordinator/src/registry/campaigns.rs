@@ -82,6 +82,11 @@ impl Registry {
         Ok(names)
     }
 
+    /// Whether there is a campaign of that name.
+    pub fn has_campaign(&self, name: &Name) -> Result<bool, RegistryError> {
+        Ok(self.store().get(keys::campaign(name).as_bytes())?.is_some())
+    }
+
     /// A campaign.
     pub fn campaign(&self, name: &Name) -> Result<Option<Arc<StoredCampaign>>, RegistryError> {
         let mut open = self.campaigns.lock();

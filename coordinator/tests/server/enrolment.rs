@@ -147,3 +147,19 @@ async fn without_roots_nobody_is_enrolled_and_the_token_stays_good() {
     FakeDevice::enrol(&world, "camera-2").await;
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_devices_enrol_at_once_with_one_token() {
+    let mut world = prepared().await;
+    let secret = token(&world, 40, 60).await;
+    let statuses = (0..40).map(|number| {
+        let request = request(&secret, &format!("camera-{number}"), &key());
+        let world = &world;
+        async move { enrol(world, &request).await.status().as_u16() }
+    });
+    let statuses = futures_util::future::join_all(statuses).await;
+    assert_eq!(statuses, [200; 40]);
+    let devices: Vec<DeviceView> = world.get("/api/v1/devices").await;
+    assert_eq!(devices.len(), 40);
+    world.stop().await;
+}

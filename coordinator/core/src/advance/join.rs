@@ -8,6 +8,7 @@ use takt_common::api::{CampaignState, DeviceStep, ExcludedDevice};
 use takt_common::report::Outcome;
 
 use crate::advance::Round;
+use crate::advance::scene::offline;
 use crate::campaign::{Braking, Member};
 use crate::fleet::DeviceState;
 use crate::open::target_text;
@@ -78,6 +79,14 @@ impl Round<'_> {
 
     /// Why a device that fits does not join yet.
     fn keeps_away(&self, state: &DeviceState) -> Option<String> {
+        // One that nobody has heard of would only fail its deadline; when it is here it joins.
+        if !state.online || state.sequence == 0 {
+            return Some(if state.online {
+                "has not said yet what it runs".to_owned()
+            } else {
+                offline(state)
+            });
+        }
         if let Some(other) = self.others.busy.get(&state.id) {
             return Some(format!("is in campaign {other}"));
         }

@@ -60,6 +60,9 @@ fn only_devices_that_the_query_means_are_targets() {
     site.campaign = Some(site.open(&query(r#"link = "wired""#), &[]).unwrap());
     assert_eq!(site.campaign().devices(), 1);
     site.device("camera-1").facts = told();
+    assert_eq!(site.advance(), ["gateway: install"]);
+    assert_eq!(left_out(&site)[0], "camera-1 has not said yet what it runs");
+    site.device("camera-1").sequence = 1;
     site.advance();
     assert_eq!(site.campaign().devices(), 2);
     assert_eq!(left_out(&site), ["camera-2 has not said yet what the query asks for"]);
@@ -102,6 +105,7 @@ fn what_a_release_requires_is_held_against_what_devices_say() {
     assert_eq!(reasons, ["has no feature night", "has feature night 'off'; the release is for 'on'"]);
     // It is charged meanwhile, and joins; the other one loses its link before its turn, and is left out.
     site.device("camera-1").facts.battery_percent = None;
+    site.device("camera-1").sequence = 1;
     site.device("gateway").facts.storage_free_bytes = Some(1 << 30);
     assert_eq!(site.advance(), ["gateway: install"]);
     assert_eq!(site.campaign().devices(), 2);
@@ -120,8 +124,12 @@ fn a_device_that_enrols_while_a_campaign_goes_on_joins_it() {
     let mut site = Site::begun();
     assert_eq!(site.advance(), ["gateway: install"]);
     newcomer(&mut site, "camera-3");
+    site.device("camera-3").online = false;
     site.advance();
-    assert_eq!(site.campaign().devices(), 4);
+    assert_eq!(left_out(&site), ["camera-3 has never been heard of"]);
+    site.device("camera-3").online = true;
+    site.advance();
+    assert_eq!((site.campaign().devices(), left_out(&site)), (4, vec![]));
     assert_eq!(site.step("camera-3"), DeviceStep::Pending);
     assert!(site.campaign().view().events.iter().any(|event| event.text == "joins; target: in place"));
 }
