@@ -422,6 +422,9 @@ pub struct ExcludedDevice {
     pub name: Name,
     /// Why, as it goes on after its name.
     pub reason: String,
+    /// A less urgent campaign has it in work: it joins when that is done with it, and until then the campaign does not end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub joins: bool,
 }
 
 /// The state of a campaign (DESIGN: words).

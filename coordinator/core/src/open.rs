@@ -176,12 +176,27 @@ pub fn open(opening: &Opening<'_>) -> Result<Campaign, OpenError> {
     let mut targets: BTreeMap<DeviceId, Option<usize>> = BTreeMap::new();
     let mut has_it = BTreeSet::new();
     for device in asked {
+        let busy = opening.others.iter().find(|other| !other.is_over() && has_still(other, device.id));
+        let busy = busy.filter(|other| !may_overtake(release.severity, other, device.id));
         match campaign.asked(query.as_ref()).fit(device) {
             Fit::NotMeant => continue,
             Fit::Unfit(reason) => {
                 let (device, name) = (device.id, device.name.clone());
-                campaign.excluded.push(ExcludedDevice { device, name, reason });
+                campaign.excluded.push(ExcludedDevice { device, name, reason, joins: false });
                 continue;
+            }
+            // It joins when the other one is done with it.
+            Fit::Runs | Fit::Target { .. }
+                if busy.is_some_and(|other| release.severity > other.release.severity) =>
+            {
+                let reason =
+                    busy.map_or_else(String::new, |other| format!("is in work in campaign {}", other.name()));
+                let (device, name) = (device.id, device.name.clone());
+                campaign.excluded.push(ExcludedDevice { device, name, reason, joins: true });
+            }
+            Fit::Runs | Fit::Target { .. } if busy.is_some() => {
+                let other = busy.map_or_else(|| request.name.clone(), |other| other.name().clone());
+                return Err(OpenError::Busy { device: device.name.clone(), campaign: other });
             }
             Fit::Runs => {
                 has_it.insert(device.id);
@@ -190,13 +205,9 @@ pub fn open(opening: &Opening<'_>) -> Result<Campaign, OpenError> {
                 targets.insert(device.id, hop);
             }
         }
-        let busy = opening.others.iter().find(|other| !other.is_over() && has_still(other, device.id));
-        if let Some(other) = busy.filter(|other| !may_overtake(release.severity, other, device.id)) {
-            return Err(OpenError::Busy { device: device.name.clone(), campaign: other.name().clone() });
-        }
     }
     let all: BTreeSet<DeviceId> = targets.keys().chain(&has_it).copied().collect();
-    if all.is_empty() && !request.stays_open {
+    if all.is_empty() && !request.stays_open && campaign.excluded.iter().all(|excluded| !excluded.joins) {
         let excluded = campaign.excluded.iter().take(REASONS_MAX);
         let mut reasons: Vec<String> =
             excluded.map(|excluded| format!("{} {}", excluded.name, excluded.reason)).collect();

@@ -14,14 +14,23 @@ use takt_common::api::DeviceStep;
 /// What other campaigns mean for one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Others {
-    /// Devices that belong to another campaign and have not ended there, with its name.
-    pub(crate) busy: BTreeMap<DeviceId, Name>,
+    /// Devices that another campaign has and does not give away.
+    pub(crate) busy: BTreeMap<DeviceId, Busy>,
     /// Devices that have not begun here and that a more urgent campaign has.
     pub(crate) claimed: BTreeMap<DeviceId, Name>,
     /// A campaign of the same domain that goes first.
     pub(crate) first: Option<(Name, Severity)>,
     /// So many further devices may begin now.
     pub(crate) room: usize,
+}
+
+/// Another campaign that has a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Busy {
+    /// Its name.
+    pub(crate) campaign: Name,
+    /// It is less urgent, so that the device is waited for.
+    pub(crate) less_urgent: bool,
 }
 
 impl Default for Others {
@@ -46,7 +55,11 @@ impl Others {
             }
             let urgent = rank(other) > rank(campaign);
             for member in other.members.iter().filter(|member| is_unfinished(member)) {
-                others.busy.insert(member.device, other.request.name.clone());
+                let less_urgent = campaign.release.severity > other.release.severity;
+                if !(less_urgent && waits(member)) {
+                    let busy = Busy { campaign: other.request.name.clone(), less_urgent };
+                    others.busy.insert(member.device, busy);
+                }
                 if urgent {
                     others.claimed.insert(member.device, other.request.name.clone());
                 }
@@ -89,7 +102,11 @@ fn waits_to_begin(campaign: &Campaign) -> bool {
 
 /// Whether `campaign` may take a device that `other` has: it is more urgent, and the device has not begun there.
 pub(crate) fn may_overtake(severity: Severity, other: &Campaign, device: DeviceId) -> bool {
-    let waits = |member: &Member| member.step == DeviceStep::Pending && member.element.is_none();
     let member = other.members.iter().find(|member| member.device == device);
     severity > other.release.severity && member.is_some_and(waits)
+}
+
+/// Whether its turn has not come.
+fn waits(member: &Member) -> bool {
+    member.step == DeviceStep::Pending && member.element.is_none()
 }

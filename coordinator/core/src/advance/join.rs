@@ -68,7 +68,9 @@ impl Round<'_> {
             };
             if let Some(reason) = why {
                 let (device, name) = (state.id, state.name.clone());
-                excluded.insert(state.id, ExcludedDevice { device, name, reason });
+                let joins = self.others.busy.get(&state.id).is_some_and(|busy| busy.less_urgent);
+                let joins = joins && matches!(asked.fit(state), Fit::Target { .. });
+                excluded.insert(state.id, ExcludedDevice { device, name, reason, joins });
             }
         }
         let excluded: Vec<ExcludedDevice> = excluded.into_values().collect();
@@ -87,8 +89,8 @@ impl Round<'_> {
                 offline(state)
             });
         }
-        if let Some(other) = self.others.busy.get(&state.id) {
-            return Some(format!("is in campaign {other}"));
+        if let Some(busy) = self.others.busy.get(&state.id) {
+            return Some(format!("is in campaign {}", busy.campaign));
         }
         let far = too_far(state.id, &self.campaign.release, self.scene.fleet, self.scene.graph).next()?;
         let (neighbour, counter, most) = (self.scene.fleet.label(far.neighbour), far.counter, far.most);
@@ -145,5 +147,5 @@ impl Round<'_> {
 }
 
 fn left_out(member: &Member, reason: String) -> ExcludedDevice {
-    ExcludedDevice { device: member.device, name: member.name.clone(), reason }
+    ExcludedDevice { device: member.device, name: member.name.clone(), reason, joins: false }
 }

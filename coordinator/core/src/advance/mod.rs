@@ -180,6 +180,11 @@ impl Round<'_> {
             self.campaign.reason = format!(
                 "{verified} of {total} devices are verified{warned}; it stays open for devices that join"
             );
+        } else if self.campaign.excluded.iter().any(|excluded| excluded.joins) && in_work.is_empty() {
+            let waits = self.campaign.excluded.iter().filter(|excluded| excluded.joins).count();
+            self.campaign.reason = format!(
+                "{verified} of {total} devices are verified{warned}; it waits for {waits} that other campaigns have in work"
+            );
         } else if verified == total {
             self.end(CampaignState::Finished, format!("all {total} devices are verified{warned}"));
         } else if self.campaign.members.iter().all(is_done) {

@@ -59,9 +59,27 @@ fn a_critical_campaign_takes_devices_that_have_not_begun_and_goes_first() {
     // Once it has ended, the other one goes on.
     site.others = Others::of(&hotfix, &[&hotfix], usize::MAX);
     assert_eq!(site.advance(), ["gateway: install"]);
-    let busy =
-        site.open_of(&other(Severity::Critical), &severe(Severity::Critical), &[site.campaign().clone()]);
-    assert!(busy.unwrap_err().to_string().contains("device gateway is in campaign to-two"), "it has begun");
+    // What it has in work joins the critical one later, and is not left behind by it.
+    let hotfix = site.campaign().clone();
+    let late =
+        site.open_of(&other(Severity::Critical), &severe(Severity::Critical), std::slice::from_ref(&hotfix));
+    let late = late.unwrap();
+    let excluded = late.view().excluded;
+    assert_eq!((excluded.len(), excluded[0].joins, late.devices()), (1, true, 2));
+    assert_eq!(excluded[0].reason, "is in work in campaign to-two");
+    for camera in ["camera-1", "camera-2"] {
+        site.device(camera).installed = vec![installed("5.0.0", 5)];
+    }
+    site.campaign = Some(late);
+    site.others = Others::of(site.campaign(), &[&hotfix, site.campaign()], usize::MAX);
+    assert_eq!(site.advance(), [""; 0]);
+    let view = site.campaign().view();
+    assert_eq!((view.state, view.done), (CampaignState::Ongoing, 2), "{}", view.reason);
+    assert!(view.reason.contains("it waits for 1 that other campaigns have in work"), "{}", view.reason);
+    site.device("gateway").sequence = 1;
+    site.report("gateway", Some(Outcome::Verified { strategy: None }));
+    site.others = Others::default();
+    assert_eq!(site.advance(), ["gateway: install"]);
 }
 
 #[test]
