@@ -179,11 +179,10 @@ pub fn open(opening: &Opening<'_>) -> Result<Campaign, OpenError> {
         let busy = opening.others.iter().find(|other| !other.is_over() && has_still(other, device.id));
         let busy = busy.filter(|other| !may_overtake(release.severity, other, device.id));
         match campaign.asked(query.as_ref()).fit(device) {
-            Fit::NotMeant => continue,
+            Fit::NotMeant => {}
             Fit::Unfit(reason) => {
                 let (device, name) = (device.id, device.name.clone());
                 campaign.excluded.push(ExcludedDevice { device, name, reason, joins: false });
-                continue;
             }
             // It joins when the other one is done with it.
             Fit::Runs | Fit::Target { .. }
