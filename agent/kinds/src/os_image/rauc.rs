@@ -238,16 +238,21 @@ impl Rauc {
     }
 }
 
+/// What the bus answers for a service that is gone in the middle of a call.
+const NO_REPLY: &str = "org.freedesktop.DBus.Error.NoReply";
+
 fn failed(what: &str, error: zbus::Error) -> RaucError {
-    use zbus::fdo::Error::{Failed, InvalidArgs, NameHasNoOwner, ServiceUnknown};
+    use zbus::fdo::Error::{Failed, InvalidArgs, NameHasNoOwner, NoReply, ServiceUnknown};
     let refused = |said: &str| {
         // RAUC's own words may end in a line break.
         RaucError::Refused { what: what.to_owned(), said: said.trim().to_owned() }
     };
     match &error {
-        zbus::Error::FDO(error) if matches!(**error, ServiceUnknown(_) | NameHasNoOwner(_)) => {
+        // The bus says so of one that has died before it could answer, too.
+        zbus::Error::FDO(error) if matches!(**error, ServiceUnknown(_) | NameHasNoOwner(_) | NoReply(_)) => {
             RaucError::Absent
         }
+        zbus::Error::MethodError(name, ..) if name.as_str() == NO_REPLY => RaucError::Absent,
         zbus::Error::FDO(error) if matches!(**error, Failed(_) | InvalidArgs(_)) => {
             refused(&error.to_string())
         }

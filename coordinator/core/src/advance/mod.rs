@@ -61,10 +61,11 @@ pub fn advance(campaign: &Campaign, look: &Look<'_>) -> Step {
     if !round.campaign.is_over() && (round.campaign.is_approved() || round.campaign.brake.is_some()) {
         round.open();
         round.expire();
+        round.campaign.end_turns(look.now);
+        // Those who have lost their turns wait as others do: whether they fit still is looked at in the same round.
         if look.identify {
             round.identify();
         }
-        round.campaign.end_turns(look.now);
         round.heed_outages();
         let findings = round.look();
         round.follow(findings);
