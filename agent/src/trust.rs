@@ -140,12 +140,30 @@ async fn fetched(
 
 impl Targets for Keeper {
     fn snapshot(&self) -> SnapshotRef {
-        // Version 0 never stands in a signed snapshot: a device without metadata knows no target either.
-        self.package.snapshot().unwrap_or(SnapshotRef { version: 0, sha256: Sha256Digest::of(b"") })
+        PackageTargets(&self.package).snapshot()
     }
 
     fn target(&self, path: &str) -> Option<Target> {
-        let target = self.package.target(path)?;
+        PackageTargets(&self.package).target(path)
+    }
+
+    fn floor(&self, component: &Name) -> u64 {
+        PackageTargets(&self.package).floor(component)
+    }
+}
+
+/// What the package repository signs, in the form in which the device rules ask for it.
+#[derive(Debug, Clone, Copy)]
+pub struct PackageTargets<'a>(pub &'a PackageTrust);
+
+impl Targets for PackageTargets<'_> {
+    fn snapshot(&self) -> SnapshotRef {
+        // Version 0 never stands in a signed snapshot: a device without metadata knows no target either.
+        self.0.snapshot().unwrap_or(SnapshotRef { version: 0, sha256: Sha256Digest::of(b"") })
+    }
+
+    fn target(&self, path: &str) -> Option<Target> {
+        let target = self.0.target(path)?;
         let content = match target.custom {
             TargetCustom::Manifest(manifest) => TargetContent::Manifest {
                 component: manifest.component,
@@ -159,6 +177,6 @@ impl Targets for Keeper {
     }
 
     fn floor(&self, component: &Name) -> u64 {
-        self.package.floor(component)
+        self.0.floor(component)
     }
 }

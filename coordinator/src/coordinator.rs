@@ -69,6 +69,8 @@ struct OpenCampaigns {
     names: BTreeSet<Name>,
     /// Why the engine cannot bring a campaign on, as one sentence.
     troubles: BTreeMap<Name, String>,
+    /// Why no campaign begins by itself, by domain and component.
+    unfollowed: BTreeMap<(Name, Name), String>,
     /// When it was looked at last who its targets are.
     identified: BTreeMap<Name, UnixTime>,
 }
@@ -239,16 +241,25 @@ impl Coordinator {
 
     /// Notes what keeps the engine from bringing a campaign on; true when that is news.
     pub fn set_trouble(&self, name: &Name, trouble: Option<&str>) -> bool {
-        let mut campaigns = self.lock();
-        let before = match trouble {
-            Some(trouble) => campaigns.troubles.insert(name.clone(), trouble.to_owned()),
-            None => campaigns.troubles.remove(name),
-        };
-        before.as_deref() != trouble
+        is_news(&mut self.lock().troubles, name.clone(), trouble)
+    }
+
+    /// Notes why a component that a domain follows has begun no campaign; true when that is news.
+    pub fn set_unfollowed(&self, domain: &Name, component: &Name, trouble: Option<&str>) -> bool {
+        is_news(&mut self.lock().unfollowed, (domain.clone(), component.clone()), trouble)
     }
 
     fn lock(&self) -> MutexGuard<'_, OpenCampaigns> {
         // Every change is one insertion or removal, so a panic elsewhere leaves nothing half done.
         self.campaigns.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Keeps a trouble, or forgets it; true when it was another one before.
+fn is_news<K: Ord>(troubles: &mut BTreeMap<K, String>, of: K, trouble: Option<&str>) -> bool {
+    let before = match trouble {
+        Some(trouble) => troubles.insert(of, trouble.to_owned()),
+        None => troubles.remove(&of),
+    };
+    before.as_deref() != trouble
 }

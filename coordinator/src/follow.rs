@@ -33,8 +33,9 @@ pub fn look(coordinator: &Coordinator, now: UnixTime) -> Result<(), RegistryErro
     for (domain, component, spec) in coordinator.registry.followed()? {
         let done = follow(coordinator, &domain, &component, &spec, now);
         let trouble = done.err().map(|error| sentence(&error));
-        let about: Name = spec.campaign.name.clone();
-        if let (true, Some(trouble)) = (coordinator.set_trouble(&about, trouble.as_deref()), trouble) {
+        if let (true, Some(trouble)) =
+            (coordinator.set_unfollowed(&domain, &component, trouble.as_deref()), trouble)
+        {
             tracing::info!(%domain, %component, %trouble, "no campaign begins by itself");
         }
     }

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use takt_common::order::{Action as OrderAction, Order};
 use takt_common::release::{Container, HookPoint, Manifest, Step, Strategy};
-use takt_common::report::{Outcome, PhaseName, Timing};
+use takt_common::report::{OrderRef, Outcome, PhaseName, Timing};
 use takt_common::{DeviceId, Name, Sha256Digest, UnixTime};
 
 use crate::action::{ContainerName, WorkloadName};
@@ -41,6 +41,13 @@ pub struct Accepted {
     pub digest: Sha256Digest,
     /// When it was accepted.
     pub at: UnixTime,
+}
+
+impl Accepted {
+    /// How a report names it.
+    pub const fn order_ref(&self) -> OrderRef {
+        OrderRef { position: self.order.position(), digest: self.digest }
+    }
 }
 
 /// A release as it runs, or ran, on this device.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use takt_common::order::{Action as OrderAction, Position};
-use takt_common::report::{Installed, Outcome};
-use takt_common::{Name, Sha256Digest, UnixTime};
+use takt_common::report::{Installed, Outcome, REPORT_FORMAT, Report, Timing};
+use takt_common::{DeviceId, Name, Sha256Digest, UnixTime};
 
 use crate::phase::{Accepted, Phase, StandIn, Workload};
 
@@ -167,6 +167,37 @@ impl Record {
             left = left.saturating_sub(1);
             stays
         });
+    }
+
+    /// A report of this record; what belongs to the chain of reports is filled in when it is committed.
+    pub fn report(
+        &self,
+        device: DeviceId,
+        boot_id: String,
+        made: UnixTime,
+        outcome: Option<Outcome>,
+    ) -> Report {
+        let swap = self.phase.swap();
+        Report {
+            format: REPORT_FORMAT,
+            device,
+            sequence: 0,
+            previous_report_digest: None,
+            boot_id,
+            nonce: String::new(),
+            installed: self.installed_list(),
+            standing_in_for: self.stand_in.as_ref().map(|stand_in| stand_in.device),
+            order: self.phase.job().map(|job| job.accepted.order_ref()),
+            phase: self.phase.name(),
+            timing: swap.map(|swap| swap.timing).filter(|timing| *timing != Timing::default()),
+            warnings: swap.map(|swap| swap.warnings.clone()).unwrap_or_default(),
+            hooks: swap.map(|swap| swap.hooks.clone()).unwrap_or_default(),
+            outcome,
+            waiting_on: None,
+            refused: None,
+            made,
+            time_floor: self.time_floor,
+        }
     }
 
     /// What runs, as reports tell it.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use takt_agent_core::Phase;
 use takt_agent_core::rules::{self, Addressed, Refusal, Standing};
+use takt_agent_core::{Accepted, Phase};
 use takt_common::order::Position;
 use takt_common::report::{Outcome, Refused};
 use takt_common::{Sha256Digest, UnixTime};
@@ -152,12 +152,12 @@ impl Agent {
         let mut reports = Vec::new();
         if let Some(replaced) = replaced {
             let mut report = self.report_of(&record, Some(Outcome::Withdrawn));
-            report.order = Some(super::reporting::order_ref(&replaced));
+            report.order = Some(replaced.order_ref());
             reports.push(report);
         }
         // Says that the order has arrived: its phase may follow much later, after the one in hand.
         let mut report = self.report_of(&record, None);
-        report.order = record.next.as_ref().map(super::reporting::order_ref);
+        report.order = record.next.as_ref().map(Accepted::order_ref);
         reports.push(report);
         self.commit(record, reports).await?;
         tracing::info!(%position, %action, "order accepted");

@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use takt_agent_core::{Accepted, ContainerName, Phase, Record, WaitingOn, Workload};
+use takt_agent_core::{ContainerName, Phase, Record, WaitingOn, Workload};
 use takt_common::Envelope;
 use takt_common::envelope::PayloadType;
 use takt_common::health::{HEALTH_FORMAT, HealthSample};
-use takt_common::report::{OrderRef, Outcome, REPORT_FORMAT, Report, Timing};
+use takt_common::report::{Outcome, Report};
 
 use super::{Agent, AgentError};
 use crate::peers::{OnBridge, Peers};
@@ -24,36 +24,11 @@ pub(super) struct Told {
     at: Duration,
 }
 
-/// How a report names an order.
-pub(super) fn order_ref(accepted: &Accepted) -> OrderRef {
-    OrderRef { position: accepted.order.position(), digest: accepted.digest }
-}
-
 impl Agent {
     /// A report of `record` as it will be once committed.
     pub(super) fn report_of(&self, record: &Record, outcome: Option<Outcome>) -> Report {
-        let swap = record.phase.swap();
-        let order = record.phase.job().map(|job| order_ref(&job.accepted));
-        let mut report = Report {
-            format: REPORT_FORMAT,
-            device: self.membership.device,
-            sequence: 0,
-            previous_report_digest: None,
-            boot_id: self.boot_time().boot_id,
-            nonce: String::new(),
-            installed: record.installed_list(),
-            standing_in_for: record.stand_in.as_ref().map(|stand_in| stand_in.device),
-            order,
-            phase: record.phase.name(),
-            timing: swap.map(|swap| swap.timing).filter(|timing| *timing != Timing::default()),
-            warnings: swap.map(|swap| swap.warnings.clone()).unwrap_or_default(),
-            hooks: swap.map(|swap| swap.hooks.clone()).unwrap_or_default(),
-            outcome,
-            waiting_on: None,
-            refused: None,
-            made: self.now(),
-            time_floor: record.time_floor,
-        };
+        let (device, boot_id) = (self.membership.device, self.boot_time().boot_id);
+        let mut report = record.report(device, boot_id, self.now(), outcome);
         self.boot.told_in(&mut report);
         report
     }

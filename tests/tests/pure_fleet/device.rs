@@ -7,7 +7,7 @@ use std::mem::discriminant;
 use takt_agent::probe::Watch;
 use takt_agent_core::rules::{self, Refusal, Standing};
 use takt_agent_core::{
-    Action, Attempt, BootTime, Decision, Phase, Policy, Record, WaitingOn, Workload, decide,
+    Accepted, Action, Attempt, BootTime, Decision, Phase, Policy, Record, WaitingOn, Workload, decide,
 };
 use takt_common::envelope::Signers;
 use takt_common::order::Position;
@@ -394,12 +394,12 @@ impl Device {
         let mut reports = Vec::new();
         if let Some(replaced) = record.accept(accepted) {
             let mut report = self.report_of(&record, Some(Outcome::Withdrawn), now);
-            report.order = Some(Self::order_ref(&replaced));
+            report.order = Some(replaced.order_ref());
             self.ended.push((replaced.order.position(), Outcome::Withdrawn));
             reports.push(report);
         }
         let mut report = self.report_of(&record, None, now);
-        report.order = record.next.as_ref().map(Self::order_ref);
+        report.order = record.next.as_ref().map(Accepted::order_ref);
         reports.push(report);
         self.commit(record, reports);
         // A fetch is given up for the order; any other action goes on to its end.

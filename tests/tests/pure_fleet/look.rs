@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use takt_agent::probe::Watch;
 use takt_agent_core::facts::{Baseline, ClockState, LinkCost, Power, StandbyState};
 use takt_agent_core::{
-    Accepted, BootTime, ContainerFacts, ContainerName, ContainerState, Facts, Helpless, Phase, Presence,
-    Record, Watching, Wellness, Workload,
+    BootTime, ContainerFacts, ContainerName, ContainerState, Facts, Helpless, Phase, Presence, Record,
+    Watching, Wellness, Workload,
 };
 use takt_common::Sha256Digest;
 use takt_common::release::Manifest;
-use takt_common::report::{OrderRef, Outcome, REPORT_FORMAT, Report, Timing};
+use takt_common::report::{Outcome, Report};
 
 use crate::device::{Device, time};
 use crate::plan::Criu;
@@ -133,32 +133,8 @@ impl Device {
         wellness
     }
 
-    pub(crate) fn order_ref(accepted: &Accepted) -> OrderRef {
-        OrderRef { position: accepted.order.position(), digest: accepted.digest }
-    }
-
     /// A report of `record` as it will be once committed, as the agent makes it.
     pub(crate) fn report_of(&self, record: &Record, outcome: Option<Outcome>, now: u64) -> Report {
-        let swap = record.phase.swap();
-        Report {
-            format: REPORT_FORMAT,
-            device: self.id,
-            sequence: 0,
-            previous_report_digest: None,
-            boot_id: self.boot_time(now).boot_id,
-            nonce: String::new(),
-            installed: record.installed_list(),
-            standing_in_for: record.stand_in.as_ref().map(|stand_in| stand_in.device),
-            order: record.phase.job().map(|job| Self::order_ref(&job.accepted)),
-            phase: record.phase.name(),
-            timing: swap.map(|swap| swap.timing).filter(|timing| *timing != Timing::default()),
-            warnings: swap.map(|swap| swap.warnings.clone()).unwrap_or_default(),
-            outcome,
-            waiting_on: None,
-            refused: None,
-            hooks: BTreeMap::new(),
-            made: time(now),
-            time_floor: record.time_floor,
-        }
+        record.report(self.id, self.boot_time(now).boot_id, time(now), outcome)
     }
 }

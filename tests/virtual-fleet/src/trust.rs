@@ -1,9 +1,9 @@
 //! What all agents of the fleet have verified: the package repository and the director root.
 
-use takt_agent_core::rules::{Target, TargetContent, Targets};
+use takt_agent::trust::PackageTargets;
+use takt_common::UnixTime;
 use takt_common::order::SnapshotRef;
-use takt_common::{Name, Sha256Digest, UnixTime};
-use takt_trust::{DirectorTrust, PackageTrust, TargetCustom};
+use takt_trust::{DirectorTrust, PackageTrust};
 
 use crate::error::DocumentError;
 
@@ -30,29 +30,9 @@ impl Trust {
         self.director.check_fresh(now).map_err(refused("director root"))?;
         self.package.check_fresh(now).map_err(refused("package repository"))
     }
-}
 
-impl Targets for Trust {
-    fn snapshot(&self) -> SnapshotRef {
-        // Version 0 never stands in a signed snapshot: who has no metadata knows no target either.
-        self.package.snapshot().unwrap_or(SnapshotRef { version: 0, sha256: Sha256Digest::of(b"") })
-    }
-
-    fn target(&self, path: &str) -> Option<Target> {
-        let target = self.package.target(path)?;
-        let content = match target.custom {
-            TargetCustom::Manifest(manifest) => TargetContent::Manifest {
-                component: manifest.component,
-                version: manifest.release,
-                counter: manifest.counter,
-                hardware: manifest.hardware,
-            },
-            TargetCustom::Artifact(artifact) => TargetContent::Artifact { releases: artifact.releases },
-        };
-        Some(Target { length: target.length, sha256: target.sha256, content })
-    }
-
-    fn floor(&self, component: &Name) -> u64 {
-        self.package.floor(component)
+    /// What is signed, in the form in which the device rules ask for it.
+    pub(crate) const fn targets(&self) -> PackageTargets<'_> {
+        PackageTargets(&self.package)
     }
 }

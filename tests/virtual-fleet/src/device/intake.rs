@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use takt_agent::journal::has_room;
 use takt_agent::sentence;
-use takt_agent_core::Phase;
 use takt_agent_core::rules::{self, Addressed, Refusal, Standing};
+use takt_agent_core::{Accepted, Phase};
 use takt_common::envelope::Signers;
 use takt_common::report::{Outcome, Refused};
 use takt_common::{Sha256Digest, UnixTime};
 
-use super::reporting::order_ref;
 use super::{Device, REFUSED_MAX};
 use crate::clock;
 use crate::error::DocumentError;
@@ -145,7 +144,7 @@ impl Device {
             let trust = self.site.trust();
             let signers = trust.director.order_signers();
             let standing = self.standing(&nonces, &signers, trust.director.epoch(), now);
-            addressed.accept(&*trust, &standing)
+            addressed.accept(&trust.targets(), &standing)
         };
         let accepted = match accepted {
             Ok(accepted) => accepted,
@@ -162,12 +161,12 @@ impl Device {
         if let Some(replaced) = replaced {
             self.site.tally.ended(&Outcome::Withdrawn);
             let mut report = self.report_of(&record, Some(Outcome::Withdrawn));
-            report.order = Some(order_ref(&replaced));
+            report.order = Some(replaced.order_ref());
             reports.push(report);
         }
         // Says that the order has arrived: its phase may follow much later, after the one in hand.
         let mut report = self.report_of(&record, None);
-        report.order = record.next.as_ref().map(order_ref);
+        report.order = record.next.as_ref().map(Accepted::order_ref);
         reports.push(report);
         self.commit(record, reports);
         self.site.tally.accepted(Acceptance { device: self.id, issued, at_millis: clock::wall_millis() });

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use takt_agent_core::{Accepted, Phase, Record, WaitingOn};
-use takt_common::report::{OrderRef, Outcome, REPORT_FORMAT, Report, Timing};
+use takt_agent_core::{Phase, Record, WaitingOn};
+use takt_common::report::{Outcome, Report};
 
 use super::Device;
 
@@ -18,35 +18,10 @@ pub(super) struct Told {
     at: Duration,
 }
 
-/// How a report names an order.
-pub(super) fn order_ref(accepted: &Accepted) -> OrderRef {
-    OrderRef { position: accepted.order.position(), digest: accepted.digest }
-}
-
 impl Device {
     /// A report of `record` as it will be once committed.
     pub(super) fn report_of(&self, record: &Record, outcome: Option<Outcome>) -> Report {
-        let swap = record.phase.swap();
-        Report {
-            format: REPORT_FORMAT,
-            device: self.id,
-            sequence: 0,
-            previous_report_digest: None,
-            boot_id: self.boot_id.clone(),
-            nonce: String::new(),
-            installed: record.installed_list(),
-            standing_in_for: record.stand_in.as_ref().map(|stand_in| stand_in.device),
-            order: record.phase.job().map(|job| order_ref(&job.accepted)),
-            phase: record.phase.name(),
-            timing: swap.map(|swap| swap.timing).filter(|timing| *timing != Timing::default()),
-            warnings: swap.map(|swap| swap.warnings.clone()).unwrap_or_default(),
-            hooks: swap.map(|swap| swap.hooks.clone()).unwrap_or_default(),
-            outcome,
-            waiting_on: None,
-            refused: None,
-            made: self.now(),
-            time_floor: record.time_floor,
-        }
+        record.report(self.id, self.boot_id.clone(), self.now(), outcome)
     }
 
     /// Reports a reason to wait when it is a new one.
