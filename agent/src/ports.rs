@@ -182,12 +182,19 @@ impl Ports {
 
     /// The device's variables as the health checks of `workload` see them: published ports are its own direct ones.
     pub async fn variables(&self, engine: &Engine, workload: &Workload, role: Role) -> Variables {
+        if workload.manifest.containers().is_some_and(ContainerSet::publishes)
+            && let Err(error) = self.attach(engine, workload).await
+        {
+            tracing::debug!(workload = %workload.name, error = %sentence(&error), "direct ports do not lead to it");
+        }
+        self.variables_now(engine, workload, role).await
+    }
+
+    /// The same as its direct ports are now: none is led anywhere.
+    pub async fn variables_now(&self, engine: &Engine, workload: &Workload, role: Role) -> Variables {
         let mut variables = engine.variables().of(role).clone();
         if !workload.manifest.containers().is_some_and(ContainerSet::publishes) {
             return variables;
-        }
-        if let Err(error) = self.attach(engine, workload).await {
-            tracing::debug!(workload = %workload.name, error = %sentence(&error), "direct ports do not lead to it");
         }
         for (name, _) in workload.containers() {
             if let Ok(Some(facts)) = engine.port_facts(&name).await {

@@ -175,6 +175,10 @@ pub struct HealthSample {
     /// With whom the device talks; in some samples only, and in none where it is not to be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peers: Option<PeersSeen>,
+    /// How many milliseconds the last round of health checks of a component took, where all of them passed (paper 1, figure 13:
+    /// response time). Nothing while an order is in hand.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub response_millis: BTreeMap<Name, u64>,
     /// What the device is used for and has, by its settings.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub features: BTreeMap<String, String>,

@@ -201,6 +201,7 @@ fn health() -> HealthSample {
             }],
             left_out: 1,
         }),
+        response_millis: [(name("counter"), 12)].into(),
         features: [("camera".to_owned(), "on".to_owned())].into(),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use takt_common::health::HealthSample;
-use takt_common::{DeviceId, UnixTime};
+use takt_common::{DeviceId, Name, UnixTime};
 use takt_coordinator_core::{DeviceState, Facts};
 
 /// The present of one device.
@@ -58,6 +58,11 @@ impl Live {
     /// When the device was last heard of since this process began.
     pub fn last_seen(&self, device: DeviceId) -> Option<UnixTime> {
         self.lock().get(&device).and_then(|live| live.last_seen)
+    }
+
+    /// How many milliseconds a component of the device takes to answer, by its last sample.
+    pub fn response_millis(&self, device: DeviceId, component: &Name) -> Option<u64> {
+        self.lock().get(&device)?.health.as_ref()?.response_millis.get(component).copied()
     }
 
     /// How many have a session now.

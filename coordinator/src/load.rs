@@ -20,6 +20,8 @@ pub struct LoadSample {
     pub availability: u16,
     /// Of the storage of the agent's state.
     pub storage: u16,
+    /// How many milliseconds its slowest component takes to answer, where one has been asked.
+    pub response_ms: Option<u32>,
 }
 
 /// The steps that have not ended. It has an entry for each device that is connected or was in the present step.
@@ -38,6 +40,9 @@ struct Rollup {
     compute: f64,
     memory: f64,
     storage: f64,
+    /// Samples that have response times, and these.
+    responses: u32,
+    response_ms: f64,
     /// With a session, up to `connected` if that is there.
     online_secs: u64,
     connected: Option<UnixTime>,
@@ -86,6 +91,10 @@ impl Rollups {
         rollup.compute += sample.host.cpu_busy.clamp(0.0, 1.0);
         rollup.memory += part(&sample.host, |host| (host.memory_available_bytes, host.memory_total_bytes));
         rollup.storage += part(&sample.host, |host| (host.storage_free_bytes, host.storage_total_bytes));
+        if let Some(slowest) = sample.response_millis.values().max() {
+            rollup.responses += 1;
+            rollup.response_ms += *slowest as f64;
+        }
     }
 
     /// What has been measured in steps that are over. Devices that have a session begin the next one.
@@ -132,6 +141,7 @@ impl Rollup {
             memory: mean(self.memory),
             availability: thousandths(online),
             storage: mean(self.storage),
+            response_ms: (self.responses > 0).then(|| millis(self.response_ms / f64::from(self.responses))),
         })
     }
 }
@@ -147,6 +157,11 @@ fn thousandths(part: f64) -> u16 {
     (part.clamp(0.0, 1.0) * 1_000.0).round() as u16
 }
 
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "what does not fit is cut")]
+fn millis(millis: f64) -> u32 {
+    millis.round() as u32
+}
+
 /// A device's samples as the planner takes them: load is the mean of compute and memory. Local clocks are those of UTC.
 pub fn series(device: &str, samples: &[LoadSample]) -> Series {
     let percent = |thousandths: u16| f64::from(thousandths) / 10.0;
@@ -156,8 +171,8 @@ pub fn series(device: &str, samples: &[LoadSample]) -> Series {
         compute: percent(sample.compute),
         memory: percent(sample.memory),
         availability: percent(sample.availability),
-        // Agents do not measure it.
-        response_ms: 0.0,
+        // Nothing is asked on a device that has no release with health checks.
+        response_ms: sample.response_ms.map_or(0.0, f64::from),
         storage: percent(sample.storage),
         load: f64::midpoint(percent(sample.compute), percent(sample.memory)),
     };
@@ -198,6 +213,7 @@ mod tests {
             workloads: vec![],
             checkpoint: Ok(()),
             peers: None,
+            response_millis: std::collections::BTreeMap::new(),
             features: std::collections::BTreeMap::new(),
         }
     }
@@ -214,13 +230,38 @@ mod tests {
         let present = rollups.present(device(), at(1_800)).unwrap();
         assert_eq!((present.compute, present.memory), (300, 300));
         let ended = rollups.take_ended(at(3_610));
-        let expected = LoadSample { at: at(0), compute: 300, memory: 300, availability: 500, storage: 0 };
+        let expected = LoadSample {
+            at: at(0),
+            compute: 300,
+            memory: 300,
+            availability: 500,
+            storage: 0,
+            response_ms: None,
+        };
         assert_eq!(ended, [(device(), expected)]);
         // It is still connected, and has said nothing since.
         assert_eq!(rollups.present(device(), at(3_700)), None);
         rollups.note(&health(0.5, 50), at(3_700));
         let ended = rollups.take_ended(at(7_300));
         assert_eq!((ended[0].1.at, ended[0].1.availability), (at(3_600), 1_000));
+    }
+
+    #[test]
+    fn its_slowest_component_says_how_long_a_device_takes_to_answer() {
+        let rollups = Rollups::new(3_600);
+        let answers = |counter: u64, camera: u64| HealthSample {
+            response_millis: [("counter".parse().unwrap(), counter), ("camera".parse().unwrap(), camera)]
+                .into(),
+            ..health(0.0, 0)
+        };
+        rollups.note(&answers(10, 20), at(1));
+        rollups.note(&health(0.0, 0), at(2));
+        rollups.note(&answers(41, 20), at(3));
+        let sample = rollups.present(device(), at(4)).unwrap();
+        assert_eq!(sample.response_ms, Some(31));
+        let series = series("gw", &[sample, LoadSample { at: at(3_600), response_ms: None, ..sample }]);
+        let answered: Vec<f64> = series.samples.iter().map(|sample| sample.response_ms).collect();
+        assert_eq!(answered, [31.0, 0.0]);
     }
 
     #[test]

@@ -222,6 +222,9 @@ fn show(device: &DeviceView, now: UnixTime, output: Output) -> Vec<String> {
             Err(why) => format!("not able: {why}"),
         };
         say("  checkpoint", checkpoint);
+        for (component, millis) in &health.response_millis {
+            say("  answers", format!("{component} in {millis} ms"));
+        }
         for workload in &health.workloads {
             let state = if workload.running { "running" } else { "not running" };
             let memory =

@@ -107,6 +107,12 @@ fn one_signed_upgrade_rolls_through_a_fleet() {
         let covered = spells.iter().any(|spell| spell.from <= gap.before.to && spell.to >= gap.after.from);
         assert!(covered, "the standby serves while the camera switches: {gap:?} in {spells:?}");
     }
+    // At rest all of them are asked how long they take to answer.
+    wait_until("response times of all three", STEP_LIMIT, || {
+        let times = fleet.campaign("upgrade")?.upgraded_answer;
+        Ok(if times.is_some_and(|times| times.devices == 3) { Ok(()) } else { Err(format!("{times:?}")) })
+    })
+    .unwrap();
 
     // The bad release: the first device comes back with its memory, and no other one is touched.
     let mut client = HttpClient::new(devices[0].port());

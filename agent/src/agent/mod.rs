@@ -5,6 +5,7 @@ mod intake;
 mod look;
 mod outbox;
 mod reporting;
+mod responses;
 mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -44,6 +45,7 @@ use crate::variables::{RoleVariables, Variables};
 use intake::Pending;
 use look::Looking;
 use outbox::Flow;
+use responses::Responses;
 use watch::Watched;
 
 /// From one look at clocks, outbox and pending orders to the next.
@@ -117,6 +119,7 @@ pub struct Agent {
     health_in: Duration,
     export_at: Duration,
     sampling: Option<JoinHandle<Vec<WorkloadFacts>>>,
+    responses: Responses,
     peers: Arc<Mutex<Peers>>,
     peer_look: Option<JoinHandle<()>>,
     /// The first report of this run, and whether the coordinator has acknowledged it or a later one.
@@ -185,6 +188,7 @@ impl Agent {
             health_in: Duration::ZERO,
             export_at: Duration::ZERO,
             sampling: None,
+            responses: Responses::default(),
             peers,
             peer_look: None,
             first_report: None,
@@ -378,6 +382,12 @@ impl Agent {
         }
         self.keep_flowing()?;
         self.look_at_peers();
+        if resting {
+            let installed = self.journal.record().installed.iter();
+            self.responses.look(uptime, &self.performer, installed).await;
+        } else {
+            self.responses.forget();
+        }
         self.health_in = self.health_in.saturating_sub(TICK);
         if self.health_in.is_zero() {
             self.health_in = self.settings.health_interval;

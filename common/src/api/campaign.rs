@@ -311,8 +311,54 @@ pub struct CampaignView {
     /// Releases that devices are brought to first, where the release needs a later one than they run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub path: Vec<ReleaseId>,
+    /// How long its devices that run the release answer, by their last samples; not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgraded_answer: Option<ResponseTimes>,
+    /// The same of those that have not begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_answer: Option<ResponseTimes>,
     /// The last decisions, oldest first; bounded.
     pub events: Vec<CampaignEvent>,
+}
+
+/// How long a round of health checks of the campaign's component takes on several devices (paper 2, tracking of response times).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResponseTimes {
+    /// How many of them have said so.
+    pub devices: u32,
+    /// Half of them take no longer, in milliseconds.
+    pub median_millis: u64,
+    /// 95 of 100 take no longer, in milliseconds.
+    pub p95_millis: u64,
+}
+
+impl ResponseTimes {
+    /// Of each device's time in milliseconds; nothing of no device.
+    pub fn of(mut millis: Vec<u64>) -> Option<Self> {
+        millis.sort_unstable();
+        let below =
+            |percent: usize| millis.get((millis.len() * percent).div_ceil(100).checked_sub(1)?).copied();
+        Some(Self {
+            devices: u32::try_from(millis.len()).unwrap_or(u32::MAX),
+            median_millis: below(50)?,
+            p95_millis: below(95)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn response_times_are_of_the_device_that_so_many_do_not_exceed() {
+        assert_eq!(ResponseTimes::of(vec![]), None);
+        let of =
+            |millis| ResponseTimes::of(millis).map(|all| (all.devices, all.median_millis, all.p95_millis));
+        assert_eq!(of(vec![7]), Some((1, 7, 7)));
+        assert_eq!(of(vec![9, 1]), Some((2, 1, 9)));
+        assert_eq!(of((1..=100).rev().collect()), Some((100, 50, 95)));
+    }
 }
 
 /// `POST /api/v1/campaigns/plan` (operator): what a campaign would do if all went well.

@@ -18,7 +18,7 @@ use crate::time::UnixTime;
 pub use crate::order::Takeover;
 pub use campaign::{
     CampaignDevice, CampaignEvent, CampaignPreview, CampaignRequest, CampaignState, CampaignView, DeviceStep,
-    ExcludedDevice, FollowMode, FollowSpec, PlanView, PlannedSlot, PreviewDevice, RetryPolicy,
+    ExcludedDevice, FollowMode, FollowSpec, PlanView, PlannedSlot, PreviewDevice, ResponseTimes, RetryPolicy,
 };
 pub use device::{BacktestView, DeviceView, ForecastView, HeldBy, Hold, OpenOrder, SlotForecast, WhyView};
 pub use domain::{

@@ -394,6 +394,8 @@ impl Campaign {
             devices: self.members.iter().map(device).collect(),
             excluded: self.excluded.clone(),
             path: self.path.iter().map(|release| release.id.clone()).collect(),
+            upgraded_answer: None,
+            pending_answer: None,
             events: self.events.clone(),
         }
     }

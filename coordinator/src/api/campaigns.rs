@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
-use takt_common::api::{CampaignPreview, CampaignRequest, CampaignView};
+use takt_common::api::{CampaignPreview, CampaignRequest, CampaignView, DeviceStep, ResponseTimes};
+use takt_common::report::Outcome;
 use takt_common::{Name, UnixTime};
 use takt_coordinator_core::{
     Campaign, ControlError, Look, Others, abort, approve, close, pause, preview, resume, retry,
@@ -206,7 +207,18 @@ fn control_now(
 }
 
 fn view(state: &Coordinator, campaign: &Campaign) -> CampaignView {
-    with_trouble(state, campaign.view())
+    let mut view = with_trouble(state, campaign.view());
+    let component = &view.request.release.name;
+    let answer = |is_one: fn(&DeviceStep) -> bool| {
+        let devices = view.devices.iter().filter(|device| is_one(&device.step));
+        ResponseTimes::of(
+            devices.filter_map(|device| state.live.response_millis(device.device, component)).collect(),
+        )
+    };
+    let upgraded = answer(|step| matches!(step, DeviceStep::Done { outcome: Outcome::Verified { .. }, .. }));
+    let pending = answer(|step| matches!(step, DeviceStep::Pending));
+    (view.upgraded_answer, view.pending_answer) = (upgraded, pending);
+    view
 }
 
 /// With what keeps the engine from bringing it on.

@@ -1,5 +1,6 @@
 //! How busy devices were, a day of a device under each key.
 
+use serde::{Deserialize, Serialize};
 use takt_common::{DeviceId, UnixTime};
 use takt_store::{BATCH_BYTES_MAX, Batch, Store as _, StoreJson as _};
 
@@ -13,8 +14,9 @@ pub(super) const DAY_SECS: u64 = 86_400;
 /// The most that a day takes, with a sample each minute.
 const DAY_BYTES_MAX: usize = 48 * 1024;
 
-/// A sample in its day: the second at which it begins, compute, memory, availability and storage.
-type Entry = (u32, u16, u16, u16, u16);
+/// A sample in its day: the second at which it begins, compute, memory, availability, storage and response time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Entry(u32, u16, u16, u16, u16, #[serde(default)] Option<u32>);
 
 impl Registry {
     /// Keeps samples, at most one of each device, in as many batches as they need. One replaces one of the same moment, and those that
@@ -38,7 +40,8 @@ impl Registry {
         let second = u32::try_from(second).unwrap_or(0);
         let mut entries = known.unwrap_or_default();
         entries.retain(|entry| entry.0 != second);
-        entries.push((second, sample.compute, sample.memory, sample.availability, sample.storage));
+        let LoadSample { at: _, compute, memory, availability, storage, response_ms } = *sample;
+        entries.push(Entry(second, compute, memory, availability, storage, response_ms));
         entries.sort_unstable();
         let mut batch = batch.put_json(key, &entries)?;
         if begins {
@@ -56,9 +59,10 @@ impl Registry {
         let mut samples = Vec::new();
         for (key, entries) in self.store().scan_json::<Vec<Entry>>(prefix.as_bytes(), None, days_max())? {
             let Some(day) = day_of(&key, prefix.len()) else { continue };
-            samples.extend(entries.into_iter().map(|(second, compute, memory, availability, storage)| {
+            samples.extend(entries.into_iter().map(|entry| {
+                let Entry(second, compute, memory, availability, storage, response_ms) = entry;
                 let at = UnixTime::from_secs(day * DAY_SECS + u64::from(second));
-                LoadSample { at, compute, memory, availability, storage }
+                LoadSample { at, compute, memory, availability, storage, response_ms }
             }));
         }
         Ok(samples)
@@ -93,8 +97,14 @@ mod tests {
         let registry = Registry::open(store.into()).unwrap();
         let device: DeviceId = "00112233445566778899aabbccddeeff".parse().unwrap();
         let at = |day: u64| UnixTime::from_secs((20_000 + day) * DAY_SECS);
-        let sample =
-            |day, compute| LoadSample { at: at(day), compute, memory: 1, availability: 2, storage: 3 };
+        let sample = |day, compute| LoadSample {
+            at: at(day),
+            compute,
+            memory: 1,
+            availability: 2,
+            storage: 3,
+            response_ms: Some(compute.into()),
+        };
         let keep =
             |day, compute, now| registry.keep_loads(&[(device, sample(day, compute))], at(now)).unwrap();
         keep(5, 50, 4);
@@ -105,5 +115,11 @@ mod tests {
         assert_eq!(registry.loads(device).unwrap(), [sample(0, 20), sample(1, 30)]);
         keep(LOAD_DAYS_KEPT, 40, LOAD_DAYS_KEPT);
         assert_eq!(registry.loads(device).unwrap(), [sample(1, 30), sample(LOAD_DAYS_KEPT, 40)]);
+    }
+
+    #[test]
+    fn samples_without_response_times_are_read_as_well() {
+        let entries: Vec<Entry> = serde_json::from_str("[[60,1,2,3,4],[120,1,2,3,4,5]]").unwrap();
+        assert_eq!(entries, [Entry(60, 1, 2, 3, 4, None), Entry(120, 1, 2, 3, 4, Some(5))]);
     }
 }

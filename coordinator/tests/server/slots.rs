@@ -93,6 +93,8 @@ async fn devices_get_slots_by_what_their_health_samples_say_and_begin_in_them() 
     // An order may take ten minutes, and then the hour must not be over.
     assert_eq!(slot.end.since(slot.start).as_secs(), 3_001);
     assert!(slot.reason.contains("lowest predicted load 30 %"), "{slot:?}");
+    let answer = view.pending_answer.unwrap();
+    assert_eq!((answer.devices, answer.median_millis, view.upgraded_answer), (1, 12, None));
     let told = |view: &CampaignView| view.reason.contains(&format!("camera-1 and begins {from}"));
     seen(&world, "night", told).await;
     let why: WhyView = world.get("/api/v1/devices/camera-1/why").await;

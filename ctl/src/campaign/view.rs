@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use takt_common::api::{
     CampaignDevice, CampaignEvent, CampaignPreview, CampaignRequest, CampaignState, CampaignView, DeviceStep,
-    DeviceView, ExcludedDevice,
+    DeviceView, ExcludedDevice, ResponseTimes,
 };
 use takt_common::order::Mode;
 use takt_common::regulation::ElementView;
@@ -61,6 +61,8 @@ pub(super) fn show(campaign: &CampaignView, output: Output) -> Vec<String> {
         let (load, above) = (plan.objective, 100.0 * plan.gap);
         format!("slots chosen {}: {load:.1} percent points of load together, at most {above:.2} % more than need be", plan.made)
     }));
+    lines.extend(campaign.upgraded_answer.map(|times| answers("upgraded", times)));
+    lines.extend(campaign.pending_answer.map(|times| answers("not upgraded yet", times)));
     if !campaign.elements.is_empty() {
         lines.push(String::new());
         lines.extend(elements(&campaign.elements));
@@ -121,6 +123,13 @@ pub(super) fn preview(request: &CampaignRequest, preview: &CampaignPreview, now:
     lines.extend(table.lines());
     lines.extend(excluded(&preview.excluded));
     lines
+}
+
+fn answers(which: &str, times: ResponseTimes) -> String {
+    let ResponseTimes { devices, median_millis, p95_millis } = times;
+    format!(
+        "health checks of {devices} devices {which}: {median_millis} ms in the median, {p95_millis} ms at 95 %"
+    )
 }
 
 /// Devices that are no targets.

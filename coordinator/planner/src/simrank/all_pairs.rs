@@ -2,11 +2,13 @@
 //!
 //! A sweep finds row after row, in an order in which steps lead to earlier rows (module `precedence`), and takes what it has found
 //! already (Gauss and Seidel). So a graph without circles takes one sweep, which is exact, and what is in a circle or leads to one
-//! takes as many as make it stand still. S is symmetric, but writing each row as a column too would take longer than finding it.
+//! takes as many as make it stand still. What is left to find after a few sweeps is nearly the same for all pairs of a row, and gets
+//! less by the same factor each time, so it is added at once (module `leap`). S is symmetric, but writing each row as a column too would take longer than finding it.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
+use super::leap::Leap;
 use super::precedence::Precedence;
 use super::team::Team;
 use super::transitions::Transitions;
@@ -105,6 +107,7 @@ fn settle<V: Value>(
         size,
         values: vec![V::default(); size * size],
         rows: Vec::new(),
+        moved: vec![0.0; size],
     };
     for place in 0..size {
         sweep.values[place * size + place] = V::of(sweep.own());
@@ -122,6 +125,7 @@ fn settle<V: Value>(
     sweep.mirror(&open);
     // Each sweep leaves at most C of what was wrong before it.
     let factor = rule.decay / (1.0 - rule.decay);
+    let mut leap = Leap::default();
     let mut error = if circles.is_empty() { 0.0 } else { factor };
     while error > tolerance {
         let mut moved: f64 = 0.0;
@@ -130,6 +134,11 @@ fn settle<V: Value>(
         }
         moved = circles.iter().map(|block| sweep.block(block, of_open.clone())).fold(moved, f64::max);
         error = factor * moved;
+        if rule.measure == Measure::SimRank
+            && let Some(factor) = leap.after(sweep.moved[open.clone()].iter().sum(), error, tolerance)
+        {
+            sweep.leap(&open, factor);
+        }
     }
     (sweep.values, error)
 }
@@ -168,6 +177,8 @@ struct Sweep<'t, V> {
     values: Vec<V>,
     /// Of the block in work: what its rows will be.
     rows: Vec<V>,
+    /// By how much the similarities of each place have grown together when they were last found.
+    moved: Vec<f64>,
 }
 
 impl<V: Value> Sweep<'_, V> {
@@ -197,28 +208,52 @@ impl<V: Value> Sweep<'_, V> {
         };
         self.team.each(rows.chunks_mut(share * width).enumerate(), find);
         let size = self.size;
-        let write = |(known, rows): (&mut [V], &[V])| {
+        let write = |((known, rows), grown): ((&mut [V], &[V]), &mut [f64])| {
             let mut moved = [V::default(); LANES];
-            for (known, row) in known.chunks_mut(size).zip(rows.chunks(width)) {
+            for ((known, row), grown) in known.chunks_mut(size).zip(rows.chunks(width)).zip(grown) {
                 let (known, known_rest) = known[others.clone()].as_chunks_mut::<LANES>();
                 let (row, row_rest) = row.as_chunks::<LANES>();
+                let mut sums = [V::default(); LANES];
                 for (known, new) in known.iter_mut().zip(row) {
-                    for ((moved, known), new) in moved.iter_mut().zip(&*known).zip(new) {
+                    for (((moved, sum), known), new) in moved.iter_mut().zip(&mut sums).zip(&*known).zip(new)
+                    {
                         *moved = moved.or_distance(*known, *new);
+                        *sum += *new - *known;
                     }
                     *known = *new;
                 }
                 for (known, new) in known_rest.iter_mut().zip(row_rest) {
                     moved[0] = moved[0].or_distance(*known, *new);
+                    sums[0] += *new - *known;
                     *known = *new;
                 }
+                *grown = sums.into_iter().map(Into::into).sum();
             }
             moved.into_iter().map(Into::into).fold(0.0, f64::max)
         };
         let known = self.values[block.start * size..block.end * size].chunks_mut(share * size);
-        let moved = self.team.each(known.zip(rows.chunks(share * width)), write);
+        let grown = self.moved[block.clone()].chunks_mut(share);
+        let moved = self.team.each(known.zip(rows.chunks(share * width)).zip(grown), write);
         self.rows = rows;
         moved.into_iter().fold(0.0, f64::max)
+    }
+
+    /// Adds `factor` times what the similarities of each place in `open` to the others there have grown in the mean to each of them. A
+    /// similarity of 0 stays what it is: no steps from both meet, and none ever will.
+    fn leap(&mut self, open: &Range<usize>, factor: f64) {
+        let (size, nothing, grown) = (self.size, V::default(), &self.moved);
+        let leap = |(place, row): (usize, &mut [V])| {
+            let own = row[place];
+            let open_row = &mut row[open.clone()];
+            let met = open_row.iter().filter(|value| **value > nothing).count();
+            let by = V::of(factor * grown[place] / met.max(1) as f64);
+            for value in open_row {
+                *value += if *value > nothing { by } else { nothing };
+            }
+            row[place] = own;
+        };
+        let rows = self.values.chunks_mut(size.max(1)).enumerate().skip(open.start);
+        self.team.each(rows, leap);
     }
 
     /// `factor · Σ_i p(i) · S(i, ·)` over the steps from a place.

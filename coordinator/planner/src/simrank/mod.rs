@@ -14,6 +14,7 @@
 
 mod all_pairs;
 mod diagonal;
+mod leap;
 mod live;
 mod places;
 mod precedence;

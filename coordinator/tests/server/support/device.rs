@@ -195,6 +195,7 @@ impl Online {
             workloads: Vec::new(),
             checkpoint: Ok(()),
             peers,
+            response_millis: [("counter".parse().unwrap(), 12)].into(),
             features,
         };
         let payload = serde_json::to_vec(&sample).unwrap();

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use takt_agent_core::WaitingOn;
-use takt_common::Envelope;
+use takt_agent_core::{Phase, WaitingOn};
 use takt_common::envelope::PayloadType;
 use takt_common::health::{HEALTH_FORMAT, HealthSample, HostFacts};
+use takt_common::{Envelope, Name};
 
 use super::Device;
 use crate::tally::more;
 
+/// How long a release takes to answer.
+const RESPONSE_MILLIS: std::ops::Range<u64> = 2..20;
 const GIB: u64 = 1 << 30;
 
 impl Device {
@@ -31,6 +33,7 @@ impl Device {
             workloads: Vec::new(),
             checkpoint: Err("a virtual device has no container engine".to_owned()),
             peers: None,
+            response_millis: self.response_millis(),
             features: BTreeMap::new(),
         };
         let payload = serde_json::to_vec(&sample).expect("a health sample has only text keys");
@@ -38,6 +41,12 @@ impl Device {
         if self.link.send_health(envelope.to_bytes()) {
             more(&self.site.tally.samples);
         }
+    }
+
+    /// How long its releases would take to answer while it is at rest.
+    fn response_millis(&self) -> BTreeMap<Name, u64> {
+        let installed = self.record.installed.keys().filter(|_| matches!(self.record.phase, Phase::Idle));
+        installed.map(|component| (component.clone(), fastrand::u64(RESPONSE_MILLIS))).collect()
     }
 
     fn host_facts(&self) -> HostFacts {
