@@ -75,10 +75,11 @@ pub(crate) fn all_pairs(
     let team = Team::new(threads);
     let rounding = single_rounding(transitions, rule);
     let (values, error) = if rounding <= ROUNDING_PART * tolerance {
-        let (values, error) = settle(&ordered, &precedence, rule, tolerance - rounding, &team);
+        let settle = || settle(&ordered, &precedence, rule, tolerance - rounding, &team);
+        let (values, error) = team.run(settle);
         (Values::Single(values), error + rounding)
     } else {
-        let (values, error) = settle(&ordered, &precedence, rule, tolerance, &team);
+        let (values, error) = team.run(|| settle(&ordered, &precedence, rule, tolerance, &team));
         (Values::Double(values), error)
     };
     Similarities { size, places, values, error }

@@ -25,6 +25,14 @@ impl Team {
         self.size
     }
 
+    /// Does `work` on one of the threads: parts that are done from there need no other one to be woken first.
+    pub(super) fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        match &self.pool {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+
     /// Does `work` on each part. Gives what came of each.
     pub(super) fn each<P: Send, R: Send>(
         &self,
