@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use takt_common::{DeviceId, Name, Sha256Digest, SigningKey, UnixTime};
-use takt_coordinator_core::FleetView;
+use takt_coordinator_core::{DeviceState, FleetView};
 use tokio::sync::{Notify, mpsc};
 
 use crate::artifacts::ArtifactStore;
@@ -155,14 +155,22 @@ impl Coordinator {
 
     /// These devices as campaigns look at them.
     pub fn fleet_of(&self, devices: &[Arc<DeviceRecord>]) -> FleetView {
-        let epoch = self.repository.published().director.map_or(0, |director| director.epoch());
-        let state = |record: &DeviceRecord| {
-            let mut state = self.live.look_at(&record.state);
-            // Under a newer director root the epoch grows; the generation goes on, so it never repeats either.
-            state.next.epoch = state.next.epoch.max(epoch);
-            state
-        };
-        FleetView { devices: devices.iter().map(|record| (record.state.id, state(record))).collect() }
+        let epoch = self.epoch();
+        let state = |record: &Arc<DeviceRecord>| (record.state.id, self.look_at(record, epoch));
+        FleetView { devices: devices.iter().map(state).collect() }
+    }
+
+    /// The epoch that orders have now.
+    pub fn epoch(&self) -> u64 {
+        self.repository.published().director.map_or(0, |director| director.epoch())
+    }
+
+    /// A device as campaigns look at it.
+    pub fn look_at(&self, record: &DeviceRecord, epoch: u64) -> DeviceState {
+        let mut state = self.live.look_at(&record.state);
+        // Under a newer director root the epoch grows; the generation goes on, so it never repeats either.
+        state.next.epoch = state.next.epoch.max(epoch);
+        state
     }
 
     /// Gives a message to the dispatcher. When its queue is full the message is dropped: orders are sent again by the

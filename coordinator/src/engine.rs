@@ -3,17 +3,18 @@
 //! Killed between any two of these it does the same again: nothing is sent that is not on disk, and what is on disk
 //! is sent until the device shows it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use takt_common::{Name, UnixTime};
 use takt_coordinator_core::{Campaign, FleetView, Look, OrderRequest, Others, Step, advance};
-use takt_store::Batch;
+use takt_store::{BATCH_BYTES_MAX, Batch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::coordinator::Coordinator;
 use crate::dispatch::Outgoing;
+use crate::fleet_book::FleetBook;
 use crate::follow;
 use crate::orders::OrderError;
 use crate::outage;
@@ -28,8 +29,14 @@ use crate::service;
 /// Deadlines are looked at this often when nothing else happens.
 const TICK: Duration = Duration::from_secs(1);
 
-/// So many orders are issued in one step, if they are of a usual size; a large element begins over several steps.
-const ORDERS_MAX: usize = 32;
+/// So many orders are issued in one step, as far as one batch of the store takes them; a large element begins over several steps.
+const ORDERS_MAX: usize = 256;
+/// The first time, when nobody knows how large they are.
+const ORDERS_FIRST: usize = 32;
+
+/// After a round the engine rests for as long as the round has taken, and no longer than this: what devices report meanwhile is looked at
+/// together, and the processor is there for their reports as well.
+const REST_MAX: Duration = Duration::from_millis(250);
 
 /// Steps of one campaign in a row, before another one has its turn.
 const STEPS_MAX: usize = 16;
@@ -66,28 +73,55 @@ pub enum StepError {
 /// Brings all campaigns on until `shutdown`, or until the store has failed.
 pub async fn run(coordinator: Arc<Coordinator>, shutdown: CancellationToken) {
     let mut noted = None;
+    let kept = Arc::new(Mutex::new(Kept { book: FleetBook::default(), orders_max: ORDERS_FIRST }));
     loop {
-        let round = coordinator.clone();
+        let (round, kept) = (coordinator.clone(), kept.clone());
         let instant = clock::instant();
         let note = noted.is_none_or(|noted| instant.saturating_duration_since(noted) >= outage::NOTE_EVERY);
         if note {
             noted = Some(instant);
         }
-        blocking(move || bring_on_all(&round, note)).await;
+        // One round at a time holds it; after one that panicked a new one begins.
+        blocking(move || {
+            bring_on_all(&round, &mut kept.lock().unwrap_or_else(PoisonError::into_inner), note);
+        })
+        .await;
         if coordinator.registry.has_failed() {
             // Only a new start, which opens the store again, can tell what is on disk.
             return;
         }
         service::alive();
+        let rest = clock::instant().saturating_duration_since(instant).min(REST_MAX);
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = coordinator.wake.notified() => {}
+            () = async {
+                clock::pause(rest).await;
+                coordinator.wake.notified().await;
+            } => {}
             () = clock::pause(TICK) => {}
         }
     }
 }
 
-fn bring_on_all(coordinator: &Coordinator, note: bool) {
+/// What the engine keeps from one round to the next.
+struct Kept {
+    book: FleetBook,
+    /// So many orders have fitted into one batch.
+    orders_max: usize,
+}
+
+/// What a step has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Done {
+    /// Nothing follows from what is known.
+    Nothing,
+    /// All that follows from what was known.
+    All,
+    /// Something; more follows at once.
+    Part,
+}
+
+fn bring_on_all(coordinator: &Coordinator, kept: &mut Kept, note: bool) {
     let now = clock::now();
     // Without that no campaign goes on: its devices would be late for what nobody could hear.
     if note && let Err(error) = outage::end(coordinator, now) {
@@ -104,7 +138,7 @@ fn bring_on_all(coordinator: &Coordinator, note: bool) {
         tracing::error!(error = sentence(&error), "it is not known which components are followed");
     }
     for name in coordinator.open_campaigns() {
-        let trouble = bring_on(coordinator, &name).err().map(|error| sentence(&error));
+        let trouble = bring_on(coordinator, kept, &name).err().map(|error| sentence(&error));
         // Choosing slots may take some seconds for each.
         service::alive();
         if let (true, Some(trouble)) = (coordinator.set_trouble(&name, trouble.as_deref()), trouble) {
@@ -114,16 +148,16 @@ fn bring_on_all(coordinator: &Coordinator, note: bool) {
 }
 
 /// Brings one campaign on as far as it goes now.
-fn bring_on(coordinator: &Coordinator, name: &Name) -> Result<(), StepError> {
+fn bring_on(coordinator: &Coordinator, kept: &mut Kept, name: &Name) -> Result<(), StepError> {
     let mut conflicts = 0;
     for _ in 0..STEPS_MAX {
         let Some(stored) = coordinator.registry.campaign(name)? else {
             coordinator.campaign_settled(name);
             return Ok(());
         };
-        match step(coordinator, &stored, clock::now()) {
-            Ok(true) => {}
-            Ok(false) => return Ok(()),
+        match step(coordinator, kept, &stored, clock::now()) {
+            Ok(Done::Part) => {}
+            Ok(Done::All | Done::Nothing) => return Ok(()),
             Err(StepError::Registry(error)) if error.is_conflict() && conflicts < CONFLICT_RETRIES_MAX => {
                 conflicts += 1;
             }
@@ -135,24 +169,29 @@ fn bring_on(coordinator: &Coordinator, name: &Name) -> Result<(), StepError> {
     Ok(())
 }
 
-/// One look and what follows from it; false when nothing does.
-fn step(coordinator: &Coordinator, stored: &StoredCampaign, now: UnixTime) -> Result<bool, StepError> {
+/// One look and what follows from it.
+fn step(
+    coordinator: &Coordinator,
+    kept: &mut Kept,
+    stored: &StoredCampaign,
+    now: UnixTime,
+) -> Result<Done, StepError> {
+    let Kept { book, orders_max } = kept;
     let campaign = &stored.campaign;
     let domain = campaign.domain();
     let rules = coordinator
         .registry
-        .rules(domain, &[])
+        .rules_declared(domain)
         .map_err(|source| StepError::Domain { domain: domain.clone(), source: Box::new(source) })?;
     // What is decided on this look is committed against this look: a device that changes meanwhile is a conflict.
-    let looked_at = coordinator.registry.devices().all();
-    let fleet = coordinator.fleet_of(&looked_at);
+    let (looked_at, fleet) = book.look(coordinator);
     let alone = |planned: &Campaign| CommitTogether::new(Batch::new()).with_campaign(Some(stored), planned);
     let mut unplanned = None;
-    match plan(coordinator, campaign, &fleet, &rules, now)? {
+    match plan(coordinator, campaign, fleet, &rules, now)? {
         Planned::Same => {}
         Planned::Changed(planned) => {
             coordinator.registry.commit(alone(&planned))?;
-            return Ok(true);
+            return Ok(Done::Part);
         }
         Planned::Failed(why) => unplanned = Some(why),
     }
@@ -161,16 +200,16 @@ fn step(coordinator: &Coordinator, stored: &StoredCampaign, now: UnixTime) -> Re
         let held = campaign.with_no_timetable(&why.to_string(), now);
         if held != *campaign {
             coordinator.registry.commit(alone(&held))?;
-            return Ok(true);
+            return Ok(Done::Part);
         }
     }
-    let Some((Step { campaign: next, orders, .. }, together)) =
-        decide(coordinator, stored, &rules, &looked_at, &fleet, now)?
+    let Some(Decided { step: Step { campaign: next, orders, .. }, together, full }) =
+        decide(coordinator, stored, &rules, looked_at, fleet, orders_max, now)?
     else {
         if campaign.is_settled() {
             coordinator.campaign_settled(campaign.name());
         }
-        return unplanned.map_or(Ok(false), |unplanned| Err(unplanned.into()));
+        return unplanned.map_or(Ok(Done::Nothing), |unplanned| Err(unplanned.into()));
     };
     coordinator.registry.commit(together)?;
     if next.state() != campaign.state() {
@@ -181,30 +220,41 @@ fn step(coordinator: &Coordinator, stored: &StoredCampaign, now: UnixTime) -> Re
         tracing::info!(campaign = %next.name(), %device, %position, action = %request.action, "order issued");
         coordinator.send(Outgoing::Order(device));
     }
-    Ok(true)
+    // In another state it may do what it did not in this one.
+    let part = full || next.state() != campaign.state();
+    Ok(if part { Done::Part } else { Done::All })
 }
 
-/// What follows from a look, and what is to be committed for it; with as many orders as one batch of the store takes.
+/// What follows from a look.
+struct Decided {
+    step: Step,
+    /// To be committed.
+    together: CommitTogether,
+    /// As many orders were asked for as might be.
+    full: bool,
+}
+
+/// Finds what follows from a look, and what is to be committed for it; with as many orders as one batch of the store takes.
 fn decide(
     coordinator: &Coordinator,
     stored: &StoredCampaign,
     rules: &DomainRules,
     looked_at: &[Arc<DeviceRecord>],
     fleet: &FleetView,
+    orders_max: &mut usize,
     now: UnixTime,
-) -> Result<Option<(Step, CommitTogether)>, StepError> {
+) -> Result<Option<Decided>, StepError> {
     let response = coordinator.response.median_ms(clock::instant());
     let unsettled = coordinator.unsettled_campaigns()?;
     let unsettled: Vec<&Campaign> = unsettled.iter().map(|stored| &stored.campaign).collect();
     let others = &Others::of(&stored.campaign, &unsettled, coordinator.room(fleet));
     let identify = coordinator.is_identification_due(stored.campaign.name(), now);
     let lease = coordinator.registry.lease()?;
-    let mut orders_max = ORDERS_MAX;
     loop {
         let (graph, drm) = (&rules.graph, &rules.drm);
         let step = advance(
             &stored.campaign,
-            &Look { fleet, graph, drm, response, others, identify, lease, orders_max, now },
+            &Look { fleet, graph, drm, response, others, identify, lease, orders_max: *orders_max, now },
         );
         if step.campaign == stored.campaign && step.orders.is_empty() {
             return Ok(None);
@@ -212,10 +262,16 @@ fn decide(
         let together = CommitTogether::new(Batch::new()).with_campaign(Some(stored), &step.campaign);
         let together = with_orders(coordinator, together, &step.orders, looked_at, now)?;
         let together = if step.lease == lease { together } else { together.with_lease(lease, step.lease)? };
-        if together.fits() || orders_max == 1 {
-            return Ok(Some((step, together)));
+        let (bytes, tried) = (together.bytes().max(1), *orders_max);
+        let full = step.orders.len() >= tried;
+        if bytes > BATCH_BYTES_MAX && tried > 1 {
+            *orders_max = (tried * BATCH_BYTES_MAX / bytes).clamp(1, tried - 1);
+            continue;
         }
-        orders_max /= 2;
+        if full && 2 * bytes <= BATCH_BYTES_MAX {
+            *orders_max = (2 * tried).min(ORDERS_MAX);
+        }
+        return Ok(Some(Decided { step, together, full }));
     }
 }
 

@@ -22,6 +22,7 @@ pub mod engine;
 pub mod enrol;
 pub mod files;
 pub mod first_start;
+pub mod fleet_book;
 pub mod follow;
 pub mod gate;
 pub mod https;

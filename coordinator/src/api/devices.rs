@@ -17,7 +17,7 @@ use super::problem::Refused;
 use crate::clock;
 use crate::coordinator::Coordinator;
 use crate::planning;
-use crate::registry::{DeviceRecord, DomainRules, blocking};
+use crate::registry::{DeviceRecord, blocking};
 
 /// Which devices are asked for.
 #[derive(Debug, Deserialize)]
@@ -73,8 +73,8 @@ pub(super) async fn waits(
         let fleet = state.fleet();
         let Some(device) = fleet.devices.get(&id) else { return Err(Refused::not_found(id.to_string())) };
         let now = clock::now();
-        let DomainRules { graph, drm, .. } = state.registry.rules(&device.domain, &[])?;
-        let mut answer = why(device, &campaigns, &fleet, &graph, &drm, now);
+        let rules = state.registry.rules_declared(&device.domain)?;
+        let mut answer = why(device, &campaigns, &fleet, &rules.graph, &rules.drm, now);
         for campaign in campaigns.iter().filter(|campaign| !campaign.is_settled() && campaign.has_device(id))
         {
             if let Some(trouble) = state.trouble(campaign.name()) {

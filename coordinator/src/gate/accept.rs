@@ -168,7 +168,7 @@ impl<P: Policy> Newcomer<P> {
         let admission = async {
             let admitted = timeout(limits.sink_deadline, self.policy.admit(&client)).await;
             admitted.map_err(|_| Closed::SinkUnavailable)??;
-            let router = self.shared.routers.clone().wait(limits.router_deadline).await;
+            let router = self.shared.routers.wait(&id, limits.router_deadline).await;
             let router = router.map_err(|_| Closed::RouterGone)?;
             let link =
                 router.link(&id, kind, limits.router_deadline).await.map_err(|_| Closed::RouterGone)?;

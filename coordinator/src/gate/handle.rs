@@ -16,7 +16,7 @@ use super::accept::{self, Security};
 use super::census::Census;
 use super::limits::GateLimits;
 use super::metrics::{Closed, Counters, GateFigures};
-use super::policy::{DevicePolicy, OpenPolicy, Peer, Policy, Sink};
+use super::policy::{DevicePolicy, OpenPolicy, Peer, Policy, Sink, inner_name};
 use super::presence::{Claim, Presence, Reach};
 use super::router::{HandOver, LogSize, RouterGone};
 use super::watch::{Routers, Watch};
@@ -66,6 +66,11 @@ pub enum PublishError {
     RouterGone,
 }
 
+/// Devices of so many connections are served by one router.
+const CONNECTIONS_PER_ROUTER: usize = 1_024;
+/// Each is a thread that sleeps while nothing happens.
+const ROUTERS_MAX: usize = 16;
+
 /// What all connections of a gate share.
 pub(crate) struct Shared {
     pub(crate) limits: GateLimits,
@@ -102,7 +107,8 @@ pub async fn serve_devices<S: Sink>(
 ) -> Result<GateHandle, GateError> {
     let (tls, configs) = watch::channel(tls);
     let policy = DevicePolicy { sink };
-    let start = Start { listen, limits, log: LogSize::DEVICES, shutdown };
+    let routers = limits.connections_max.div_ceil(CONNECTIONS_PER_ROUTER).min(ROUTERS_MAX);
+    let start = Start { listen, limits, log: LogSize::DEVICES, routers, shutdown };
     let handle = start.serve(policy, Some(configs)).await?;
     Ok(GateHandle { tls: Some(tls), ..handle })
 }
@@ -115,19 +121,21 @@ pub async fn serve_open(
     limits: GateLimits,
     shutdown: CancellationToken,
 ) -> Result<GateHandle, GateError> {
-    Start { listen, limits, log: LogSize::OPEN, shutdown }.serve(OpenPolicy, None).await
+    // Anybody may have subscribed to anything: all are on one router.
+    Start { listen, limits, log: LogSize::OPEN, routers: 1, shutdown }.serve(OpenPolicy, None).await
 }
 
 struct Start {
     listen: SocketAddr,
     limits: GateLimits,
     log: LogSize,
+    routers: usize,
     shutdown: CancellationToken,
 }
 
 impl Start {
     async fn serve<P: Policy>(self, policy: P, security: Security) -> Result<GateHandle, GateError> {
-        let Self { listen, limits, log, shutdown } = self;
+        let Self { listen, limits, log, routers, shutdown } = self;
         let listening = |source| GateError::Listen { address: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
@@ -138,7 +146,8 @@ impl Start {
             counters: Arc::clone(&counters),
             shutdown: shutdown.clone(),
         };
-        let (routers, watching) = watch.start().await.map_err(|RouterGone| GateError::Router)?;
+        let started = watch.start(routers).await;
+        let (routers, watching) = started.map_err(|RouterGone| GateError::Router)?;
         let shared = Arc::new(Shared {
             limits,
             counters,
@@ -148,7 +157,9 @@ impl Start {
             shutdown,
         });
         let tasks = TaskTracker::new();
-        tasks.spawn(watching);
+        for watching in watching {
+            tasks.spawn(watching);
+        }
         tasks.spawn(accept::run(listener, security, Arc::new(policy), Arc::clone(&shared), tasks.clone()));
         tracing::info!(%address, "gate opened");
         Ok(GateHandle { shared, address, tls: None, tasks })
@@ -176,13 +187,15 @@ impl GateHandle {
         if payload.len() > max {
             return Err(PublishError::TooLarge { length: payload.len(), max });
         }
+        let id = topic.device.to_string();
         match self.shared.presence.reach(topic.device, &text) {
             Reach::Subscribed => {}
             Reach::NotSubscribed => return Err(PublishError::NotSubscribed(topic.clone())),
             Reach::Absent => return Err(PublishError::NotConnected(topic.device)),
         }
-        let router = self.shared.routers.current().map_err(|RouterGone| PublishError::RouterGone)?;
-        let handed_over = router.publish(Bytes::from(text), payload, false, limits.publish_queue_max);
+        let router = self.shared.routers.current(&id).map_err(|RouterGone| PublishError::RouterGone)?;
+        let handed_over =
+            router.publish(Bytes::from(inner_name(topic)), payload, false, limits.publish_queue_max);
         handed_over.map_err(|error| match error {
             HandOver::QueueFull => PublishError::QueueFull(limits.publish_queue_max),
             HandOver::Gone => PublishError::RouterGone,
@@ -217,12 +230,15 @@ impl GateHandle {
         self.shared.counters.figures(self.shared.census.open())
     }
 
-    /// Kills the router's thread, as its own defects would, to see the gate recover: a drill.
+    /// Kills the threads of all routers, as their own defects would, to see the gate recover: a drill.
     ///
     /// Every connection ends; devices come back by themselves. False when there was no router to kill.
-    pub async fn kill_router(&self) -> bool {
-        let Ok(router) = self.shared.routers.current() else { return false };
-        router.kill(self.shared.limits.router_deadline).await.is_ok()
+    pub async fn kill_routers(&self) -> bool {
+        let mut killed = false;
+        for router in self.shared.routers.all() {
+            killed |= router.kill(self.shared.limits.router_deadline).await.is_ok();
+        }
+        killed
     }
 
     /// Waits until the gate has shut down: no listener, no connection.

@@ -103,7 +103,7 @@ pub(crate) struct Counters {
     pub(crate) delivered: AtomicU64,
     pub(crate) filters_refused: AtomicU64,
     pub(crate) throttled: AtomicU64,
-    pub(crate) router_starts: AtomicU64,
+    pub(crate) routers_replaced: AtomicU64,
     closed: Vec<AtomicU64>,
 }
 
@@ -128,8 +128,8 @@ pub struct GateFigures {
     pub filters_refused: u64,
     /// Times that a connection was read more slowly because of its packet rate.
     pub throttled: u64,
-    /// Starts of the router; more than one means that it died.
-    pub router_starts: u64,
+    /// Routers that died and were replaced.
+    pub routers_replaced: u64,
     /// How many connections ended or were refused, by reason. Reasons that never happened are there with 0.
     pub closed: Vec<(Closed, u64)>,
 }
@@ -145,7 +145,7 @@ impl Counters {
             delivered: AtomicU64::new(0),
             filters_refused: AtomicU64::new(0),
             throttled: AtomicU64::new(0),
-            router_starts: AtomicU64::new(0),
+            routers_replaced: AtomicU64::new(0),
             closed: Closed::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
         }
     }
@@ -170,7 +170,7 @@ impl Counters {
             delivered: read(&self.delivered),
             filters_refused: read(&self.filters_refused),
             throttled: read(&self.throttled),
-            router_starts: read(&self.router_starts),
+            routers_replaced: read(&self.routers_replaced),
             closed: Closed::ALL.iter().map(|why| (*why, read(&self.closed[*why as usize]))).collect(),
         }
     }

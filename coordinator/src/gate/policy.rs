@@ -111,6 +111,10 @@ pub(crate) trait Policy: Send + Sync + 'static {
     /// The QoS granted for a subscription, or none.
     fn grant(&self, client: &Self::Client, filter: &str, asked: QoS) -> Option<QoS>;
     fn route(&self, client: &Self::Client, topic: &str, qos: QoS, retain: bool) -> Result<Route, Closed>;
+    /// What a topic or filter that the client may use is called inside the router.
+    fn inner(filter: &str) -> String;
+    /// What the client calls a topic that has this name inside the router.
+    fn outer(client: &Self::Client, inner: Bytes) -> Bytes;
     fn take(
         &self,
         client: &Self::Client,
@@ -138,6 +142,22 @@ pub(crate) struct Identified<Client> {
     pub(crate) client: Client,
     pub(crate) id: String,
     pub(crate) kind: SessionKind,
+}
+
+/// What a topic is called inside the router: the device first, and all in one segment.
+///
+/// The router holds each topic that is new to it against all filters, and each filter that is new against all topics: segment by segment
+/// up to the first that differs. With topics as devices know them, that would be the fourth, and it would take most of a processor while
+/// ten thousand devices come in.
+pub(crate) fn inner_name(topic: &Topic) -> String {
+    let what = match topic.way {
+        Way::Down(Down::Order) => 'o',
+        Way::Down(Down::Ack) => 'a',
+        Way::Down(Down::Time) => 't',
+        Way::Up(Up::Report) => 'r',
+        Way::Up(Up::Health) => 'h',
+    };
+    format!("{}{what}", topic.device)
 }
 
 /// Devices of the fleet, on their own topics.
@@ -200,6 +220,20 @@ impl<S: Sink> Policy for DevicePolicy<S> {
             return Err(Closed::QosTwo);
         }
         Ok(Route::Sink(up))
+    }
+
+    fn inner(filter: &str) -> String {
+        filter.parse().map_or_else(|_| filter.to_owned(), |topic: Topic| inner_name(&topic))
+    }
+
+    fn outer(client: &Peer, inner: Bytes) -> Bytes {
+        let what = match inner.last() {
+            Some(b'o') => Down::Order,
+            Some(b'a') => Down::Ack,
+            Some(b't') => Down::Time,
+            _ => return inner,
+        };
+        Bytes::from(Topic::down(&client.domain, client.device, what).to_string())
     }
 
     async fn take(&self, client: &Peer, up: Up, payload: Bytes) -> Result<(), SinkError> {
@@ -277,6 +311,14 @@ impl Policy for OpenPolicy {
 
     fn route(&self, _: &OpenClient, _: &str, _: QoS, _: bool) -> Result<Route, Closed> {
         Ok(Route::Router)
+    }
+
+    fn inner(filter: &str) -> String {
+        filter.to_owned()
+    }
+
+    fn outer(_: &OpenClient, inner: Bytes) -> Bytes {
+        inner
     }
 
     async fn take(&self, _: &OpenClient, _: Up, _: Bytes) -> Result<(), SinkError> {

@@ -255,7 +255,7 @@ impl<P: Policy, S: AsyncRead + AsyncWrite + Unpin + Send> Session<P, S> {
             return Err(Closed::Malformed);
         }
         if is_new {
-            let publish = Publish::new(Bytes::from(topic), payload, retain);
+            let publish = Publish::new(Bytes::from(P::inner(&topic)), payload, retain);
             self.link.push(Packet::Publish(publish, None)).await.map_err(gone)?;
         }
         match qos {
@@ -297,13 +297,13 @@ impl<P: Policy, S: AsyncRead + AsyncWrite + Unpin + Send> Session<P, S> {
             return Ok(());
         }
         // The router takes no second subscription to a filter: neither a new QoS, nor retained messages again.
-        let again: Vec<String> =
-            wanted.keys().filter(|filter| self.subscriptions.contains_key(*filter)).cloned().collect();
+        let again = wanted.keys().filter(|filter| self.subscriptions.contains_key(*filter));
+        let again: Vec<String> = again.map(|filter| P::inner(filter)).collect();
         if !again.is_empty() {
             let unsubscribe = Unsubscribe { pkid: packet_id, filters: again };
             self.link.push(Packet::Unsubscribe(unsubscribe, None)).await.map_err(gone)?;
         }
-        let filters = wanted.iter().map(|(path, qos)| router_filter(path, *qos)).collect();
+        let filters = wanted.iter().map(|(path, qos)| router_filter(P::inner(path), *qos)).collect();
         self.subscriptions.extend(wanted);
         self.asked.push_back(Asked { packet_id, answers });
         let subscribe = Subscribe { pkid: packet_id, filters };
@@ -330,6 +330,7 @@ impl<P: Policy, S: AsyncRead + AsyncWrite + Unpin + Send> Session<P, S> {
             filters.iter().filter(|filter| self.subscriptions.remove(*filter).is_some()).cloned().collect();
         if !filters.is_empty() {
             self.claim.subscribed(self.subscriptions.keys());
+            let filters = filters.iter().map(|filter| P::inner(filter)).collect();
             let unsubscribe = Unsubscribe { pkid: packet_id, filters };
             self.link.push(Packet::Unsubscribe(unsubscribe, None)).await.map_err(gone)?;
         }
@@ -351,7 +352,9 @@ impl<P: Policy, S: AsyncRead + AsyncWrite + Unpin + Send> Session<P, S> {
         while let Some(notification) = next {
             match notification {
                 Notification::Forward(forward) => {
-                    if let Some(id) = self.wire.gather_publish(forward.publish) {
+                    let mut publish = forward.publish;
+                    publish.topic = P::outer(&self.client, publish.topic);
+                    if let Some(id) = self.wire.gather_publish(publish) {
                         self.acks.sent(id);
                     }
                     Counters::count(&self.shared.counters.delivered);
@@ -438,9 +441,9 @@ fn gone(_: RouterGone) -> Closed {
     Closed::RouterGone
 }
 
-fn router_filter(path: &str, qos: QoS) -> Filter {
+fn router_filter(path: String, qos: QoS) -> Filter {
     Filter {
-        path: path.to_owned(),
+        path,
         qos,
         nolocal: false,
         preserve_retain: false,

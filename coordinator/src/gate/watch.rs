@@ -1,4 +1,4 @@
-//! Watches the router: when its thread dies or hangs, every session ends and a new router starts.
+//! Watches the routers: when the thread of one dies or hangs, every session on it ends and a new router starts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,23 +18,39 @@ const RESTART_PAUSE: Duration = Duration::from_millis(100);
 /// A heartbeat of zero would be a panic of the timer.
 const HEARTBEAT_MIN: Duration = Duration::from_millis(1);
 
-/// The router of the moment, if there is one. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Routers(watch::Receiver<Option<Arc<Router>>>);
+/// The routers of the moment, as far as there are any; each serves a part of the clients.
+///
+/// A router holds topics that are new to it against all filters, one by one, and filters against all topics: with ten thousand devices on
+/// one router, their coming in would keep it busy for half a minute.
+pub(crate) struct Routers(Vec<watch::Receiver<Option<Arc<Router>>>>);
 
 impl Routers {
-    pub(crate) fn current(&self) -> Result<Arc<Router>, RouterGone> {
-        self.0.borrow().clone().ok_or(RouterGone)
+    /// The router of the client with this id.
+    pub(crate) fn current(&self, id: &str) -> Result<Arc<Router>, RouterGone> {
+        self.of(id).borrow().clone().ok_or(RouterGone)
     }
 
-    /// The router, after waiting for one that is being started.
-    pub(crate) async fn wait(&mut self, deadline: Duration) -> Result<Arc<Router>, RouterGone> {
-        let waiting = timeout(deadline, self.0.wait_for(Option::is_some)).await;
+    /// The same, after waiting for one that is being started.
+    pub(crate) async fn wait(&self, id: &str, deadline: Duration) -> Result<Arc<Router>, RouterGone> {
+        let mut current = self.of(id).clone();
+        let waiting = timeout(deadline, current.wait_for(Option::is_some)).await;
         waiting.map_err(|_| RouterGone)?.map_err(|_| RouterGone)?.clone().ok_or(RouterGone)
+    }
+
+    /// All that there are.
+    pub(crate) fn all(&self) -> Vec<Arc<Router>> {
+        self.0.iter().filter_map(|current| current.borrow().clone()).collect()
+    }
+
+    fn of(&self, id: &str) -> &watch::Receiver<Option<Arc<Router>>> {
+        // The same for an id as long as the gate runs, and even over all ids that are digests.
+        let sum = id.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        &self.0[sum % self.0.len()]
     }
 }
 
 /// What a watch needs.
+#[derive(Clone)]
 pub(crate) struct Watch {
     pub(crate) limits: GateLimits,
     pub(crate) log: LogSize,
@@ -43,11 +59,19 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Starts the first router; the future keeps one running until shutdown.
-    pub(crate) async fn start(self) -> Result<(Routers, impl Future<Output = ()> + Send), RouterGone> {
-        let first = self.start_router().await?;
-        let (current, routers) = watch::channel(None);
-        Ok((Routers(routers), self.run(first, current)))
+    /// Starts so many routers, at least one; the futures keep as many running until shutdown.
+    pub(crate) async fn start(
+        self,
+        count: usize,
+    ) -> Result<(Routers, Vec<impl Future<Output = ()> + Send>), RouterGone> {
+        let (mut routers, mut watching) = (Vec::new(), Vec::new());
+        for _ in 0..count.max(1) {
+            let first = self.start_router().await?;
+            let (current, router) = watch::channel(None);
+            routers.push(router);
+            watching.push(self.clone().run(first, current));
+        }
+        Ok((Routers(routers), watching))
     }
 
     async fn run(self, first: (Arc<Router>, LinkRx), current: watch::Sender<Option<Arc<Router>>>) {
@@ -62,7 +86,7 @@ impl Watch {
                     return;
                 }
                 router.gone.cancel();
-                tracing::error!("the router died: every connection is closed, another router starts");
+                tracing::error!("a router died: every connection on it is closed, another router starts");
             } else {
                 tracing::error!("the router did not start; trying again");
             }
@@ -70,6 +94,9 @@ impl Watch {
                 return;
             }
             running = self.start_router().await;
+            if running.is_ok() {
+                Counters::count(&self.counters.routers_replaced);
+            }
         }
     }
 
@@ -78,7 +105,6 @@ impl Watch {
         let starting = tokio::task::spawn_blocking(move || Router::start(&limits, log));
         let started = timeout(self.limits.router_deadline, starting).await.map_err(|_| RouterGone)?;
         let (router, answers) = started.map_err(|_| RouterGone)??;
-        Counters::count(&self.counters.router_starts);
         Ok((Arc::new(router), answers))
     }
 

@@ -1,10 +1,11 @@
 //! All devices: held in memory, every change on disk first.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use takt_common::{DeviceId, Name};
-use takt_store::{BATCH_BYTES_MAX, Batch, SledStore, Store as _, StoreError};
+use takt_store::{Batch, SledStore, Store as _, StoreError};
 
 use super::campaigns::StagedCampaign;
 use super::record::DeviceRecord;
@@ -16,6 +17,8 @@ pub const REPORTS_KEPT: u64 = 64;
 /// The devices in memory. What stands here is on disk.
 pub struct DeviceStore {
     held: RwLock<BTreeMap<DeviceId, Arc<Held>>>,
+    /// Grows with each device that is enrolled.
+    names: AtomicU64,
 }
 
 struct Held {
@@ -44,7 +47,7 @@ impl DeviceStore {
                 held.insert(device.record.state.id, Arc::new(device));
             }
             if !full {
-                return Ok(Self { held: RwLock::new(held) });
+                return Ok(Self { held: RwLock::new(held), names: AtomicU64::new(0) });
             }
         }
     }
@@ -69,6 +72,11 @@ impl DeviceStore {
         let held = self.lock();
         let states = held.values().map(|held| &held.record.state);
         states.filter(|state| state.domain == *domain).map(|state| (state.name.clone(), state.id)).collect()
+    }
+
+    /// Another number whenever [`DeviceStore::names`] may say something else: devices keep their names.
+    pub fn names_revision(&self) -> u64 {
+        self.names.load(Ordering::Acquire)
     }
 
     fn held(&self, id: DeviceId) -> Option<Arc<Held>> {
@@ -104,9 +112,9 @@ impl CommitTogether {
         Ok(self)
     }
 
-    /// Whether it fits into one batch of the store.
-    pub fn fits(&self) -> bool {
-        self.batch.bytes() <= BATCH_BYTES_MAX
+    /// How many bytes it has in the one batch in which it takes effect.
+    pub fn bytes(&self) -> usize {
+        self.batch.bytes()
     }
 
     /// Adds to the batch.
@@ -257,8 +265,8 @@ impl DeviceStore {
         let id = after.record.state.id;
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
         let newer = held.get(&id).is_some_and(|now| now.revision() > after.revision());
-        if !newer {
-            held.insert(id, after);
+        if !newer && held.insert(id, after).is_none() {
+            self.names.fetch_add(1, Ordering::Release);
         }
     }
 }

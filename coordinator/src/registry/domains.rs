@@ -1,5 +1,8 @@
 //! Graph, DRM and schedule of a domain, as the operator gave them.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use takt_common::api::{DrmSpec, GraphSpec, ScheduleSpec};
@@ -7,7 +10,7 @@ use takt_common::{Name, Sha256Digest};
 use takt_planner::{
     DomainGraph, DomainSchedule, GraphError, ObservedEdge, RedundancyError, RedundancyMatrix, ScheduleError,
 };
-use takt_store::{Batch, StoreJson as _};
+use takt_store::{Batch, Store as _, StoreJson as _};
 
 use super::{Registry, RegistryError, keys};
 
@@ -22,6 +25,20 @@ pub struct DomainRules {
     pub schedule: Option<DomainSchedule>,
     /// Of these three, as the operator gave them.
     pub digest: Sha256Digest,
+}
+
+/// What rules were made from: which names there are, and the documents.
+type Ground = (u64, [Option<Vec<u8>>; 3]);
+
+/// The rules that were made last, by domain.
+#[derive(Debug, Default)]
+pub(super) struct KnownRules(Mutex<HashMap<Name, (Ground, Arc<DomainRules>)>>);
+
+impl KnownRules {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Name, (Ground, Arc<DomainRules>)>> {
+        // Every change is one insertion of a whole value, so a panic elsewhere leaves nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A graph, DRM or schedule is not taken.
@@ -93,6 +110,24 @@ impl Registry {
             schedule,
             digest: Sha256Digest::of(&all),
         })
+    }
+
+    /// What holds in a domain, as declared. It is made anew only when something of it has changed.
+    pub fn rules_declared(&self, domain: &Name) -> Result<Arc<DomainRules>, DomainError> {
+        // Names first: a device that is enrolled meanwhile is looked at the next time.
+        let names = self.devices().names_revision();
+        let read = |key: String| self.store().get(key.as_bytes()).map_err(RegistryError::from);
+        let documents = [keys::graph(domain), keys::drm(domain), keys::schedule(domain)].map(read);
+        let [graph, drm, schedule] = documents;
+        let ground = (names, [graph?, drm?, schedule?]);
+        if let Some((known, rules)) = self.rules.lock().get(domain)
+            && *known == ground
+        {
+            return Ok(rules.clone());
+        }
+        let rules = Arc::new(self.rules(domain, &[])?);
+        self.rules.lock().insert(domain.clone(), (ground, rules.clone()));
+        Ok(rules)
     }
 
     fn document<T: DeserializeOwned + Default>(&self, key: &str) -> Result<T, RegistryError> {

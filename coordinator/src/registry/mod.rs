@@ -20,6 +20,7 @@ use takt_common::UnixTime;
 use takt_store::{Batch, SledStore, Store as _, StoreError, StoreJson as _};
 
 use campaigns::OpenCampaigns;
+use domains::KnownRules;
 
 pub use campaigns::{CAMPAIGN_DEVICES_MAX, StoredCampaign};
 pub use devices::{Change, CommitTogether, DeviceStore, REPORTS_KEPT};
@@ -70,6 +71,7 @@ pub struct Registry {
     store: Arc<SledStore>,
     devices: DeviceStore,
     campaigns: OpenCampaigns,
+    rules: KnownRules,
     failed: AtomicBool,
 }
 
@@ -77,8 +79,8 @@ impl Registry {
     /// Reads all devices.
     pub fn open(store: Arc<SledStore>) -> Result<Self, RegistryError> {
         let devices = DeviceStore::load(&store)?;
-        let (campaigns, failed) = (OpenCampaigns::default(), AtomicBool::new(false));
-        Ok(Self { store, devices, campaigns, failed })
+        let (campaigns, rules) = (OpenCampaigns::default(), KnownRules::default());
+        Ok(Self { store, devices, campaigns, rules, failed: AtomicBool::new(false) })
     }
 
     /// The devices.
