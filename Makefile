@@ -118,10 +118,11 @@ bench-planner: install ## Similarities, chains, forecasts and schedules, beside 
 	$(BUILD_BENCH)
 	target/release/takt-bench planner
 
-# Simulated fleets: no engine and no devices either.
-bench-fleet: install ## Devices that a bad release harms, beside other strategies (SEEDS=200), and serve_min in 10,000 random runs.
-	$(BUILD_BENCH)
+# Simulated and virtual fleets: no engine and no devices either.
+bench-fleet: install ## Devices that a bad release harms, beside other strategies (SEEDS=200), 10,000 virtual devices, and serve_min in 10,000 random runs.
+	cargo build --release --locked -j $(JOBS) -p takt-coordinator -p takt-ctl -p takt-fleet -p takt-tests --bins --example bench
 	target/release/takt-bench fleet $(if $(SEEDS),--seeds $(SEEDS))
+	target/release/examples/bench
 	PROPTEST_CASES=10000 cargo test --release --locked -j $(JOBS) -p takt-coordinator-core --test promises as_many_serve
 
 soak: install tried ## The long versions: 2,000 power cuts and 2,000 kills of the store, 200 power cuts of the guest, 5,000 points of the crash matrix.

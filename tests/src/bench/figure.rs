@@ -105,6 +105,11 @@ impl Figure {
         }
     }
 
+    /// What was measured once.
+    pub fn once(figure: &str, unit: Unit, value: f64, machine: &str) -> Self {
+        Self::new(figure, unit, &Spread::of(vec![value]), machine)
+    }
+
     /// With this value instead of the median: the largest, or the sum.
     #[must_use]
     pub(super) fn instead(mut self, value: f64) -> Self {

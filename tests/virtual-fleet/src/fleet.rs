@@ -71,6 +71,17 @@ impl VirtualFleet {
         self.site.tally.in_force()
     }
 
+    /// Lets every device report so often although it has nothing to tell, from its next health sample on; or not any more.
+    pub fn let_beat(&self, every: Option<Duration>) {
+        self.site.let_beat(every);
+    }
+
+    /// How long it took from a report to its signed acknowledgement, for those that came since this was last asked, while devices
+    /// report without having anything to tell.
+    pub fn take_answers(&self) -> Vec<Duration> {
+        self.site.tally.take_answers()
+    }
+
     /// Lets this share of devices, from 0 to 1, find every new release ill from now on.
     pub fn let_be_ill(&self, share: f64) {
         self.site.let_be_ill(share);

@@ -36,6 +36,8 @@ pub(crate) struct Site {
     fetching: Mutex<()>,
     /// How many of [`SHARES`] devices find every new release ill.
     ill: AtomicU64,
+    /// How often a device that has nothing to tell reports all the same, in microseconds; 0 for never.
+    beat: AtomicU64,
 }
 
 impl Site {
@@ -57,6 +59,7 @@ impl Site {
             manifests: RwLock::default(),
             fetching: Mutex::default(),
             ill: AtomicU64::new(0),
+            beat: AtomicU64::new(0),
         }
     }
 
@@ -70,6 +73,17 @@ impl Site {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Bounded just before.
     pub(crate) fn let_be_ill(&self, share: f64) {
         self.ill.store((share.clamp(0.0, 1.0) * SHARES as f64).round() as u64, Ordering::Relaxed);
+    }
+
+    /// Lets every device report so often although it has nothing to tell, from its next health sample on.
+    pub(crate) fn let_beat(&self, every: Option<Duration>) {
+        let micros = every.map_or(0, |every| u64::try_from(every.as_micros()).unwrap_or(u64::MAX));
+        self.beat.store(micros, Ordering::Relaxed);
+    }
+
+    /// How often that is.
+    pub(crate) fn beat(&self) -> Option<Duration> {
+        Some(self.beat.load(Ordering::Relaxed)).filter(|micros| *micros > 0).map(Duration::from_micros)
     }
 
     /// Whether the device with this number is one of them; they are spread evenly.

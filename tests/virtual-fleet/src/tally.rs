@@ -108,6 +108,7 @@ pub(crate) struct Tally {
     pub(crate) samples: AtomicU64,
     acceptances: Mutex<Vec<Acceptance>>,
     in_force: Mutex<BTreeMap<ReleaseId, u64>>,
+    answers: Mutex<Vec<Duration>>,
 }
 
 /// Adds one.
@@ -128,6 +129,16 @@ impl Tally {
             Outcome::RolledBack { .. } => &self.rolled_back,
             _ => &self.otherwise,
         });
+    }
+
+    /// Reports have been acknowledged, so long after each was made.
+    pub(crate) fn answered(&self, took: impl Iterator<Item = Duration>) {
+        lock(&self.answers).extend(took);
+    }
+
+    /// How long acknowledgements took since this was last asked.
+    pub(crate) fn take_answers(&self) -> Vec<Duration> {
+        std::mem::take(&mut *lock(&self.answers))
     }
 
     /// An order has been accepted.

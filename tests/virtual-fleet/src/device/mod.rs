@@ -70,6 +70,8 @@ pub(crate) struct Device {
     told_waiting: reporting::Told,
     /// When the next health sample is due.
     health_at: Duration,
+    /// When it reports next although it has nothing to tell.
+    beat_at: Option<Duration>,
     /// Whether the coordinator has acknowledged anything.
     heard: bool,
     /// The last order of each release that ended verified, for the count of what was done twice.
@@ -105,6 +107,7 @@ impl Device {
             waiting: None,
             told_waiting: reporting::Told::default(),
             health_at: Duration::ZERO,
+            beat_at: None,
             heard: false,
             verified: BTreeMap::new(),
             site,
@@ -256,7 +259,7 @@ impl Device {
     /// When something is due that has a time of its own.
     fn next_due(&self) -> Option<Duration> {
         let health = self.flow.is_up().then_some(self.health_at);
-        [health, self.flow.due(&self.outbox), self.pending_due()].into_iter().flatten().min()
+        [health, self.beat_at, self.flow.due(&self.outbox), self.pending_due()].into_iter().flatten().min()
     }
 
     /// True when an order was accepted.
@@ -265,7 +268,23 @@ impl Device {
         if self.flow.is_up() && self.uptime() >= self.health_at {
             self.send_health();
         }
+        self.beat();
         self.try_pending().await
+    }
+
+    /// Reports although there is nothing to tell, where that is wanted; the first time at any moment, so that devices take turns.
+    fn beat(&mut self) {
+        let uptime = self.uptime();
+        match (self.site.beat(), self.beat_at) {
+            (None, _) => self.beat_at = None,
+            (Some(every), None) => self.beat_at = Some(uptime + every.mul_f64(fastrand::f64())),
+            (Some(every), Some(at)) if uptime >= at => {
+                self.beat_at = Some(uptime.max(at + every));
+                let report = self.report_of(&self.record, None);
+                self.commit(self.record.clone(), vec![report]);
+            }
+            (Some(_), Some(_)) => {}
+        }
     }
 
     /// Serves the link. True when an order was accepted.

@@ -37,7 +37,15 @@ pub(super) struct Outbox {
     next_sequence: u64,
     previous: Option<Sha256Digest>,
     nonces: VecDeque<String>,
-    waiting: VecDeque<(u64, Vec<u8>)>,
+    waiting: VecDeque<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    sequence: u64,
+    envelope: Vec<u8>,
+    /// Uptime.
+    made: Duration,
 }
 
 impl Default for Outbox {
@@ -80,7 +88,7 @@ impl Outbox {
                 self.nonces.pop_front();
             }
             let envelope = Envelope::seal(PayloadType::Report, &payload, &[key]).to_bytes();
-            self.waiting.push_back((report.sequence, envelope));
+            self.waiting.push_back(Waiting { sequence: report.sequence, envelope, made: uptime });
             made += 1;
         }
         made
@@ -96,11 +104,10 @@ impl Outbox {
         self.waiting.len() >= OUTBOX_MAX
     }
 
-    /// Forgets the reports up to and with `sequence`, and says how many those were.
-    fn acknowledged(&mut self, sequence: u64) -> u64 {
-        let before = self.waiting.len();
-        self.waiting.retain(|(number, _)| *number > sequence);
-        (before - self.waiting.len()) as u64
+    /// Forgets the reports up to and with `sequence`, and says when those were made.
+    fn acknowledged(&mut self, sequence: u64) -> Vec<Duration> {
+        let gone = self.waiting.partition_point(|waiting| waiting.sequence <= sequence);
+        self.waiting.drain(..gone).map(|waiting| waiting.made).collect()
     }
 }
 
@@ -169,7 +176,7 @@ impl Device {
         if !self.flow.up {
             return;
         }
-        for (sequence, envelope) in self.outbox.waiting.iter().take(WINDOW) {
+        for Waiting { sequence, envelope, .. } in self.outbox.waiting.iter().take(WINDOW) {
             if self.flow.sent.is_some_and(|sent| *sequence <= sent) {
                 continue;
             }
@@ -192,10 +199,14 @@ impl Device {
         if ack.device != self.id || self.flow.sent.is_none_or(|sent| ack.sequence > sent) {
             return;
         }
-        let count = self.outbox.acknowledged(ack.sequence);
-        self.site.tally.acknowledged.fetch_add(count, Ordering::Relaxed);
+        let made = self.outbox.acknowledged(ack.sequence);
+        self.site.tally.acknowledged.fetch_add(made.len() as u64, Ordering::Relaxed);
+        let uptime = self.uptime();
+        if self.site.beat().is_some() {
+            self.site.tally.answered(made.into_iter().map(|made| uptime.saturating_sub(made)));
+        }
         self.heard = true;
-        self.flow.moved_at = self.uptime();
+        self.flow.moved_at = uptime;
         // Only the answer to a nonce of ours is fresh evidence of the time.
         if self.outbox.nonces.contains(&ack.nonce) && ack.time > self.record.time_floor + FLOOR_STEP {
             self.record.time_floor = ack.time.min(self.now() + LEAP_MAX);
