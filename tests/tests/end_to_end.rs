@@ -4,14 +4,18 @@
 // Helpers of tests are tests too.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use takt_common::api::{CampaignState, CampaignView, DeviceStep, ObservedGraphView, WhyView};
+use takt_common::release::{Artifact, Hook, HookPoint, Manifest};
 use takt_common::report::{Memory, Outcome};
 use takt_tests::fleet::{
-    CampaignSpec, Device, DeviceSpec, Fleet, HttpClient, HttpWatcher, ReleaseSpec, Stopwatch, pause,
+    CampaignSpec, Device, DeviceSpec, Fleet, HttpClient, HttpWatcher, More, ReleaseSpec, Stopwatch, pause,
     wait_until,
 };
 use takt_workload::Nature;
@@ -136,6 +140,73 @@ fn one_signed_upgrade_rolls_through_a_fleet() {
     assert_eq!(client.counter().or_else(|_| client.counter()).unwrap().counter, before);
     assert_eq!([containers(1), containers(2)], untouched);
     assert_all_run(&fleet, &devices, "2.0.0");
+}
+
+/// The last two artifacts are told that this device is to serve, and that it is not any more.
+fn told(manifest: &mut Manifest) {
+    let [.., take_over, hand_back] = manifest.artifacts.as_slice() else { return };
+    let hook = |program: &Artifact, args: &[&str]| Hook {
+        program: program.sha256,
+        args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+        timeout_secs: Hook::TIMEOUT_SECS_DEFAULT,
+    };
+    manifest.hooks = [
+        (HookPoint::Takeover, hook(take_over, &["{device}", "{lease}"])),
+        (HookPoint::HandBack, hook(hand_back, &["{device}"])),
+    ]
+    .into();
+}
+
+/// A service of the standby's own: well as long as the file is there. What it has read in it.
+fn serve_while(flag: PathBuf, port: u16) -> Arc<Mutex<BTreeSet<String>>> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+    let read = Arc::new(Mutex::new(BTreeSet::new()));
+    let seen = Arc::clone(&read);
+    // It ends with the test's process.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let _request = stream.read(&mut [0; 1_024]);
+            let status = match std::fs::read_to_string(&flag) {
+                Ok(text) => {
+                    seen.lock().unwrap().insert(text.trim().to_owned());
+                    "200 OK"
+                }
+                Err(_) => "503 Service Unavailable",
+            };
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let _gone = stream.write_all(answer.as_bytes());
+        }
+    });
+    read
+}
+
+#[test]
+fn a_standby_that_is_only_told_serves_by_a_service_of_its_own() {
+    let fleet = Fleet::start().unwrap();
+    let flag = fleet.folder().join("camera-2-serves");
+    let file = flag.display();
+    let programs = [format!("#!/bin/sh\necho \"$1 $2\" >'{file}'\n"), format!("#!/bin/sh\nrm '{file}'\n")];
+    let more = More { artifacts: programs.map(String::into_bytes).to_vec(), edit: told };
+    fleet.publish(&ReleaseSpec { more: Some(more), ..release("1.0.0", Nature::Good) }).unwrap();
+    fleet.publish(&release("2.0.0", Nature::Good)).unwrap();
+    let devices = fleet.devices(&["camera-1", "camera-2"]).unwrap();
+    fleet.start_campaign(campaign("install", "counter@1.0.0", 2)).unwrap();
+    let end = fleet.wait_campaign("install", CAMPAIGN_LIMIT).unwrap();
+    assert_eq!(end.state, CampaignState::Finished, "{}", end.reason);
+    assert!(!flag.exists(), "nobody has been asked to serve");
+
+    fleet.set_drm(&["camera-1:camera-2:notify"]).unwrap();
+    let read = serve_while(flag.clone(), devices[1].stand_in_port());
+    fleet.start_campaign(campaign("upgrade", "counter@2.0.0", 1)).unwrap();
+    let end = fleet.wait_campaign("upgrade", CAMPAIGN_LIMIT).unwrap();
+    assert_eq!(end.state, CampaignState::Finished, "{}", end.reason);
+    assert_all_run(&fleet, &devices, "2.0.0");
+    // It served for the device, under the lease, and not longer than it had to.
+    assert_eq!(*read.lock().unwrap(), BTreeSet::from(["camera-1 1".to_owned()]));
+    assert!(!flag.exists(), "it has handed back");
+    let text = |wanted: &str| end.events.iter().any(|event| event.text.contains(wanted));
+    assert!(text("camera-2 is asked to take over") && text("camera-2 has handed back"), "{:?}", end.events);
 }
 
 #[test]

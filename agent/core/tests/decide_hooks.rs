@@ -245,6 +245,24 @@ fn hooks_run_for_orders_to_install_only_and_the_one_for_takeovers_for_those() {
     assert_eq!(outcome(case.decide(&phase)), Outcome::Serving);
 }
 
+/// A takeover that fails in this phase: what was told to serve is told that it need not.
+fn takes_back(case: &mut Case, phase: &Phase) {
+    let decision = case.decide(phase);
+    let mut back = case.remember(decision);
+    let hook = loop {
+        match case.decide(&back) {
+            Decision::Do(action) => break action,
+            decision => back = case.remember(decision),
+        }
+    };
+    let Action::Hook { point: HookPoint::HandBack, hook: program, .. } = &hook else { panic!("{hook:?}") };
+    assert_eq!(program.args, ["camera-2", "--fence=12"]);
+    case.succeeded(hook);
+    let decision = case.decide(&back);
+    back = case.remember(decision);
+    assert!(matches!(outcome(case.decide(&back)), Outcome::Failed { .. }));
+}
+
 #[test]
 fn a_standby_that_is_notified_starts_nothing_and_serves_by_its_health_checks() {
     let mut release = with_hooks(manifest(1));
@@ -269,14 +287,23 @@ fn a_standby_that_is_notified_starts_nothing_and_serves_by_its_health_checks() {
     while !matches!(phase, Phase::Probation { .. }) {
         phase = remembered(case.decide(&phase));
     }
-    assert!(!matches!(case.decide(&phase), Decision::Do(_)), "not before it is well");
-    case.well_for(0);
+    // What serves there must hear of it first.
     let hook = done(case.decide(&phase));
     let Action::Hook { point: HookPoint::Takeover, hook: program, .. } = &hook else { panic!("{hook:?}") };
     assert_eq!(program.args, ["camera-2", "--fence=12"]);
+    let mut refusing = case.clone();
+    refusing.failed(hook.clone(), Failure::Fatal);
+    takes_back(&mut refusing, &phase);
     case.succeeded(hook);
     let decision = case.decide(&phase);
     phase = case.remember(decision);
+    assert!(matches!(case.decide(&phase), Decision::Wait(_)), "not before it is well");
+    let mut ill = case.clone();
+    ill.facts.wellness.failures_in_a_row = 9;
+    ill.facts.boot.millis += 3_600_000;
+    takes_back(&mut ill, &phase);
+
+    case.well_for(0);
     assert_eq!(outcome(case.decide(&phase)), Outcome::Serving);
 
     // The hook that ends it runs before anything is stopped, once, and with the token of the takeover that it ends.

@@ -63,7 +63,13 @@ pub(super) fn after(
                 Err(cause) => turn_back(&job, &swap, cause, facts),
             }
         }
-        Phase::Probation { job, swap, .. } => turn_back(&job, &swap, why, facts),
+        Phase::Probation { job, mut swap, .. } => {
+            // It may have told the half of it: the hook that ends a takeover runs as well.
+            if let Action::Hook { point, .. } = action {
+                swap.hooks.insert(*point, String::new());
+            }
+            turn_back(&job, &swap, why, facts)
+        }
         Phase::Confirming { job, swap, since, tries } => {
             match again(&tries, why, policy.engine_tries_max, final_now, facts, policy) {
                 Ok(tries) => Decision::Remember(Phase::Confirming { job, swap, since, tries }),

@@ -35,7 +35,7 @@ fn run(
     // A stand-in runs what the device has verified already: only taking over is new to it.
     let belongs = match job.accepted.order.action {
         OrderAction::Install => !matches!(point, HookPoint::Takeover | HookPoint::HandBack),
-        OrderAction::TakeOver { .. } => point == HookPoint::Takeover,
+        OrderAction::TakeOver { .. } => matches!(point, HookPoint::Takeover | HookPoint::HandBack),
         OrderAction::HandBack { .. } | OrderAction::Withdraw => false,
     };
     let state_of_old = matches!(point, HookPoint::ExportState | HookPoint::ImportState);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use takt_common::order::Action as OrderAction;
+use takt_common::order::{Action as OrderAction, Takeover};
 use takt_common::release::HookPoint;
 use takt_common::report::Outcome;
 
@@ -23,6 +23,11 @@ pub(super) fn probation(job: &Job, swap: &Swap, since: &BootTime, facts: &Facts)
     };
     if let Some(ended) = no_longer_runs(job, swap, facts) {
         return ended;
+    }
+    // A standby that starts nothing serves by something of its own, which must hear of it before it can be well.
+    let told = matches!(job.accepted.order.action, OrderAction::TakeOver { how: Takeover::Notify, .. });
+    if let Some(hook) = hooks::due(HookPoint::Takeover, job, swap).filter(|_| told) {
+        return hook;
     }
     let wellness = &facts.wellness;
     let last_failure = || wellness.last_failure.clone().unwrap_or_else(|| "no answer".to_owned());

@@ -159,6 +159,12 @@ fn without_containers(this: &RollBack, facts: &Facts) -> Decision {
         if !stuck.is_empty() {
             return end(this.job, Some(this.swap), this.stranded(&stuck));
         }
+        // A standby that was told to serve is told that it need not.
+        if this.swap.hooks.contains_key(&HookPoint::Takeover)
+            && let Some(hook) = hooks::due(HookPoint::HandBack, this.job, this.swap)
+        {
+            return this.paused(None, hook, facts);
+        }
         let cause = this.cause.to_owned();
         return if steps::without_containers(this.job, this.swap).is_empty() {
             end(this.job, Some(this.swap), Outcome::Failed { cause })
