@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{DeviceId, Name};
+use crate::release::ReleaseId;
 use crate::report::PhaseName;
 use crate::time::UnixTime;
 
@@ -88,6 +89,20 @@ pub struct WorkloadFacts {
     pub memory_bytes: Option<u64>,
     /// How often Docker has restarted it.
     pub restarts: u64,
+}
+
+/// A release that runs and is not well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unwell {
+    /// Which.
+    pub release: ReleaseId,
+    /// Which of its health checks fails, and how; cut after [`Unwell::WHY_CHARS_MAX`].
+    pub why: String,
+}
+
+impl Unwell {
+    /// Longer reasons are cut.
+    pub const WHY_CHARS_MAX: usize = 400;
 }
 
 /// The most peers in one sample.
@@ -179,6 +194,9 @@ pub struct HealthSample {
     /// response time). Nothing while an order is in hand.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub response_millis: BTreeMap<Name, u64>,
+    /// Releases whose health checks have failed as often in a row as ends a probation, while no order is in hand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unwell: Vec<Unwell>,
     /// What the device is used for and has, by its settings.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub features: BTreeMap<String, String>,

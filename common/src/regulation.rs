@@ -17,7 +17,7 @@ pub struct Regulation {
     /// How elements grow while all goes well.
     pub growth: Growth,
     /// Seconds for which the devices of an element are watched after they were verified before the next element begins; a quarter of it
-    /// in stage `generalization`, and before the campaign is finished.
+    /// in stage `generalization`. A campaign that has finished watches its devices for as long: what fails then counts still.
     pub observe_secs: u64,
     /// What becomes of devices on a release that failed too often.
     pub on_abort: OnAbort,

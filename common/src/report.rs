@@ -222,6 +222,20 @@ impl Report {
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a report has only text keys")
     }
+
+    /// Why no agent can be where this report says, if it cannot: then nothing that it says of an order counts.
+    pub fn impossible(&self) -> Option<String> {
+        match (&self.order, &self.outcome) {
+            (None, Some(_)) => Some("it tells the end of no order".to_owned()),
+            (None, None) if self.phase != PhaseName::Idle => {
+                Some(format!("phase {} without an order", self.phase))
+            }
+            (Some(_), Some(_)) if self.phase != PhaseName::Ended => {
+                Some(format!("an order that is in phase {} has no end", self.phase))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// The coordinator's signed statement that reports are durable, which is also a statement of the time.

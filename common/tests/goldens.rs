@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use takt_common::api::{CampaignRequest, EnrolRequest, Problem, RetryPolicy};
+use takt_common::api::{CampaignRequest, EnrolRequest, Problem, RetryPolicy, StepLimits};
 use takt_common::envelope::{PayloadType, Signers};
 use takt_common::health::{
-    HEALTH_FORMAT, HealthSample, HostFacts, Link, PeerSeen, PeersSeen, Talk, WorkloadFacts,
+    HEALTH_FORMAT, HealthSample, HostFacts, Link, PeerSeen, PeersSeen, Talk, Unwell, WorkloadFacts,
 };
 use takt_common::order::{
     Action, AtDeadline, Member, Mode, ORDER_FORMAT, Order, Policy, Position, SnapshotRef, Takeover, Window,
@@ -202,6 +202,10 @@ fn health() -> HealthSample {
             left_out: 1,
         }),
         response_millis: [(name("counter"), 12)].into(),
+        unwell: vec![Unwell {
+            release: ReleaseId { name: name("camera"), version: name("1.0.0") },
+            why: "tcp=127.0.0.1:1: no connection".into(),
+        }],
         features: [("camera".to_owned(), "on".to_owned())].into(),
     }
 }
@@ -425,6 +429,7 @@ fn bodies_of_the_api_have_the_form_of_their_goldens() {
             devices: vec![name("camera-1")],
             element_size: Some(1),
             deadline_secs: 600,
+            steps: StepLimits { fetch_secs: Some(1_800), ..StepLimits::default() },
             policy: Policy::default(),
             regulation: Regulation::default(),
             query: Some("model = \"cam-x\"".into()),

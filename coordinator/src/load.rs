@@ -214,6 +214,7 @@ mod tests {
             checkpoint: Ok(()),
             peers: None,
             response_millis: std::collections::BTreeMap::new(),
+            unwell: vec![],
             features: std::collections::BTreeMap::new(),
         }
     }

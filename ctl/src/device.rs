@@ -225,6 +225,9 @@ fn show(device: &DeviceView, now: UnixTime, output: Output) -> Vec<String> {
         for (component, millis) in &health.response_millis {
             say("  answers", format!("{component} in {millis} ms"));
         }
+        for unwell in &health.unwell {
+            say("  not well", format!("{}: {}", unwell.release, unwell.why.replace(char::is_control, " ")));
+        }
         for workload in &health.workloads {
             let state = if workload.running { "running" } else { "not running" };
             let memory =

@@ -383,8 +383,11 @@ impl Agent {
         self.keep_flowing()?;
         self.look_at_peers();
         if resting {
-            let installed = self.journal.record().installed.iter();
-            self.responses.look(uptime, &self.performer, installed).await;
+            let installed = self.journal.record().installed.values();
+            if self.responses.look(uptime, &self.performer, installed).await {
+                // For a minute nothing asks again.
+                self.give_back_at = self.give_back_at.or(Some(uptime));
+            }
         } else {
             self.responses.forget();
         }

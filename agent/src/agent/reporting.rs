@@ -141,7 +141,8 @@ impl Agent {
             workloads,
             checkpoint: self.looking.checkpoint_ability(),
             peers: lock(&self.peers).account(self.uptime()),
-            response_millis: self.responses.last().clone(),
+            response_millis: self.responses.millis().clone(),
+            unwell: self.responses.unwell(),
             features: self.settings.kinds.os_image.identity.features.clone(),
         };
         let payload = serde_json::to_vec(&sample).expect("a health sample has only text keys");

@@ -28,6 +28,9 @@ pub struct CampaignRequest {
     pub element_size: Option<u32>,
     /// Seconds that a device may take for its order, waiting included.
     pub deadline_secs: u64,
+    /// Limits of single steps within that.
+    #[serde(default, skip_serializing_if = "StepLimits::is_none")]
+    pub steps: StepLimits,
     /// What orders allow.
     #[serde(default)]
     pub policy: Policy,
@@ -67,6 +70,7 @@ impl CampaignRequest {
             devices: Vec::new(),
             element_size: None,
             deadline_secs: Self::DEADLINE_SECS_USUAL,
+            steps: StepLimits::default(),
             policy: Policy::default(),
             regulation: Regulation::default(),
             query: None,
@@ -84,6 +88,29 @@ impl CampaignRequest {
 
     const fn weight_usual() -> u32 {
         1
+    }
+}
+
+/// How long single steps of a device may take, in seconds from their order on, where that is to be less than the whole deadline and what
+/// the release may take to settle (paper 2, "Operation Enforcement": deadlines of tasks).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StepLimits {
+    /// Until its standby serves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub take_over_secs: Option<u64>,
+    /// Until it has fetched the release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fetch_secs: Option<u64>,
+    /// Until its standby has handed back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hand_back_secs: Option<u64>,
+}
+
+impl StepLimits {
+    /// Whether no step has a limit of its own.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
     }
 }
 

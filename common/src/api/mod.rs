@@ -19,6 +19,7 @@ pub use crate::order::Takeover;
 pub use campaign::{
     CampaignDevice, CampaignEvent, CampaignPreview, CampaignRequest, CampaignState, CampaignView, DeviceStep,
     ExcludedDevice, FollowMode, FollowSpec, PlanView, PlannedSlot, PreviewDevice, ResponseTimes, RetryPolicy,
+    StepLimits,
 };
 pub use device::{BacktestView, DeviceView, ForecastView, HeldBy, Hold, OpenOrder, SlotForecast, WhyView};
 pub use domain::{

@@ -9,6 +9,7 @@ use takt_common::api::{
 };
 use takt_common::digest::Sha256Digest;
 use takt_common::order::Position;
+use takt_common::regulation::OnAbort;
 use takt_common::release::{Manifest, ReleaseId, Requirements, Severity};
 use takt_common::report::{Installed, Outcome};
 use takt_common::{DeviceId, Name, UnixTime};
@@ -122,6 +123,9 @@ pub struct Campaign {
     /// Until when outages of the coordinator have been noted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) outage_until: Option<UnixTime>,
+    /// Until when its devices are watched although it has finished; absent once that is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) watched_until: Option<UnixTime>,
     /// In upgrade order; those that have joined later at the end.
     pub(crate) members: Vec<Member>,
     /// Devices that were asked for and are no targets now.
@@ -185,6 +189,9 @@ pub(crate) struct Member {
     pub(crate) withdrawal: Option<Withdrawal>,
     /// A standby that serves until it is known how the device ended.
     pub(crate) owed: Option<Owed>,
+    /// Its order, whose end nobody knows, until the device is heard of again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unheard: Option<Position>,
     /// What its device warned of when its order ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) warnings: Vec<String>,
@@ -229,6 +236,7 @@ impl Member {
             suspended: None,
             withdrawal: None,
             owed: None,
+            unheard: None,
             warnings: Vec::new(),
             fault: None,
             hop,
@@ -304,14 +312,27 @@ impl Campaign {
         &self.reason
     }
 
-    /// Whether it has ended. It may still owe a hand-back, see [`Campaign::is_settled`].
+    /// Whether it has ended. Something may follow all the same, see [`Campaign::is_settled`].
     pub const fn is_over(&self) -> bool {
         matches!(self.state, CampaignState::Aborted | CampaignState::Finished)
     }
 
-    /// Whether it has ended and no standby serves for one of its silent devices. Until then it is to be advanced.
+    /// Whether it has ended, its devices are watched no more, no standby serves for a silent one of them, and none is awaited that may
+    /// come back with a release that was aborted. Until then it is to be advanced.
     pub fn is_settled(&self) -> bool {
-        self.is_over() && self.members.iter().all(|member| member.owed.is_none())
+        let open = |member: &Member| member.owed.is_some() || self.awaits(member);
+        self.is_over() && self.watched_until.is_none() && !self.members.iter().any(open)
+    }
+
+    /// Whether the device is silent and is brought back once it is heard of, if it runs the release then.
+    pub(crate) fn awaits(&self, member: &Member) -> bool {
+        let silent = member.unheard.is_some() && member.before.is_some() && member.back.is_none();
+        silent && self.brings_back()
+    }
+
+    /// Whether devices are brought back to what they ran before.
+    pub(crate) fn brings_back(&self) -> bool {
+        self.withdraws() && self.request.regulation.on_abort == OnAbort::Rollback
     }
 
     /// From when on devices begin outside their slots as well.

@@ -147,7 +147,7 @@ pub fn retry(campaign: &Campaign, others: &[&Campaign], now: UnixTime) -> Result
         return Err(ControlError::NothingToRetry(name));
     }
     again.request.policy.retry = true;
-    (again.brake, again.ended) = (None, None);
+    (again.brake, again.ended, again.watched_until) = (None, None, None);
     again.pace.start_anew();
     again.state = CampaignState::Ongoing;
     again.reason = format!("{count} devices that failed are tried again, by an operator at {now}");

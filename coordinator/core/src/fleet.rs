@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use takt_common::api::OpenOrder;
-use takt_common::health::{HealthSample, Link};
+use takt_common::health::{HealthSample, Link, Unwell};
 use takt_common::order::{Action, Mode, Policy, Position};
 use takt_common::release::ReleaseId;
 use takt_common::report::{Installed, Outcome, PhaseName, Refused};
@@ -72,6 +72,8 @@ pub struct Facts {
     pub memory_free_bytes: Option<u64>,
     /// What it is used for and has.
     pub features: BTreeMap<String, String>,
+    /// Releases that it runs and that are not well.
+    pub unwell: Vec<Unwell>,
 }
 
 impl Facts {
@@ -85,6 +87,7 @@ impl Facts {
             storage_free_bytes: Some(sample.host.storage_free_bytes),
             memory_free_bytes: Some(sample.host.memory_available_bytes),
             features: sample.features.clone(),
+            unwell: sample.unwell.clone(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use takt_common::api::{CampaignRequest, CampaignState, DeviceStep, ExcludedDevice, RetryPolicy};
+use takt_common::api::{CampaignRequest, CampaignState, DeviceStep, ExcludedDevice, RetryPolicy, StepLimits};
 use takt_common::regulation::Regulation;
 use takt_common::release::ReleaseId;
 use takt_common::report::Outcome;
@@ -55,6 +55,14 @@ pub enum OpenError {
     /// A deadline that no order can have.
     #[error("field 'deadline_secs': {0} is not between 1 and {DEADLINE_SECS_MAX}")]
     Deadline(u64),
+    /// A limit that no step can have.
+    #[error("field 'steps.{field}': {secs} is not between 1 and {DEADLINE_SECS_MAX}")]
+    StepLimit {
+        /// Which.
+        field: &'static str,
+        /// Its seconds.
+        secs: u64,
+    },
     /// A tolerance that no release could pass, or that every one would.
     #[error(
         "field 'regulation.tolerance': {0} is not above 0 and at most {max}: with 0 no number of good devices would suffice",
@@ -285,6 +293,7 @@ fn empty(opening: &Opening<'_>) -> Campaign {
         approved_by: None,
         asked_by: Some(operator.to_owned()),
         outage_until: None,
+        watched_until: None,
         members: Vec::new(),
         excluded: Vec::new(),
         events: Vec::new(),
@@ -329,6 +338,14 @@ fn check(opening: &Opening<'_>) -> Result<Option<Query>, OpenError> {
     }
     if !(1..=DEADLINE_SECS_MAX).contains(&request.deadline_secs) {
         return Err(OpenError::Deadline(request.deadline_secs));
+    }
+    let StepLimits { take_over_secs, fetch_secs, hand_back_secs } = request.steps;
+    for (field, secs) in
+        [("take_over_secs", take_over_secs), ("fetch_secs", fetch_secs), ("hand_back_secs", hand_back_secs)]
+    {
+        if let Some(secs) = secs.filter(|secs| !(1..=DEADLINE_SECS_MAX).contains(secs)) {
+            return Err(OpenError::StepLimit { field, secs });
+        }
     }
     let Regulation { tolerance, warning_tolerance, observe_secs, .. } = request.regulation;
     if !(tolerance > 0.0 && tolerance <= Regulation::TOLERANCE_MAX) {

@@ -107,15 +107,32 @@ impl Campaign {
                 DeviceStep::Done { .. } => None,
             };
             let (accepted, ended) = since.map(|since| deadlines(self, since)).unzip();
+            let limit = since.zip(self.limit_of(&member.step));
+            let limit = limit.map(|(since, secs)| since + Duration::from_secs(secs));
             let settle = Duration::from_secs(self.release.settle_secs);
             let again = member.again_at;
             let withdrawn = member.withdrawal.as_ref().filter(|_| is_in_element(member));
-            [accepted, ended, again, withdrawn.map(|withdrawal| withdrawal.at + settle)]
+            [accepted, ended, limit, again, withdrawn.map(|withdrawal| withdrawal.at + settle)]
         });
         let slot = self.next_slot(now).map(|(_, start)| start);
         let expires = self.expires().filter(|_| self.brake.is_none());
         let forced = self.forced_at().filter(|_| self.is_scheduled());
-        waits.chain([self.pace.observed_until, slot, expires, forced]).flatten().filter(|at| *at > now).min()
+        waits
+            .chain([self.pace.observed_until, slot, expires, forced, self.watched_until])
+            .flatten()
+            .filter(|at| *at > now)
+            .min()
+    }
+
+    /// The limit of its own that a step has.
+    const fn limit_of(&self, step: &DeviceStep) -> Option<u64> {
+        let limits = &self.request.steps;
+        match step {
+            DeviceStep::TakingOver { .. } => limits.take_over_secs,
+            DeviceStep::Upgrading { .. } => limits.fetch_secs,
+            DeviceStep::HandingBack { .. } => limits.hand_back_secs,
+            DeviceStep::Pending | DeviceStep::Done { .. } => None,
+        }
     }
 
     /// Until when the devices of the last element are watched, in words.

@@ -156,6 +156,7 @@ impl Campaign {
             approved_by: self.approved_by.clone(),
             asked_by: self.asked_by.clone(),
             outage_until: self.outage_until,
+            watched_until: self.watched_until,
             members: Vec::new(),
             excluded: Vec::new(),
             events: Vec::new(),

@@ -153,14 +153,14 @@ fn check_orders(world: &World, index: usize, before: &Campaign, step: &Step) {
             Action::Install => {
                 check_slot(world, before, order, order.device);
                 check_sets(world, order, order.device);
-                check_brake(world, index, before, order);
+                check_brake(world, index, before, &step.campaign, order);
                 check_requires(world, index, order.device);
                 check_standby_first(world, order);
             }
             Action::TakeOver { device, .. } => {
                 check_slot(world, before, order, *device);
                 check_sets(world, order, *device);
-                check_brake(world, index, before, order);
+                check_brake(world, index, before, &step.campaign, order);
                 check_requires(world, index, *device);
                 let standby = &world.devices[&order.device];
                 assert!(!standby.is_installing() && standby.standing_in_for.is_none(), "{order:?}");
@@ -201,9 +201,27 @@ fn check_sets(world: &World, order: &OrderRequest, device: DeviceId) {
     }
 }
 
+/// From when on the time of an order counts, by the step that it belongs to.
+fn began(campaign: &Campaign, order: &OrderRequest) -> Option<UnixTime> {
+    campaign.view().devices.iter().find_map(|member| match &member.step {
+        DeviceStep::Upgrading { order: position, since, .. }
+            if member.device == order.device && *position == order.position =>
+        {
+            Some(*since)
+        }
+        DeviceStep::TakingOver { standby, order: position, since }
+            if *standby == order.device && *position == order.position =>
+        {
+            Some(*since)
+        }
+        _ => None,
+    })
+}
+
 /// `brake`: nothing begins once the coordinator could know of a failure.
-fn check_brake(world: &World, index: usize, before: &Campaign, order: &OrderRequest) {
+fn check_brake(world: &World, index: usize, before: &Campaign, after: &Campaign, order: &OrderRequest) {
     let view = before.view();
+    let all_away = world.fleet.devices.values().all(|state| !state.online);
     assert!(
         matches!(view.state, CampaignState::Pending | CampaignState::Ongoing),
         "{order:?} in {:?}",
@@ -222,7 +240,9 @@ fn check_brake(world: &World, index: usize, before: &Campaign, order: &OrderRequ
         }
         let open =
             state.order.as_ref().is_some_and(|open| open.position == earlier.position && !open.accepted);
-        let late = world.now.since(*at).as_secs() >= DEADLINE_SECS;
+        // The clock of a device stands still while nobody of its domain can be heard of.
+        let since = began(after, earlier).unwrap_or(*at);
+        let late = !all_away && world.now.since(since).as_secs() >= DEADLINE_SECS;
         let begins = matches!(earlier.action, Action::Install | Action::TakeOver { .. });
         assert!(!(open && late && begins), "brake: {order:?} although {earlier:?} was not accepted in time");
         assert!(!(open && state.refused.is_some()), "brake: {order:?} although {earlier:?} was refused");

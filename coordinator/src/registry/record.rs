@@ -100,7 +100,13 @@ impl DeviceRecord {
         self.state.sequence = report.sequence.saturating_sub(1);
         let issued = self.issued.as_ref();
         let envelope = issued.map(|issued| issued.envelope);
-        if issued.is_some_and(|issued| self.state.shows_another(report, &issued.payload)) {
+        let impossible = report.impossible();
+        if let Some(why) = &impossible {
+            let (device, number) = (&self.state.name, report.sequence);
+            tracing::warn!(%device, report = number, why, "impossible report");
+            self.warn(&format!("report {number} is impossible: {why}"));
+            self.state.record_report(&DeviceState::without_other(report), envelope.as_ref(), now);
+        } else if issued.is_some_and(|issued| self.state.shows_another(report, &issued.payload)) {
             let (device, number) = (&self.state.name, report.sequence);
             tracing::warn!(%device, report = number, "another order with the position of the one in hand ignored");
             self.warn(&format!(

@@ -82,7 +82,17 @@ impl Site {
         order: Option<&[u8]>,
         outcome: Option<Outcome>,
     ) -> Sha256Digest {
-        let report = Report {
+        self.take(&self.report(sequence, previous, order, outcome))
+    }
+
+    fn report(
+        &self,
+        sequence: u64,
+        previous: Option<Sha256Digest>,
+        order: Option<&[u8]>,
+        outcome: Option<Outcome>,
+    ) -> Report {
+        Report {
             format: REPORT_FORMAT,
             device: self.device,
             sequence,
@@ -92,7 +102,7 @@ impl Site {
             installed: Vec::new(),
             standing_in_for: None,
             order: order.map(|payload| OrderRef { position: POSITION, digest: Sha256Digest::of(payload) }),
-            phase: PhaseName::Idle,
+            phase: if outcome.is_some() { PhaseName::Ended } else { PhaseName::Idle },
             outcome,
             warnings: Vec::new(),
             waiting_on: None,
@@ -101,7 +111,10 @@ impl Site {
             timing: None,
             made: NOW,
             time_floor: NOW,
-        };
+        }
+    }
+
+    fn take(&self, report: &Report) -> Sha256Digest {
         let payload = report.to_bytes();
         let envelope = Envelope::seal(PayloadType::Report, &payload, &[&self.key]).to_bytes();
         let taken = take_report(&self.registry, &self.key, self.device, &envelope, NOW).unwrap();
@@ -138,6 +151,30 @@ fn the_end_of_another_order_with_the_same_position_is_ignored_with_a_warning() {
     assert!(record.warnings.iter().any(|warning| warning.contains("another order")), "{:?}", record.warnings);
     site.say_outcome(2, Some(first), Some(b"issued"), verified);
     assert_eq!((site.accepted(), site.record().state.ended.len()), (None, 1));
+}
+
+#[test]
+fn what_no_agent_can_be_in_counts_for_nothing_and_is_warned_of() {
+    let site = Site::new();
+    let verified = Some(Outcome::Verified { strategy: None });
+    let ended = site.report(1, None, Some(b"issued"), verified.clone());
+    let first = site.take(&Report { phase: PhaseName::Probation, ..ended });
+    assert_eq!((site.accepted(), site.record().state.ended.len()), (Some(false), 0));
+    let second = site.take(&site.report(2, Some(first), None, verified.clone()));
+    let nothing = site.report(3, Some(second), None, None);
+    let third = site.take(&Report { phase: PhaseName::Switching, ..nothing });
+    let warned: Vec<_> = site.record().warnings.clone();
+    assert_eq!(
+        warned,
+        [
+            "report 1 is impossible: an order that is in phase probation has no end",
+            "report 2 is impossible: it tells the end of no order",
+            "report 3 is impossible: phase switching without an order",
+        ]
+    );
+    // What follows counts.
+    site.say_outcome(4, Some(third), Some(b"issued"), verified);
+    assert_eq!(site.record().state.ended.len(), 1);
 }
 
 #[test]

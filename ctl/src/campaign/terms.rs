@@ -2,7 +2,7 @@
 
 use clap::Args;
 use takt_common::Name;
-use takt_common::api::{CampaignRequest, RetryPolicy};
+use takt_common::api::{CampaignRequest, RetryPolicy, StepLimits};
 use takt_common::release::ReleaseId;
 
 use crate::span;
@@ -25,6 +25,15 @@ pub struct TermsArgs {
     /// When it is to be done at the latest: from then on devices begin outside their slots as well: 12h, 7d
     #[arg(long, value_name = "SPAN", value_parser = span::parse_secs)]
     complete_by: Option<u64>,
+    /// How long a standby may take until it serves [default: as long as the deadline and the release allow]
+    #[arg(long, value_name = "SPAN", value_parser = span::parse_secs)]
+    take_over_within: Option<u64>,
+    /// How long a device may take until it has fetched the release [default: as the deadline allows]
+    #[arg(long, value_name = "SPAN", value_parser = span::parse_secs)]
+    fetch_within: Option<u64>,
+    /// How long a standby may take until it has handed back [default: as long as the deadline and the release allow]
+    #[arg(long, value_name = "SPAN", value_parser = span::parse_secs)]
+    hand_back_within: Option<u64>,
     /// Its share of what the coordinator can do at a time, beside that of other campaigns
     #[arg(long, value_name = "N", default_value_t = 1)]
     weight: u32,
@@ -44,6 +53,11 @@ impl TermsArgs {
                 attempts: self.attempts,
                 backoff_secs: self.backoff,
                 bytes: self.retry_bytes,
+            },
+            steps: StepLimits {
+                take_over_secs: self.take_over_within,
+                fetch_secs: self.fetch_within,
+                hand_back_secs: self.hand_back_within,
             },
             expires_secs: self.expires,
             complete_by_secs: self.complete_by,

@@ -2,14 +2,15 @@
 //! and faster than they came, standbys first.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use takt_common::DeviceId;
 use takt_common::api::{CampaignState, DeviceStep};
-use takt_common::regulation::OnAbort;
 
 use crate::advance::Round;
 use crate::advance::scene::{is_in_element, is_in_work};
 use crate::campaign::{Back, Member};
+use crate::open::DEADLINE_SECS_MAX;
 use crate::regulation::{Course, Tally};
 
 /// The first element of the way back is so many times as large as that of the way there, and each other one as the one before it.
@@ -21,29 +22,17 @@ const ELEMENT_PARTS: u32 = 2;
 impl Round<'_> {
     /// Once nothing is in work under the brake: whether devices are to be brought back. Then each has that before it.
     pub(super) fn turn_back(&mut self) -> bool {
-        let wanted = self.campaign.request.regulation.on_abort == OnAbort::Rollback;
-        if !wanted || self.campaign.state == CampaignState::RollingBack {
+        if !self.campaign.brings_back() || self.campaign.state == CampaignState::RollingBack {
             return false;
         }
-        let runs_it = |member: &Member| {
-            let state = self.scene.fleet.devices.get(&member.device);
-            let runs = state.and_then(|state| state.installed_release(&self.campaign.release.id.name));
-            runs.is_some_and(|runs| runs.manifest == self.campaign.release.manifest)
-        };
         let affected: Vec<usize> = (0..self.campaign.members.len())
             .filter(|index| {
                 let member = &self.campaign.members[*index];
-                member.before.is_some() && member.owed.is_none() && runs_it(member)
+                member.before.is_some() && member.owed.is_none() && self.runs_release(member)
             })
             .collect();
         for index in &affected {
-            let member = &mut self.campaign.members[*index];
-            if let DeviceStep::Done { outcome, .. } = &member.step {
-                member.back = Some(Back { outcome: outcome.clone() });
-                member.step = DeviceStep::Pending;
-                (member.element, member.turn, member.slot) = (None, None, None);
-                member.withdrawal = None;
-            }
+            self.turn(*index);
         }
         if affected.is_empty() {
             return false;
@@ -54,6 +43,79 @@ impl Round<'_> {
         self.campaign.reason = format!("{cause}; {text}");
         self.campaign.note(self.scene.now, None, text);
         true
+    }
+
+    /// Devices whose end nobody knew, once they are heard of: those that run a release which was aborted meanwhile are brought back too.
+    pub(super) fn hear_late(&mut self) {
+        let forgotten = self.campaign.ended.map(|ended| ended + Duration::from_secs(DEADLINE_SECS_MAX));
+        for index in 0..self.campaign.members.len() {
+            let member = &self.campaign.members[index];
+            let Some(order) = member.unheard else { continue };
+            let (device, awaited) = (member.device, self.campaign.awaits(member));
+            let state = self.scene.fleet.devices.get(&device);
+            let heard = state.is_none_or(|state| state.ended.iter().any(|ended| ended.position >= order));
+            if !heard {
+                if forgotten.is_some_and(|at| at <= self.scene.now) {
+                    self.campaign.members[index].unheard = None;
+                    self.note(index, "it is awaited no more".to_owned());
+                }
+                continue;
+            }
+            // Its standby hands back first; and under the brake all who run the release turn back together.
+            let ending = !self.campaign.is_over() && self.campaign.state != CampaignState::RollingBack;
+            if member.owed.is_some() || ending {
+                continue;
+            }
+            let runs_it = self.runs_release(member);
+            self.campaign.members[index].unheard = None;
+            if !awaited || !runs_it {
+                continue;
+            }
+            if let Some(busy) = self.others.busy.get(&device) {
+                let text = format!(
+                    "heard of again with {}; campaign {} has it",
+                    self.campaign.release.id, busy.campaign
+                );
+                self.note(index, text);
+                continue;
+            }
+            self.turn(index);
+            self.note(
+                index,
+                format!("heard of again with {}: it is to be brought back", self.campaign.release.id),
+            );
+            if self.campaign.is_over() {
+                self.campaign.state = CampaignState::RollingBack;
+                self.campaign.ended = None;
+            }
+        }
+    }
+
+    /// `; 3 silent devices are brought back …`, where some are awaited.
+    pub(super) fn awaited(&self) -> String {
+        let awaited = self.campaign.members.iter().filter(|member| self.campaign.awaits(member)).count();
+        if awaited == 0 {
+            return String::new();
+        }
+        format!("; {awaited} silent devices are brought back once they are heard of, if they run it then")
+    }
+
+    /// Whether the device says that it runs the release.
+    fn runs_release(&self, member: &Member) -> bool {
+        let state = self.scene.fleet.devices.get(&member.device);
+        let runs = state.and_then(|state| state.installed_release(&self.campaign.release.id.name));
+        runs.is_some_and(|runs| runs.manifest == self.campaign.release.manifest)
+    }
+
+    /// Lets a device that has ended wait for its way back.
+    fn turn(&mut self, index: usize) {
+        let member = &mut self.campaign.members[index];
+        if let DeviceStep::Done { outcome, .. } = &member.step {
+            member.back = Some(Back { outcome: outcome.clone() });
+            member.step = DeviceStep::Pending;
+            (member.element, member.turn, member.slot) = (None, None, None);
+            member.withdrawal = None;
+        }
     }
 
     /// The next element of the way back, once the last one has ended.

@@ -96,6 +96,7 @@ pub fn after_outage(campaign: &Campaign, from: UnixTime, until: UnixTime) -> Cam
         }
     }
     after.pace.delay(away);
+    after.watched_until = after.watched_until.map(|until| until + away);
     after.note(
         until,
         None,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use takt_common::api::DeviceStep;
 use takt_common::order::Position;
-use takt_common::report::Outcome;
+use takt_common::report::{Outcome, PhaseName};
 use takt_common::{DeviceId, UnixTime};
 
 use crate::advance::scene::{Scene, Start, offline};
@@ -93,6 +93,18 @@ pub(crate) fn deadlines(campaign: &Campaign, since: UnixTime) -> (UnixTime, Unix
     (accepted, accepted + Duration::from_secs(campaign.release.settle_secs))
 }
 
+/// The same for a step with a limit of its own.
+fn limited(campaign: &Campaign, since: UnixTime, limit: Option<u64>) -> (UnixTime, UnixTime) {
+    let (accepted, ended) = deadlines(campaign, since);
+    let limit = limit.map_or(ended, |secs| since + Duration::from_secs(secs));
+    (accepted.min(limit), ended.min(limit))
+}
+
+/// Until when a device must have fetched the release that was ordered at `since`, where that has a limit of its own.
+pub(crate) fn fetched_by(campaign: &Campaign, since: UnixTime) -> Option<UnixTime> {
+    Some(since + Duration::from_secs(campaign.request.steps.fetch_secs?))
+}
+
 /// What is new about `member`.
 pub(crate) fn look(scene: &Scene, campaign: &Campaign, member: &Member) -> Finding {
     match &member.step {
@@ -122,10 +134,17 @@ fn look_at_verified(scene: &Scene, campaign: &Campaign, member: &Member, at: Uni
     if member.fault.is_some() || later {
         return Finding::Nothing;
     }
-    match runs_another(scene, campaign, member) {
-        Some(runs) => Finding::Lost { cause: format!("it was verified at {at}, and now {runs}") },
+    match runs_another(scene, campaign, member).or_else(|| is_unwell(scene, campaign, member)) {
+        Some(what) => Finding::Lost { cause: format!("it was verified at {at}, and now {what}") },
         None => Finding::Nothing,
     }
+}
+
+/// What fails of the release, if the device says that it is not well.
+fn is_unwell(scene: &Scene, campaign: &Campaign, member: &Member) -> Option<String> {
+    let state = scene.fleet.devices.get(&member.device)?;
+    let unwell = state.facts.unwell.iter().find(|unwell| unwell.release == campaign.release.id)?;
+    Some(format!("its health checks fail: {}", unwell.why))
 }
 
 /// What the device says it runs in place of the release, if it does.
@@ -166,7 +185,7 @@ fn look_at_takeover(
     since: UnixTime,
 ) -> Finding {
     let label = scene.fleet.label(standby);
-    let (accepted_by, ended_by) = deadlines(campaign, since);
+    let (accepted_by, ended_by) = limited(campaign, since, campaign.request.steps.take_over_secs);
     let failed = |cause: String, clear| Finding::TakeoverFailed { outcome: Outcome::Failed { cause }, clear };
     let late = |cause: String| Finding::TakeoverFailed { outcome: Outcome::GivenUp { cause }, clear: true };
     match fate(scene.fleet, standby, order) {
@@ -249,11 +268,22 @@ fn look_at_upgrade(
         Fate::Open { .. } if member.clock(scene.now) >= ended_by => {
             unknown(format!("the end of order {order} was not reported by {ended_by}"), true)
         }
+        Fate::Open { accepted: true } if is_late_to_fetch(scene, campaign, member, since) => {
+            let by = fetched_by(campaign, since).unwrap_or(since);
+            let cause = format!("{} was not fetched by {by}", campaign.target_of(member).0);
+            Finding::ToWithdraw(WithdrawalCause::Deadline(cause))
+        }
         Fate::Open { .. } | Fate::Ended(_) if campaign.withdraws() && member.back.is_none() => {
             Finding::ToWithdraw(WithdrawalCause::Abort)
         }
         Fate::Open { .. } | Fate::Ended(_) => Finding::Nothing,
     }
+}
+
+fn is_late_to_fetch(scene: &Scene, campaign: &Campaign, member: &Member, since: UnixTime) -> bool {
+    let fetches = scene.fleet.devices.get(&member.device).and_then(|state| state.phase.as_ref());
+    let late = fetched_by(campaign, since).is_some_and(|by| member.clock(scene.now) >= by);
+    late && fetches == Some(&PhaseName::Fetching)
 }
 
 pub(crate) fn withdrawal_text(why: &WithdrawalCause) -> String {
@@ -301,7 +331,7 @@ fn look_at_hand_back(
     since: UnixTime,
 ) -> Finding {
     let label = scene.fleet.label(standby);
-    let (_, ended_by) = deadlines(campaign, since);
+    let (_, ended_by) = limited(campaign, since, campaign.request.steps.hand_back_secs);
     let cause = match fate(scene.fleet, standby, order) {
         Fate::Ended(Outcome::HandedBack) => return Finding::HandedBack,
         Fate::Ended(outcome) => format!("the hand-back by {label} ended: {outcome}"),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use takt_common::DeviceId;
 use takt_common::api::DeviceStep;
 use takt_common::order::{Action, Mode, Position};
+use takt_common::regulation::OnAbort;
 use takt_common::report::Outcome;
 
 use crate::advance::Round;
@@ -63,6 +64,10 @@ impl Round<'_> {
                     let label = self.scene.fleet.label(standby);
                     self.note(index, format!("{label} keeps serving for it until it is heard of"));
                     self.campaign.members[index].owed = Some(Owed { standby, order });
+                }
+                // It may run what is aborted one day, and be brought back then.
+                if self.campaign.request.regulation.on_abort == OnAbort::Rollback {
+                    self.campaign.members[index].unheard = Some(order);
                 }
                 self.done(index, Outcome::GivenUp { cause });
             }

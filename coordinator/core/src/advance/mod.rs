@@ -58,6 +58,8 @@ pub fn advance(campaign: &Campaign, look: &Look<'_>) -> Step {
         lease: look.lease,
     };
     round.settle_owed();
+    round.hear_late();
+    round.watch();
     if !round.campaign.is_over() && (round.campaign.is_approved() || round.campaign.brake.is_some()) {
         round.open();
         round.expire();
@@ -99,6 +101,19 @@ impl Round<'_> {
             let text =
                 format!("begun: {} on {} devices", self.campaign.release.id, self.campaign.members.len());
             self.campaign.note(self.scene.now, None, text);
+        }
+    }
+
+    /// A campaign that has finished watches its devices on: what fails an hour later counts as what failed at once.
+    fn watch(&mut self) {
+        let Some(until) = self.campaign.watched_until else { return };
+        let findings = self.look();
+        self.follow(findings);
+        if self.campaign.brake.is_some() {
+            (self.campaign.watched_until, self.campaign.ended) = (None, None);
+            self.campaign.state = CampaignState::Ongoing;
+        } else if until <= self.scene.now {
+            self.campaign.watched_until = None;
         }
     }
 
@@ -161,7 +176,7 @@ impl Round<'_> {
         if let Some(brake) = &self.campaign.brake {
             if self.campaign.state == CampaignState::RollingBack {
                 let (over, state) = self.back_state();
-                let reason = format!("{}{}; {state}", brake.reason, self.still_serving());
+                let reason = format!("{}{}; {state}{}", brake.reason, self.still_serving(), self.awaited());
                 if over {
                     self.end(CampaignState::Aborted, reason);
                 } else {
@@ -169,8 +184,11 @@ impl Round<'_> {
                 }
             } else if in_work.is_empty() {
                 let serving = self.still_serving();
-                let reason =
-                    format!("{}{serving}; {verified} of {total} devices are verified{warned}", brake.reason);
+                let reason = format!(
+                    "{}{serving}; {verified} of {total} devices are verified{warned}{}",
+                    brake.reason,
+                    self.awaited()
+                );
                 self.end(CampaignState::Aborted, reason);
             } else {
                 let reason = format!("ending, because {}; still in work: {names}", brake.reason);
@@ -210,6 +228,12 @@ impl Round<'_> {
         self.campaign.state = state;
         self.campaign.reason = reason;
         self.campaign.ended = Some(self.scene.now);
+        let observed = self.campaign.request.regulation.observe_secs;
+        let brought = self.campaign.members.iter().any(|member| member.element.is_some());
+        if state == CampaignState::Finished && observed > 0 && brought {
+            let secs = observed + self.campaign.release.settle_secs;
+            self.campaign.watched_until = Some(self.scene.now + Duration::from_secs(secs));
+        }
     }
 
     /// Asks for an order, unless the device is gone or has got one in this round.

@@ -33,6 +33,7 @@ fn device() -> DeviceState {
         storage_free_bytes: Some(3 << 30),
         memory_free_bytes: Some(1 << 29),
         features: BTreeMap::from([("night".to_owned(), "on".to_owned())]),
+        unwell: Vec::new(),
     };
     device
 }

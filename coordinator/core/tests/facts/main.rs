@@ -4,6 +4,7 @@
 
 mod control;
 mod foreseen;
+mod late;
 mod opening;
 mod queue;
 mod reasons;

@@ -30,7 +30,7 @@ pub(crate) struct Herd {
     response: Option<f64>,
 }
 
-fn regulated(regulation: Regulation) -> CampaignRequest {
+pub(crate) fn regulated(regulation: Regulation) -> CampaignRequest {
     CampaignRequest { element_size: None, regulation, ..request() }
 }
 
@@ -39,7 +39,7 @@ fn unwatched() -> Regulation {
 }
 
 impl Herd {
-    fn opened(count: u32, request: &CampaignRequest) -> Result<Self, OpenError> {
+    pub(crate) fn opened(count: u32, request: &CampaignRequest) -> Result<Self, OpenError> {
         let id = |number: u32| -> DeviceId { format!("{number:032x}").parse().unwrap() };
         let names: BTreeMap<Name, DeviceId> =
             (1..=count).map(|number| (name(&format!("d-{number:04}")), id(number))).collect();
@@ -113,12 +113,12 @@ impl Herd {
     }
 
     /// The first `failures` of the devices in work fail.
-    fn end_with(&mut self, failures: usize) {
+    pub(crate) fn end_with(&mut self, failures: usize) {
         self.end(|number| if number < failures { (rolled_back(), vec![]) } else { verified() });
     }
 
     /// The devices in work are brought back, or not.
-    fn end_back(&mut self, succeeds: impl Fn(usize) -> bool) {
+    pub(crate) fn end_back(&mut self, succeeds: impl Fn(usize) -> bool) {
         let in_work = self.fleet.devices.values_mut().filter(|device| device.order.is_some());
         for (number, device) in in_work.enumerate() {
             let (outcome, runs) = if succeeds(number) {
@@ -131,20 +131,34 @@ impl Herd {
         }
     }
 
+    /// Those that are online and have an order are brought back.
+    pub(crate) fn end_online_back(&mut self) {
+        let in_work =
+            self.fleet.devices.values_mut().filter(|device| device.order.is_some() && device.online);
+        for device in in_work {
+            let report = Report {
+                installed: vec![installed("1.0.0", 1)],
+                outcome: Some(verified().0),
+                ..report_of(device)
+            };
+            assert!(device.record_report(&report, None, self.now));
+        }
+    }
+
     pub(crate) const fn campaign(&self) -> &Campaign {
         &self.campaign
     }
 
-    fn view(&self) -> CampaignView {
+    pub(crate) fn view(&self) -> CampaignView {
         self.campaign.view()
     }
 
-    fn wait(&mut self, secs: u64) {
+    pub(crate) fn wait(&mut self, secs: u64) {
         self.now = self.now + Duration::from_secs(secs);
     }
 
     /// A device says that it runs `version`, of its own accord.
-    fn tell(&mut self, number: usize, version: &str, counter: u64) {
+    pub(crate) fn tell(&mut self, number: usize, version: &str, counter: u64) {
         let now = self.now;
         let device = self.fleet.devices.values_mut().nth(number).unwrap();
         let report = Report { installed: vec![installed(version, counter)], ..report_of(device) };
@@ -301,7 +315,7 @@ fn devices_that_are_offline_come_last() {
     assert!(begun.clone().count() == 5 && begun.clone().all(|device| device.online));
 }
 
-fn back_too() -> Regulation {
+pub(crate) fn back_too() -> Regulation {
     Regulation { on_abort: OnAbort::Rollback, ..unwatched() }
 }
 

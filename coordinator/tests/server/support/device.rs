@@ -196,6 +196,7 @@ impl Online {
             checkpoint: Ok(()),
             peers,
             response_millis: [("counter".parse().unwrap(), 12)].into(),
+            unwell: Vec::new(),
             features,
         };
         let payload = serde_json::to_vec(&sample).unwrap();

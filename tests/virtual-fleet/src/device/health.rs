@@ -34,6 +34,7 @@ impl Device {
             checkpoint: Err("a virtual device has no container engine".to_owned()),
             peers: None,
             response_millis: self.response_millis(),
+            unwell: Vec::new(),
             features: BTreeMap::new(),
         };
         let payload = serde_json::to_vec(&sample).expect("a health sample has only text keys");
