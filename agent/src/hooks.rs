@@ -6,7 +6,7 @@
 //! | variable | value |
 //! |---|---|
 //! | `PATH` | `/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin` |
-//! | `TAKT_HOOK` | the point: `pre-fetch`, `pre-switch`, `takeover`, `export-state`, `import-state`, `post-switch`, `healthy` or `rollback` |
+//! | `TAKT_HOOK` | the point: `pre-fetch`, `pre-switch`, `takeover`, `hand-back`, `export-state`, `import-state`, `post-switch`, `healthy` or `rollback` |
 //! | `TAKT_DEVICE`, `TAKT_NAME` | id and name of the device |
 //! | `TAKT_RELEASE`, `TAKT_OLD_RELEASE` | names on this device of the workload that comes and of the one before it; containers are called so too |
 //! | `TAKT_STATE_DIR` | a folder of this order, the same for all its hooks: `export-state` writes there what `import-state` reads |

@@ -15,7 +15,7 @@ pub enum HookPoint {
     PreFetch,
     /// When nothing else speaks against switching.
     PreSwitch,
-    /// On a standby, once it is well: it takes over for the other device.
+    /// On a standby: after a launch once it is well, where it is only notified first. It takes over for the other device.
     Takeover,
     /// On a standby, before it ends its takeover: the other device serves for itself again.
     HandBack,

@@ -6,7 +6,7 @@ use takt_common::order::Action;
 use takt_common::regulation::{OnAbort, Regulation};
 use takt_common::report::{Outcome, PhaseName, Report};
 
-use crate::regulated::{Herd, back_too, regulated};
+use crate::regulated::{Herd, after_fifteen, back_too, regulated};
 use crate::site::{SETTLE_SECS, Site, installed, report_of, request};
 
 const OBSERVE_SECS: u64 = 3_600;
@@ -87,12 +87,7 @@ fn a_release_that_falls_ill_after_it_was_verified_counts() {
 
 /// Fifteen devices run the release; of the next twenty one has fallen silent when the others fail. All are brought back but that one.
 fn aborted_without_one() -> Herd {
-    let mut herd = Herd::of(1_000, back_too());
-    for size in [5, 10] {
-        assert_eq!(herd.advance(), size);
-        herd.end_well();
-    }
-    assert_eq!(herd.advance(), 20);
+    let mut herd = after_fifteen();
     let silent = herd.fleet.devices.values_mut().find(|device| device.order.is_some()).unwrap();
     silent.online = false;
     herd.end_with(19);

@@ -319,14 +319,20 @@ pub(crate) fn back_too() -> Regulation {
     Regulation { on_abort: OnAbort::Rollback, ..unwatched() }
 }
 
-/// Fifteen devices run the release, then it fails on the next ones.
-fn failing_after_fifteen() -> Herd {
+/// Fifteen devices run the release, and the next twenty have their orders.
+pub(crate) fn after_fifteen() -> Herd {
     let mut herd = Herd::of(1_000, back_too());
     for size in [5, 10] {
         assert_eq!(herd.advance(), size);
         herd.end_well();
     }
     assert_eq!(herd.advance(), 20);
+    herd
+}
+
+/// The same, and it fails on these.
+fn failing_after_fifteen() -> Herd {
+    let mut herd = after_fifteen();
     herd.end_with(20);
     herd
 }
