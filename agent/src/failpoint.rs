@@ -84,6 +84,7 @@ mod armed {
         match action {
             Some(OrderAction::Install) => "install",
             Some(OrderAction::TakeOver { .. }) => "take-over",
+            Some(OrderAction::Checkpoint { .. }) => "checkpoint",
             Some(OrderAction::HandBack { .. }) => "hand-back",
             Some(OrderAction::Withdraw) => "withdraw",
             None => "no-order",
@@ -97,6 +98,7 @@ mod armed {
     /// Finer than what is told to others: each way back is a phase of its own in the journal.
     fn phase_name(phase: &Phase) -> String {
         match phase {
+            Phase::GivingMemory { .. } => "giving-memory".to_owned(),
             Phase::HandingBack { .. } => "handing-back".to_owned(),
             Phase::RollingBack { way, .. } => {
                 let way = match way {
@@ -121,6 +123,8 @@ mod armed {
             Action::Stop { .. } => "stop".to_owned(),
             Action::Checkpoint { .. } => "checkpoint".to_owned(),
             Action::Restore { .. } => "restore".to_owned(),
+            Action::GiveMemory { .. } => "give-memory".to_owned(),
+            Action::TakeMemory { .. } => "take-memory".to_owned(),
             Action::KeepRunning { .. } => "keep-running".to_owned(),
             Action::Remove { .. } => "remove".to_owned(),
             Action::DeleteCheckpoint { .. } => "delete-checkpoint".to_owned(),

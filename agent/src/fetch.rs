@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use http::uri::{Authority, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
@@ -26,6 +26,8 @@ use crate::failure::Natured;
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 /// How long the server may think before its answer begins.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// What is put must go out this fast, beside the time for the answer.
+const PUT_BYTES_PER_SEC_MIN: u64 = 16 * 1024;
 /// How long a small document may take.
 const SMALL_LIMIT: Duration = Duration::from_secs(30);
 /// The port of `https://host`.
@@ -234,13 +236,42 @@ impl Client {
         timeout(SMALL_LIMIT, posted).await.map_err(silent)?
     }
 
+    /// Puts the body, of `length` bytes, and waits for the answer's begin.
+    pub(crate) async fn put<B>(&self, path: &str, body: B, length: u64) -> Result<Answer, FetchError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let headers = HeaderMap::from_iter([
+            (CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+            (CONTENT_LENGTH, HeaderValue::from(length)),
+        ]);
+        let limit = ANSWER_LIMIT + Duration::from_secs(length / PUT_BYTES_PER_SEC_MIN);
+        self.send(Method::PUT, path, headers, body, limit).await
+    }
+
     async fn ask(
         &self,
         method: Method,
         path: &str,
-        mut headers: HeaderMap,
+        headers: HeaderMap,
         body: Bytes,
     ) -> Result<Answer, FetchError> {
+        self.send(method, path, headers, Full::new(body), ANSWER_LIMIT).await
+    }
+
+    async fn send<B>(
+        &self,
+        method: Method,
+        path: &str,
+        mut headers: HeaderMap,
+        body: B,
+        limit: Duration,
+    ) -> Result<Answer, FetchError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let server = || self.server();
         let broken = |source| FetchError::Broken { path: path.to_owned(), server: server(), source };
         let connect = |source| FetchError::Connect { server: server(), source };
@@ -262,18 +293,18 @@ impl Client {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.prefix))
-            .body(Full::new(body))
+            .body(body)
             .map_err(|source| FetchError::Path { path: path.to_owned(), source })?;
         *request.headers_mut() = headers;
         // Its errors also come out of the request and the body.
         let driver = tokio::spawn(async move { drop(connection.await) });
-        let asked = timeout(ANSWER_LIMIT, sender.send_request(request)).await;
+        let asked = timeout(limit, sender.send_request(request)).await;
         match asked {
             Ok(Ok(response)) => Ok(Answer { response, driver }),
             Ok(Err(source)) => Err(broken(source)),
             Err(_elapsed) => {
                 driver.abort();
-                Err(silent("get an answer from", ANSWER_LIMIT))
+                Err(silent("get an answer from", limit))
             }
         }
     }

@@ -27,6 +27,7 @@ pub mod probe;
 pub mod restart;
 pub mod service;
 pub mod settings;
+pub mod takeover;
 mod tls;
 pub mod trust;
 pub mod uplink;

@@ -16,6 +16,7 @@ use crate::fetch::Client;
 use crate::hooks::{Hooks, Run};
 use crate::ports::Ports;
 use crate::restart::Restarter;
+use crate::takeover::{Gift, MemoryTravel, Wish};
 
 /// The adapters that actions need.
 pub struct Performer {
@@ -33,6 +34,8 @@ pub struct Performer {
     pub ports: Ports,
     /// Programs of releases.
     pub hooks: Hooks,
+    /// Memory that goes to standbys and comes from devices.
+    pub memory: MemoryTravel,
     /// Reboots, and restarts of this agent.
     pub restarter: Restarter,
 }
@@ -75,6 +78,14 @@ impl Performer {
             Action::Stop { name, grace } => engine.stop(name, *grace).await,
             Action::Checkpoint { name, checkpoint } => engine.checkpoint(name, checkpoint).await,
             Action::Restore { name, checkpoint } => engine.restore(name, checkpoint).await,
+            Action::GiveMemory { workload, standby, lease, checkpoint } => {
+                let gift = Gift { workload, standby: *standby, lease: *lease, checkpoint, now: deed.now };
+                return self.memory.give(engine, &self.client, &gift).await.map_err(|error| failure(&error));
+            }
+            Action::TakeMemory { workload, device, lease, checkpoint } => {
+                let wish = Wish { workload, device: *device, lease: *lease, checkpoint, now: deed.now };
+                return self.memory.take(engine, &self.client, &wish).await.map_err(|error| failure(&error));
+            }
             Action::KeepRunning { name } => engine.keep_running(name).await,
             Action::Remove { name } => engine.remove(name).await,
             Action::DeleteCheckpoint { name, checkpoint } => engine.delete_checkpoint(name, checkpoint).await,

@@ -2,14 +2,15 @@
 
 mod kinds;
 mod peers;
+mod takeover;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 use takt_agent_core::Policy;
-use takt_common::Name;
+use takt_common::{DeviceId, Name};
 use takt_kinds::KindSettings;
 
 use crate::budget::LinkSettings;
@@ -52,6 +53,8 @@ pub struct Settings {
     pub standby_probe: Option<String>,
     /// Whose connections with this device are counted.
     pub peers: PeerSettings,
+    /// Devices of which it goes on with the memory when it stands in for them.
+    pub restore_from: BTreeSet<DeviceId>,
     /// The command that reboots the machine.
     pub reboot: Vec<String>,
     /// What the update kinds may do.
@@ -108,6 +111,8 @@ struct File {
     link: Link,
     #[serde(default)]
     peers: peers::Peers,
+    #[serde(default)]
+    takeover: takeover::Takeover,
     #[serde(default, rename = "file")]
     files: kinds::File,
     #[serde(default)]
@@ -211,6 +216,7 @@ impl Settings {
             state_dir,
             link,
             peers: file.peers.settings(&value)?,
+            restore_from: file.takeover.restore_from(&value)?,
             standby_probe,
             reboot,
             docker_socket: file.docker_socket.unwrap_or_else(|| DOCKER_SOCKET_DEFAULT.into()),
@@ -344,6 +350,10 @@ mod tests {
                 ["agent.toml", "live_patch.leave_secs_min"],
             ),
             (format!("{GOOD}[package]\nroot = 'guest'\n"), ["agent.toml", "package.root"]),
+            (
+                format!("{GOOD}[takeover]\nrestore_from = ['camera-1']\n"),
+                ["takeover.restore_from", "'camera-1'"],
+            ),
             (format!("{GOOD}[peers]\nnetworks = ['10.0.0.0/99']\n"), ["peers.networks", "'10.0.0.0/99'"]),
             (format!("{GOOD}[peers]\naddresses = ['camera-1']\n"), ["peers.addresses", "'camera-1'"]),
             (format!("{GOOD}[peers]\ninterval_secs = 0\n"), ["agent.toml", "peers.interval_secs"]),

@@ -29,6 +29,8 @@ pub enum PayloadType {
     Health,
     /// A coordinator's statement that reports are durable.
     Ack,
+    /// A device's statement about its memory that it hands to a standby.
+    Checkpoint,
 }
 
 impl PayloadType {
@@ -39,6 +41,7 @@ impl PayloadType {
             Self::Report => "application/vnd.takt.report+json",
             Self::Health => "application/vnd.takt.health+json",
             Self::Ack => "application/vnd.takt.ack+json",
+            Self::Checkpoint => "application/vnd.takt.checkpoint+json",
         }
     }
 }

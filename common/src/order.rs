@@ -24,6 +24,8 @@ pub enum Takeover {
     Launch,
     /// The standby runs what it needs already: its health checks and the hook `takeover` of that release say whether it serves.
     Notify,
+    /// As `launch`, and the containers go on from the memory that the device's own have at that moment.
+    Restore,
 }
 
 impl Takeover {
@@ -39,6 +41,7 @@ impl fmt::Display for Takeover {
         f.write_str(match self {
             Self::Launch => "launch",
             Self::Notify => "notify",
+            Self::Restore => "restore",
         })
     }
 }
@@ -68,6 +71,15 @@ pub enum Action {
         #[serde(default, skip_serializing_if = "is_zero")]
         lease: u64,
     },
+    /// Hand the memory of the members' release, which runs on, to `standby`, whose takeover is a `restore`.
+    Checkpoint {
+        /// To whom.
+        standby: DeviceId,
+        /// Its name, for people.
+        name: Name,
+        /// The fencing token of the takeover.
+        lease: u64,
+    },
     /// `device` serves for itself again: end the takeover.
     HandBack {
         /// For whom the takeover was.
@@ -84,6 +96,7 @@ impl fmt::Display for Action {
         match self {
             Self::Install => f.write_str("install"),
             Self::TakeOver { name, .. } => write!(f, "take over for {name}"),
+            Self::Checkpoint { name, .. } => write!(f, "hand its memory to {name}"),
             Self::HandBack { name, .. } => write!(f, "hand back to {name}"),
             Self::Withdraw => f.write_str("withdraw"),
         }

@@ -107,6 +107,8 @@ pub enum Outcome {
     Withdrawn,
     /// The standby serves (its own health checks say so).
     Serving,
+    /// The memory has been handed over for a takeover; what runs, runs on.
+    Checkpointed,
     /// The takeover has ended.
     HandedBack,
     /// Neither the new nor the previous release could be brought to run.
@@ -119,7 +121,7 @@ pub enum Outcome {
 impl Outcome {
     /// True when the order did what it was meant to do.
     pub const fn is_success(&self) -> bool {
-        matches!(self, Self::Verified { .. } | Self::Serving | Self::HandedBack)
+        matches!(self, Self::Verified { .. } | Self::Serving | Self::Checkpointed | Self::HandedBack)
     }
 }
 
@@ -140,6 +142,7 @@ impl fmt::Display for Outcome {
             Self::GivenUp { cause } => write!(f, "given up: {cause}"),
             Self::Withdrawn => f.write_str("withdrawn"),
             Self::Serving => f.write_str("serving as standby"),
+            Self::Checkpointed => f.write_str("its memory has been handed over"),
             Self::HandedBack => f.write_str("handed back"),
             Self::Stranded { cause } => write!(f, "stranded: {cause}"),
         }

@@ -249,6 +249,8 @@ fn every_action_mode_and_outcome_has_the_form_of_its_golden() {
         &vec![
             Action::Install,
             Action::TakeOver { device: other, name: name("camera-1"), how: Takeover::Notify, lease: 12 },
+            Action::TakeOver { device: other, name: name("camera-1"), how: Takeover::Restore, lease: 13 },
+            Action::Checkpoint { standby: other, name: name("camera-2"), lease: 13 },
             Action::HandBack { device: other, name: name("camera-1") },
             Action::Withdraw,
         ],
@@ -267,6 +269,7 @@ fn every_action_mode_and_outcome_has_the_form_of_its_golden() {
             Outcome::GivenUp { cause: cause() },
             Outcome::Withdrawn,
             Outcome::Serving,
+            Outcome::Checkpointed,
             Outcome::HandedBack,
             Outcome::Stranded { cause: cause() },
         ],

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -10,9 +10,9 @@ use futures_util::{Stream, StreamExt as _};
 use takt_common::Sha256Digest;
 use takt_common::digest::Sha256Hasher;
 use tokio::fs::File;
-use tokio::io::AsyncWriteExt as _;
 
 use crate::files::{self, FileError, is_storage_full};
+use crate::incoming::Incoming;
 use crate::registry::blocking;
 
 /// Uploads that have not ended; emptied at every start.
@@ -158,8 +158,7 @@ impl ArtifactStore {
     async fn incoming(&self, sha256: &Sha256Digest, length: u64) -> Result<Incoming, UploadError> {
         let number = self.uploads.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.join(INCOMING).join(format!("{number}-{sha256}"));
-        let file = File::create_new(&path).await.map_err(|error| self.failed(*sha256, length, error))?;
-        Ok(Incoming { file, path: Remains(Some(path)) })
+        Incoming::begin(path).await.map_err(|error| self.failed(*sha256, length, error))
     }
 
     fn failed(&self, sha256: Sha256Digest, length: u64, error: io::Error) -> UploadError {
@@ -170,42 +169,10 @@ impl ArtifactStore {
     }
 }
 
-/// A file that is being written.
-struct Incoming {
-    file: File,
-    path: Remains,
-}
-
-/// Removes the file when it is dropped: the request may be dropped at any await.
-struct Remains(Option<PathBuf>);
-
-impl Incoming {
-    async fn write(&mut self, piece: &[u8]) -> io::Result<()> {
-        self.file.write_all(piece).await
-    }
-
-    async fn keep(mut self, path: &Path) -> io::Result<()> {
-        self.file.flush().await?;
-        self.file.sync_all().await?;
-        if let Some(incoming) = &self.path.0 {
-            tokio::fs::rename(incoming, path).await?;
-        }
-        self.path.0 = None;
-        Ok(())
-    }
-}
-
-impl Drop for Remains {
-    fn drop(&mut self) {
-        if let Some(path) = self.0.take() {
-            // What stays in spite of this is removed by the next start.
-            let _ = fs::remove_file(path);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use futures_util::stream;
 
     use super::*;

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::artifacts::ArtifactStore;
 use crate::ca::FleetCa;
+use crate::checkpoints::CheckpointStore;
 use crate::dispatch::Outgoing;
 use crate::live::Live;
 use crate::load::Rollups;
@@ -38,6 +39,8 @@ pub struct Coordinator {
     pub repository: Repository,
     /// Files.
     pub artifacts: ArtifactStore,
+    /// Memory on its way from devices to standbys.
+    pub checkpoints: CheckpointStore,
     /// Who is here now.
     pub live: Live,
     /// How busy devices are in the present step.
@@ -89,6 +92,8 @@ pub struct Parts {
     pub repository: Repository,
     /// Files.
     pub artifacts: ArtifactStore,
+    /// Memory on its way from devices to standbys.
+    pub checkpoints: CheckpointStore,
     /// Towards devices.
     pub outbox: mpsc::Sender<Outgoing>,
     /// How long a step is over which loads and peers are rolled up, in seconds.
@@ -107,6 +112,7 @@ impl Coordinator {
             registry,
             repository,
             artifacts,
+            checkpoints,
             outbox,
             load_step,
             in_hand_max,
@@ -120,6 +126,7 @@ impl Coordinator {
             registry,
             repository,
             artifacts,
+            checkpoints,
             live: Live::default(),
             loads: Rollups::new(load_step),
             peers: PeerBook::new(load_step),
@@ -199,7 +206,7 @@ impl Coordinator {
 
     /// How many further devices may get an order now.
     pub fn room(&self, fleet: &FleetView) -> usize {
-        let in_hand = fleet.devices.values().filter(|state| state.order.is_some()).count();
+        let in_hand = fleet.devices.values().filter(|state| state.in_hand().is_some()).count();
         self.in_hand_max.saturating_sub(in_hand)
     }
 

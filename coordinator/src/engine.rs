@@ -134,6 +134,9 @@ fn bring_on_all(coordinator: &Coordinator, kept: &mut Kept, note: bool) {
     if let Err(error) = coordinator.peers.roll_up(&coordinator.registry, now) {
         tracing::error!(error = sentence(&error), "peers of devices not kept");
     }
+    if note {
+        coordinator.drop_unwanted_memory();
+    }
     if note && let Err(error) = follow::look(coordinator, now) {
         tracing::error!(error = sentence(&error), "it is not known which components are followed");
     }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::artifacts::ArtifactStore;
 use crate::ca::authority;
+use crate::checkpoints::CheckpointStore;
 use crate::clock;
 use crate::coordinator::{Coordinator, Parts};
 use crate::files::FileError;
@@ -123,15 +124,26 @@ pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<Ru
         let registry = Registry::open(store.clone())?;
         let repository = open_repository(folder.join("repository"), timestamp_key, order_public)?;
         let artifacts = ArtifactStore::open(folder.join("artifacts"), bytes_max)?;
-        Ok((store, registry, repository, artifacts))
+        let checkpoints = CheckpointStore::open(folder.join("checkpoints"), bytes_max)?;
+        Ok((store, registry, repository, artifacts, checkpoints))
     });
-    let (store, registry, repository, artifacts) = opened.await?;
+    let (store, registry, repository, artifacts, checkpoints) = opened.await?;
 
     let (outbox, outgoing) = mpsc::channel(dispatch::OUTBOX_MAX);
     let load_step = settings.load.step_secs();
     let in_hand_max = settings.orders.in_hand_max;
-    let parts =
-        Parts { ca, order_key, operator, registry, repository, artifacts, outbox, load_step, in_hand_max };
+    let parts = Parts {
+        ca,
+        order_key,
+        operator,
+        registry,
+        repository,
+        artifacts,
+        checkpoints,
+        outbox,
+        load_step,
+        in_hand_max,
+    };
     let coordinator = Arc::new(blocking(move || Coordinator::new(parts)).await?);
     let stop = shutdown.child_token();
     let sink = Arc::new(GateSink(coordinator.clone()));

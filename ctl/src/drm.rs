@@ -38,8 +38,9 @@ pub struct SetArgs {
     /// "members": […], "serve_min": 2}]}
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// DEVICE:STANDBY[,STANDBY…][:launch|:notify]: who may serve while DEVICE is away; the first that is able is asked. It launches what
-    /// DEVICE runs or, with notify, is told by a hook and says by its health checks that it serves
+    /// DEVICE:STANDBY[,STANDBY…][:launch|:notify|:restore]: who may serve while DEVICE is away; the first that is able is asked. It
+    /// launches what DEVICE runs; with notify, is told by a hook and says by its health checks that it serves; with restore, goes on
+    /// with the memory of what DEVICE runs, where its own settings allow that
     #[arg(long = "row", value_name = "ROW", required_unless_present = "file")]
     rows: Vec<RowArg>,
 }
@@ -52,7 +53,7 @@ pub struct RowArg(StandbySpec);
 #[derive(Debug, thiserror::Error)]
 pub enum RowError {
     /// Not a device and its standbys.
-    #[error("DEVICE:STANDBY[,STANDBY...][:launch|:notify] is expected, such as camera-1:camera-2")]
+    #[error("DEVICE:STANDBY[,STANDBY...][:launch|:notify|:restore] is expected, such as camera-1:camera-2")]
     Form,
     /// A device's name is none.
     #[error(transparent)]
@@ -67,6 +68,7 @@ impl FromStr for RowArg {
         let (standbys, takeover) = match rest.split_once(':') {
             None | Some((_, "launch")) => (rest.split(':').next().unwrap_or(rest), Takeover::Launch),
             Some((standbys, "notify")) => (standbys, Takeover::Notify),
+            Some((standbys, "restore")) => (standbys, Takeover::Restore),
             Some(_) => return Err(RowError::Form),
         };
         let standbys = standbys.split(',').map(str::parse).collect::<Result<Vec<Name>, _>>()?;

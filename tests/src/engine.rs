@@ -17,6 +17,8 @@ pub struct Engine {
     socket: PathBuf,
     /// Only where the engine is ours to end.
     folder: Option<TempDir>,
+    /// What its containers can use, in the script's words.
+    network: &'static str,
 }
 
 /// Why there is no engine.
@@ -52,7 +54,7 @@ impl Engine {
             return Ok(engine);
         }
         let engine = Arc::new(match std::env::var_os(SOCKET_VARIABLE) {
-            Some(socket) => Self { socket: socket.into(), folder: None },
+            Some(socket) => Self { socket: socket.into(), folder: None, network: "host" },
             None => Self::start()?,
         });
         *shared = Arc::downgrade(&engine);
@@ -61,10 +63,19 @@ impl Engine {
 
     /// An engine of its own, for tests that stop it or count what it holds.
     pub fn start() -> Result<Self, EngineError> {
+        Self::start_with("host")
+    }
+
+    /// The same with a bridge and firewall rules, in the network namespace of this thread, which must be one of its own.
+    pub fn start_bridged() -> Result<Self, EngineError> {
+        Self::start_with("bridge")
+    }
+
+    fn start_with(network: &'static str) -> Result<Self, EngineError> {
         let folder =
             tempfile::Builder::new().prefix("takt-engine.").tempdir().map_err(EngineError::Folder)?;
-        let socket = start_in(folder.path())?;
-        Ok(Self { socket, folder: Some(folder) })
+        let socket = start_in(folder.path(), network)?;
+        Ok(Self { socket, folder: Some(folder), network })
     }
 
     /// Kills an engine of its own as a machine would that has no memory left: nothing is stopped, and its containers and
@@ -78,7 +89,7 @@ impl Engine {
     /// Starts it again over the same data.
     pub fn start_again(&self) -> Result<(), EngineError> {
         // Its socket stays where it was.
-        self.folder.as_ref().map_or(Ok(()), |folder| start_in(folder.path()).map(|_| ()))
+        self.folder.as_ref().map_or(Ok(()), |folder| start_in(folder.path(), self.network).map(|_| ()))
     }
 
     /// Its API's Unix socket.
@@ -96,13 +107,14 @@ impl Engine {
 }
 
 /// Starts an engine in `folder`; gives its socket.
-fn start_in(folder: &Path) -> Result<PathBuf, EngineError> {
+fn start_in(folder: &Path, network: &str) -> Result<PathBuf, EngineError> {
     let script = script();
     let output = Command::new(&script)
         .arg("start")
         .arg(folder)
         // The engine also ends when this process does not come to its `drop`.
         .arg(std::process::id().to_string())
+        .env("TAKT_ENGINE_NETWORK", network)
         .stdin(Stdio::null())
         .output()
         .map_err(|source| EngineError::Run { script, source })?;

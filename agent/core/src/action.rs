@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use takt_common::release::{Container, Hook, HookPoint, Step};
-use takt_common::{Name, Sha256Digest};
+use takt_common::{DeviceId, Name, Sha256Digest};
 
 use crate::phase::{Role, Workload};
 use crate::step::StepKey;
@@ -112,6 +112,29 @@ pub enum Action {
         /// The name of the checkpoint.
         checkpoint: String,
     },
+    /// Write the memory of the containers of a workload to disk while they run on, hand it to the coordinator for a standby,
+    /// and delete it here.
+    GiveMemory {
+        /// Whose.
+        workload: Box<Workload>,
+        /// For whom.
+        standby: DeviceId,
+        /// The fencing token of the takeover.
+        lease: u64,
+        /// The name of the checkpoint.
+        checkpoint: String,
+    },
+    /// Bring the memory that a device has given, and lay it beside the created containers of a workload as a checkpoint.
+    TakeMemory {
+        /// For which.
+        workload: Box<Workload>,
+        /// Whose memory.
+        device: DeviceId,
+        /// The fencing token of the takeover.
+        lease: u64,
+        /// The name of the checkpoint.
+        checkpoint: String,
+    },
     /// Let the engine restart the container when it exits or the machine boots.
     KeepRunning {
         /// Which.
@@ -213,6 +236,8 @@ impl fmt::Display for Action {
             Self::Stop { name, .. } => write!(f, "stop container {name}"),
             Self::Checkpoint { name, .. } => write!(f, "checkpoint container {name}"),
             Self::Restore { name, .. } => write!(f, "restore container {name} from its checkpoint"),
+            Self::GiveMemory { workload, .. } => write!(f, "hand over the memory of {}", workload.name),
+            Self::TakeMemory { workload, .. } => write!(f, "take over the memory for {}", workload.name),
             Self::KeepRunning { name } => write!(f, "let container {name} restart by itself"),
             Self::Remove { name } => write!(f, "remove container {name}"),
             Self::DeleteCheckpoint { name, .. } => write!(f, "delete the checkpoint of container {name}"),

@@ -143,6 +143,9 @@ pub struct Swap {
     /// A checkpoint that failed: some or all of it may be on disk, and it must go.
     #[serde(default)]
     pub left_over: Option<String>,
+    /// Takeover `restore`: what became of the device's memory, once that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<TakenMemory>,
     /// What people should know.
     pub warnings: Vec<String>,
     /// When the old one was told to stop.
@@ -227,6 +230,18 @@ pub enum Unseen {
     Ports,
     /// A step, by its place.
     Step(usize),
+}
+
+/// What became of the memory with which a stand-in is to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TakenMemory {
+    /// It is here: the containers start from it.
+    Here,
+    /// They have started from it and are sick: stop them, then start them afresh.
+    Sick,
+    /// It could not be had or not be used: they start afresh.
+    Lost,
 }
 
 /// How the previous release is brought back. It is journalled before the effect, so that a report never says "with
@@ -324,6 +339,13 @@ pub enum Phase {
         /// Failed tries.
         tries: Tries,
     },
+    /// Handing the memory of what runs to a standby.
+    GivingMemory {
+        /// The order.
+        job: Box<Job>,
+        /// Failed tries.
+        tries: Tries,
+    },
     /// Ending a takeover.
     HandingBack {
         /// The order.
@@ -351,7 +373,7 @@ impl Phase {
             Self::Idle => PhaseName::Idle,
             Self::Fetching { .. } => PhaseName::Fetching,
             Self::Staged { .. } => PhaseName::Staged,
-            Self::Checkpointing { .. } => PhaseName::Checkpointing,
+            Self::Checkpointing { .. } | Self::GivingMemory { .. } => PhaseName::Checkpointing,
             Self::Switching { .. } | Self::HandingBack { .. } => PhaseName::Switching,
             Self::Probation { .. } => PhaseName::Probation,
             Self::Confirming { .. } => PhaseName::Confirming,
@@ -371,6 +393,7 @@ impl Phase {
             | Self::Probation { job, .. }
             | Self::Confirming { job, .. }
             | Self::RollingBack { job, .. }
+            | Self::GivingMemory { job, .. }
             | Self::HandingBack { job, .. }
             | Self::Ended { job, .. } => Some(job),
         }
@@ -379,7 +402,7 @@ impl Phase {
     /// The switch in hand.
     pub fn swap(&self) -> Option<&Swap> {
         match self {
-            Self::Idle | Self::Fetching { .. } | Self::HandingBack { .. } => None,
+            Self::Idle | Self::Fetching { .. } | Self::GivingMemory { .. } | Self::HandingBack { .. } => None,
             Self::Staged { swap, .. }
             | Self::Checkpointing { swap, .. }
             | Self::Switching { swap, .. }

@@ -239,9 +239,9 @@ impl Addressed {
         self.order.snapshot
     }
 
-    /// Whether it installs something, here or as a stand-in.
+    /// Whether it is about a release: one that it installs, here or as a stand-in, or whose memory it wants.
     pub const fn installs(&self) -> bool {
-        matches!(self.order.action, Action::Install | Action::TakeOver { .. })
+        matches!(self.order.action, Action::Install | Action::TakeOver { .. } | Action::Checkpoint { .. })
     }
 
     /// Position of the order.

@@ -9,13 +9,13 @@ use arbitrary::{TEMPLATES, facts, job, nature, phase, policy, swap, template, tr
 use cases::{Case, accepted, at_rest, name};
 use proptest::prelude::*;
 use takt_agent_core::facts::Routed;
-use takt_agent_core::phase::Way;
+use takt_agent_core::phase::{TakenMemory, Way};
 use takt_agent_core::{
     Action, ActionFailure, Attempt, ContainerName, ContainerState, Decision, Facts, Phase, Policy, Record,
     StepState, WaitingOn, Workload, WorkloadName, decide,
 };
 use takt_common::UnixTime;
-use takt_common::order::Action as OrderAction;
+use takt_common::order::{Action as OrderAction, Takeover};
 use takt_common::release::{HookPoint, Kind, Strategy as SwapStrategy};
 use takt_common::report::Outcome;
 
@@ -60,16 +60,25 @@ fn fits(phase: &Phase, action: &Action, facts: &Facts) -> bool {
                 || hook(&[HookPoint::PreSwitch, HookPoint::ExportState])
         }
         Phase::Checkpointing { .. } => matches!(action, Action::Checkpoint { .. }),
-        Phase::Switching { .. } => {
-            matches!(
-                action,
-                Action::Stop { .. }
-                    | Action::Start { .. }
-                    | Action::Route { .. }
-                    | Action::Prepare { .. }
-                    | Action::Apply { .. }
-                    | Action::Restart { .. }
-            ) || hook(&[HookPoint::ImportState, HookPoint::PostSwitch])
+        Phase::Switching { job, swap, .. } => {
+            let restores =
+                matches!(job.accepted.order.action, OrderAction::TakeOver { how: Takeover::Restore, .. });
+            let memory = match action {
+                Action::TakeMemory { .. } => restores && swap.memory.is_none(),
+                Action::Restore { .. } => restores && swap.memory == Some(TakenMemory::Here),
+                _ => false,
+            };
+            memory
+                || matches!(
+                    action,
+                    Action::Stop { .. }
+                        | Action::Start { .. }
+                        | Action::Route { .. }
+                        | Action::Prepare { .. }
+                        | Action::Apply { .. }
+                        | Action::Restart { .. }
+                )
+                || hook(&[HookPoint::ImportState, HookPoint::PostSwitch])
         }
         Phase::Probation { .. } => matches!(action, Action::Route { .. }) || hook(&[HookPoint::Takeover]),
         Phase::Confirming { .. } => matches!(action, Action::Route { .. } | Action::Confirm { .. }),
@@ -81,6 +90,7 @@ fn fits(phase: &Phase, action: &Action, facts: &Facts) -> bool {
             Action::Start { .. } => *way == Way::Cold,
             _ => hook(&[HookPoint::Rollback]),
         },
+        Phase::GivingMemory { .. } => matches!(action, Action::GiveMemory { .. }),
         Phase::HandingBack { .. } => {
             matches!(action, Action::Stop { .. } | Action::Remove { .. }) || hook(&[HookPoint::HandBack])
         }

@@ -465,10 +465,15 @@ fn members_and_action_must_fit_together() {
     let (peer, peer_name) = (DeviceId::of_key(&key().public()), name("camera-2"));
     let take_over =
         Action::TakeOver { device: peer, name: peer_name.clone(), how: Takeover::Launch, lease: 1 };
+    let checkpoint = Action::Checkpoint { standby: peer, name: peer_name.clone(), lease: 1 };
     let hand_back = Action::HandBack { device: peer, name: peer_name };
-    for (action, installs) in
-        [(Action::Install, true), (take_over, true), (hand_back, false), (Action::Withdraw, false)]
-    {
+    for (action, installs) in [
+        (Action::Install, true),
+        (take_over, true),
+        (checkpoint, true),
+        (hand_back, false),
+        (Action::Withdraw, false),
+    ] {
         for with_members in [true, false] {
             let judged = device.changed(|order| {
                 order.action = action.clone();

@@ -47,7 +47,11 @@ impl Agent {
         // Judging may take a look at the repository over HTTPS: never in the gap between two releases.
         let at_leisure = matches!(
             self.journal.record().phase,
-            Phase::Idle | Phase::Fetching { .. } | Phase::Staged { .. } | Phase::Ended { .. }
+            Phase::Idle
+                | Phase::Fetching { .. }
+                | Phase::Staged { .. }
+                | Phase::GivingMemory { .. }
+                | Phase::Ended { .. }
         );
         if !at_leisure {
             return Ok(false);

@@ -119,6 +119,7 @@ impl Agent {
             Phase::Idle
                 | Phase::Fetching { .. }
                 | Phase::Staged { .. }
+                | Phase::GivingMemory { .. }
                 | Phase::HandingBack { .. }
                 | Phase::Ended { .. }
         );

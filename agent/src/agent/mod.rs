@@ -9,6 +9,7 @@ mod responses;
 mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ use crate::perform::{Performer, Wanted};
 use crate::ports::Ports;
 use crate::restart::Restarter;
 use crate::settings::Settings;
+use crate::takeover::MemoryTravel;
 use crate::trust::{Keeper, KeeperError};
 use crate::variables::{RoleVariables, Variables};
 use intake::Pending;
@@ -137,14 +139,14 @@ impl Agent {
     pub fn open(settings: Settings, stop: &CancellationToken) -> Result<Self, AgentError> {
         let identity = IdentityFolder::open(&settings.state_dir)?;
         let membership = identity.membership()?;
-        let key = identity.key()?;
+        let (key, of_memory) = (identity.key()?, identity.key()?);
         let (journal, restored) = Journal::open(&settings.state_dir.join("journal"))?;
         if let Some(text) = restored {
             tracing::warn!(%text, "journal was restored");
         }
         let tls = identity.tls(&membership, &key, journal.record().time_floor)?;
         let keeper = Keeper::load(identity, &membership)?;
-        let performer = Arc::new(performer(&settings, &membership, &tls, stop)?);
+        let performer = Arc::new(performer(&settings, &membership, of_memory, &tls, stop)?);
         let host = Host::new(&settings.state_dir).map_err(|error| AgentError::Adapter {
             what: "the look at the machine",
             why: crate::sentence(&error),
@@ -281,9 +283,9 @@ impl Agent {
                 event = self.events.recv() => self.on_event(event).await?,
                 _ = tick.tick() => self.on_tick().await?,
                 // Any other action is waited for: stopping in the middle of a switch would be no kindness.
-                () = stop.cancelled(), if resumable => true,
+                () = stop.cancelled(), if resumable || self.performer.memory.is_sending() => true,
             };
-            if interrupted && resumable {
+            if interrupted && (resumable || self.performer.memory.is_sending()) {
                 return Ok(());
             }
         }
@@ -458,6 +460,7 @@ impl Agent {
 fn performer(
     settings: &Settings,
     membership: &Membership,
+    key: SigningKey,
     tls: &Arc<rustls::ClientConfig>,
     stop: &CancellationToken,
 ) -> Result<Performer, AgentError> {
@@ -481,6 +484,17 @@ fn performer(
         .map_err(|error| adapter("the artifact folder")(&error))?;
     let client = Client::new(&settings.coordinator, Arc::clone(tls))
         .map_err(|error| adapter("the connection to the coordinator")(&error))?;
+    let memory = MemoryTravel {
+        device: membership.device,
+        key,
+        folder: settings.state_dir.join("memory"),
+        restore_from: settings.restore_from.clone(),
+        reserve_bytes: settings.policy.reserve_disk_bytes,
+        sending: AtomicBool::new(false),
+    };
+    if let Err(error) = memory.tidy() {
+        tracing::warn!(error = crate::sentence(&error), "memory on its way was not removed");
+    }
     Ok(Performer {
         engine,
         artifacts,
@@ -489,6 +503,7 @@ fn performer(
         kinds: Kinds::new(settings.kinds.clone()),
         ports: Ports::new(membership.device).map_err(|error| adapter("the published ports")(&error))?,
         hooks: Hooks::new(hook_settings(settings, membership)),
+        memory,
         restarter: Restarter { reboot: settings.reboot.clone(), stop: stop.clone() },
     })
 }

@@ -1,7 +1,7 @@
 //! Checkpoints: a container's memory on disk, by CRIU. A container restores into the same image only.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -85,18 +85,7 @@ impl Engine {
         if seen.kept_running {
             self.set_restart_policy(name, false).await?;
         }
-        let options = CreateCheckpointOptions {
-            checkpoint_id: checkpoint.to_owned(),
-            checkpoint_dir: None,
-            exit: true,
-        };
-        let made = self
-            .connection
-            .call(format!("checkpoint container {name}"), CHECKPOINT_LIMIT, |docker| async move {
-                docker.create_checkpoint(&name.0, options).await
-            })
-            .await;
-        if let Err(error) = made {
+        if let Err(error) = self.dump(name, checkpoint, true).await {
             return Err(self.not_checkpointed(name, seen.kept_running, error).await);
         }
         // The engine notices the end of the process a little later than the end of the dump.
@@ -104,6 +93,48 @@ impl Engine {
         self.settle(name).await?;
         self.protect(&seen.id, checkpoint).await;
         Ok(())
+    }
+
+    /// Writes the memory of a running container to disk while it runs on; it stands still for as long as that takes. Gives
+    /// the folder, which must be visible from here.
+    pub async fn checkpoint_running(
+        &self,
+        name: &ContainerName,
+        checkpoint: &str,
+    ) -> Result<PathBuf, EngineError> {
+        let seen = self.ours_present(name).await?;
+        self.delete_checkpoint(name, checkpoint).await?;
+        self.renew(name).await;
+        if let Err(error) = self.dump(name, checkpoint, false).await {
+            return Err(self.not_checkpointed(name, false, error).await);
+        }
+        self.protect(&seen.id, checkpoint).await;
+        self.checkpoint_folder(&seen.id, checkpoint).await
+    }
+
+    /// An empty folder for a checkpoint that comes from elsewhere, for a container of the same image.
+    pub async fn checkpoint_to_come(
+        &self,
+        name: &ContainerName,
+        checkpoint: &str,
+    ) -> Result<PathBuf, EngineError> {
+        let seen = self.ours_present(name).await?;
+        self.delete_checkpoint(name, checkpoint).await?;
+        let folder = self.checkpoint_folder(&seen.id, checkpoint).await?;
+        let made = fs::DirBuilder::new().recursive(true).mode(CHECKPOINT_MODE).create(&folder);
+        made.map_err(|source| EngineError::CheckpointFolder { folder: folder.clone(), source })?;
+        Ok(folder)
+    }
+
+    async fn dump(&self, name: &ContainerName, checkpoint: &str, exit: bool) -> Result<(), EngineError> {
+        let options =
+            CreateCheckpointOptions { checkpoint_id: checkpoint.to_owned(), checkpoint_dir: None, exit };
+        self.connection
+            .call(format!("checkpoint container {name}"), CHECKPOINT_LIMIT, |docker| async move {
+                docker.create_checkpoint(&name.0, options).await
+            })
+            .await
+            .map(drop)
     }
 
     async fn not_checkpointed(&self, name: &ContainerName, keep: bool, error: EngineError) -> EngineError {
@@ -144,8 +175,14 @@ impl Engine {
         }
     }
 
-    /// Starts a stopped container from a checkpoint.
+    /// Starts a container from a checkpoint: one that has stopped, or one that has never passed its latch.
     pub async fn restore(&self, name: &ContainerName, checkpoint: &str) -> Result<(), EngineError> {
+        if let Some(latch) = self.latch(name).filter(super::latch::Latch::is_closed) {
+            // What waits there has done nothing yet, and what comes in its place does not pass it.
+            self.stop(name, Duration::ZERO).await?;
+            latch.open().map_err(|source| EngineError::Latch { name: name.clone(), source })?;
+            self.forget_held(name);
+        }
         self.settle(name).await?;
         let seen = self.ours_present(name).await?;
         if seen.runs() {

@@ -180,6 +180,15 @@ pub enum EngineError {
         /// The engine's own words.
         why: String,
     },
+    /// No place for a checkpoint that comes from elsewhere.
+    #[error("make the folder {} for a checkpoint", folder.display())]
+    CheckpointFolder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The checkpoint cannot be used.
     #[error("restore container {name} from checkpoint {checkpoint}: {why}")]
     NotRestored {
@@ -210,6 +219,7 @@ impl Natured for EngineError {
             | Self::NoImage { .. }
             | Self::Latch { .. }
             | Self::DirectPorts { .. }
+            | Self::CheckpointFolder { .. }
             | Self::Archive { .. }
             | Self::BadArchive { why: ArchiveFault::Swells { .. }, .. }
             | Self::NotInTime { .. } => Nature::Transient,

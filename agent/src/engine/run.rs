@@ -267,6 +267,10 @@ impl Engine {
         locked(&self.held).insert(name.clone(), process);
     }
 
+    pub(super) fn forget_held(&self, name: &ContainerName) {
+        locked(&self.held).remove(name);
+    }
+
     pub(super) fn forget(&self, name: &ContainerName) {
         locked(&self.ended).remove(name);
         locked(&self.held).remove(name);

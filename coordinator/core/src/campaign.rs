@@ -189,6 +189,9 @@ pub(crate) struct Member {
     pub(crate) withdrawal: Option<Withdrawal>,
     /// A standby that serves until it is known how the device ended.
     pub(crate) owed: Option<Owed>,
+    /// The order by which it hands its memory to its standby, in a takeover by `restore`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) memory: Option<Position>,
     /// Its order, whose end nobody knows, until the device is heard of again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) unheard: Option<Position>,
@@ -236,6 +239,7 @@ impl Member {
             suspended: None,
             withdrawal: None,
             owed: None,
+            memory: None,
             unheard: None,
             warnings: Vec::new(),
             fault: None,

@@ -188,6 +188,12 @@ impl DeviceState {
         }
     }
 
+    /// The order in hand that a later one has to wait for. Handing memory over changes nothing on the device, and is of no use
+    /// once something else is to be done there.
+    pub fn in_hand(&self) -> Option<&OpenOrder> {
+        self.order.as_ref().filter(|order| !matches!(order.action, Action::Checkpoint { .. }))
+    }
+
     /// The release of the component `name` that it said it runs.
     pub fn installed_release(&self, name: &Name) -> Option<&Installed> {
         self.installed.iter().find(|installed| installed.release.name == *name)

@@ -137,6 +137,7 @@ impl Run {
                     state.standing_in_for = Some(device);
                     Outcome::Serving
                 }
+                Action::Checkpoint { .. } => Outcome::Checkpointed,
                 Action::HandBack { .. } => {
                     state.standing_in_for = None;
                     Outcome::HandedBack

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{FileFailurePersistence, TestRunner};
 use takt_common::api::{CampaignState, CampaignView, DeviceStep};
-use takt_common::order::{Action, Mode};
+use takt_common::order::{Action, Mode, Takeover};
 use takt_common::report::Outcome;
 use takt_common::{DeviceId, UnixTime};
 use takt_coordinator_core::{Campaign, OrderRequest, Step, advance, why};
@@ -143,7 +143,8 @@ fn check_orders(world: &World, index: usize, before: &Campaign, step: &Step) {
         let state = &world.fleet.devices[&order.device];
         assert_eq!(order.position, state.next);
         match (&order.action, state.order.as_ref().map(|held| &held.action)) {
-            (_, None) | (Action::Withdraw, Some(Action::Install)) => {}
+            // Handing memory over is of no use once the standby serves.
+            (_, None) | (Action::Withdraw, Some(Action::Install)) | (_, Some(Action::Checkpoint { .. })) => {}
             (Action::HandBack { device, .. }, Some(Action::TakeOver { device: of, .. })) => {
                 assert_eq!(device, of);
             }
@@ -165,6 +166,14 @@ fn check_orders(world: &World, index: usize, before: &Campaign, step: &Step) {
                 let standby = &world.devices[&order.device];
                 assert!(!standby.is_installing() && standby.standing_in_for.is_none(), "{order:?}");
                 assert!(world.drm.standbys_for(*device).contains(&order.device), "{order:?}");
+            }
+            Action::Checkpoint { standby, .. } => {
+                let takes = world.fleet.devices[standby].order.as_ref().map(|order| &order.action);
+                let restore = matches!(
+                    takes,
+                    Some(Action::TakeOver { device, how: Takeover::Restore, .. }) if *device == order.device
+                );
+                assert!(restore, "memory is asked for, and {standby} does not wait for it: {takes:?}");
             }
             Action::HandBack { .. } | Action::Withdraw => {}
         }
@@ -233,6 +242,10 @@ fn check_brake(world: &World, index: usize, before: &Campaign, after: &Campaign,
         }
     }
     for (_, at, earlier) in world.issued.iter().filter(|(of, ..)| *of == index) {
+        // Memory that is not handed over is done without.
+        if matches!(earlier.action, Action::Checkpoint { .. }) {
+            continue;
+        }
         let state = &world.fleet.devices[&earlier.device];
         let ended = state.ended.iter().find(|ended| ended.position == earlier.position);
         if let Some(ended) = ended {
@@ -468,7 +481,7 @@ proptest! {
                     match &order.action {
                         Action::Install => check_sets(&world, order, order.device),
                         Action::TakeOver { device, .. } => check_sets(&world, order, *device),
-                        Action::HandBack { .. } | Action::Withdraw => {}
+                        Action::Checkpoint { .. } | Action::HandBack { .. } | Action::Withdraw => {}
                     }
                 }
                 let crash = world.plan.crashing;
@@ -543,6 +556,7 @@ fn the_random_worlds_meet_everything_that_can_happen() {
                 (Action::Install, Mode::InPlace) => "in place",
                 (Action::Install, Mode::Rolling { .. }) => "rolling",
                 (Action::TakeOver { .. }, _) => "take over",
+                (Action::Checkpoint { .. }, _) => "checkpoint",
                 (Action::HandBack { .. }, _) => "hand back",
                 (Action::Withdraw, _) => "withdraw",
             };

@@ -263,7 +263,7 @@ impl<'a> World<'a> {
                 self.at(arrives + nature.install_secs, Event::Switch(number));
             }
             Action::Withdraw => self.at(arrives, Event::Withdraw(number, order.position)),
-            Action::TakeOver { .. } | Action::HandBack { .. } => {}
+            Action::TakeOver { .. } | Action::Checkpoint { .. } | Action::HandBack { .. } => {}
         }
     }
 

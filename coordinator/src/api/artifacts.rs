@@ -20,7 +20,7 @@ use crate::coordinator::Coordinator;
 use crate::files::FileError;
 
 /// What is read from the disk at a time; few connections need much memory.
-const PIECE: usize = 64 * 1024;
+pub(super) const PIECE: usize = 64 * 1024;
 
 /// Takes an upload, piece by piece to the disk.
 pub(super) async fn put(
@@ -30,17 +30,20 @@ pub(super) async fn put(
     request: Request<Body>,
 ) -> Result<StatusCode, Refused> {
     let sha256 = digest(&sha256)?;
-    let Some(length) = request.headers().get(header::CONTENT_LENGTH) else {
-        return Err(Refused::length_required(format!(
-            "the upload of artifact {sha256} needs a Content-Length"
-        )));
-    };
-    let length = length.to_str().ok().and_then(|length| length.parse().ok());
-    let length = length.ok_or_else(|| Refused::malformed("the header Content-Length is not a number"))?;
+    let length = content_length(&request, || format!("the upload of artifact {sha256}"))?;
     match state.artifacts.store(sha256, length, request.into_body().into_data_stream()).await? {
         Stored::New => Ok(StatusCode::CREATED),
         Stored::Known => Ok(StatusCode::OK),
     }
+}
+
+/// What the body of `what` is stated to have.
+pub(super) fn content_length(request: &Request<Body>, what: impl Fn() -> String) -> Result<u64, Refused> {
+    let Some(length) = request.headers().get(header::CONTENT_LENGTH) else {
+        return Err(Refused::length_required(format!("{} needs a Content-Length", what())));
+    };
+    let length = length.to_str().ok().and_then(|length| length.parse().ok());
+    length.ok_or_else(|| Refused::malformed("the header Content-Length is not a number"))
 }
 
 /// Sends an artifact or a part of it; `HEAD` comes here too, and the body is left out then.

@@ -1,11 +1,12 @@
 //! The HTTPS API (`/api/v1`).
 //!
 //! Everything needs the operator's token, except: `healthz` and the signed repository, which anybody may read; `enrol`,
-//! which has a token of its own; a device's own order, which needs its certificate; and artifacts, which devices read
+//! which has a token of its own; a device's own order and memory, which need its certificate; and artifacts, which devices read
 //! too. All refusals are problem documents.
 
 mod artifacts;
 mod campaigns;
+mod checkpoints;
 mod devices;
 mod domains;
 mod enrolment;
@@ -45,6 +46,7 @@ pub fn router(coordinator: Arc<Coordinator>) -> Router {
         .route("/devices/{device}/why", get(devices::waits))
         .route("/devices/{device}/forecast", get(devices::forecast))
         .route("/devices/{device}/order", get(devices::order))
+        .route("/devices/{device}/checkpoint", put(checkpoints::put).get(checkpoints::get))
         .route("/domains/{domain}/graph", get(domains::graph).put(domains::set_graph))
         .route("/domains/{domain}/graph/observed", get(domains::observed_graph))
         .route("/domains/{domain}/drm", get(domains::drm).put(domains::set_drm))

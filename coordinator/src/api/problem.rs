@@ -10,6 +10,7 @@ use takt_coordinator_core::{ControlError, OpenError};
 
 use crate::artifacts::UploadError;
 use crate::begin::BeginError;
+use crate::checkpoints::CarryError;
 use crate::enrol::EnrolError;
 use crate::files::FileError;
 use crate::orders::OrderError;
@@ -55,6 +56,11 @@ impl Refused {
     /// It contradicts the state of things.
     pub(super) fn conflict(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "conflict", "The state of things does not allow that", detail)
+    }
+
+    /// It was to be there and will not be.
+    pub(super) fn gone(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::GONE, "gone", "There is no such thing any more", detail)
     }
 
     /// A body larger than is taken.
@@ -189,6 +195,17 @@ impl From<UploadError> for Refused {
             UploadError::Digest { .. } => Self::rule(sentence(&error)),
             UploadError::Full { .. } => Self::storage_full(sentence(&error)),
             UploadError::File(error) => error.into(),
+        }
+    }
+}
+
+impl From<CarryError> for Refused {
+    fn from(error: CarryError) -> Self {
+        match error {
+            CarryError::TooLarge { .. } => Self::too_large(sentence(&error)),
+            CarryError::Interrupted { .. } => Self::malformed(sentence(&error)),
+            CarryError::Full { .. } => Self::storage_full(sentence(&error)),
+            CarryError::File(error) => error.into(),
         }
     }
 }

@@ -167,6 +167,22 @@ impl Device {
         Ok(())
     }
 
+    /// From its next start on it takes over the memory of these devices.
+    pub fn restore_from(&self, devices: &[DeviceId]) -> Result<(), FleetError> {
+        let file = self.settings();
+        let text = fs::read_to_string(&file).map_err(FleetError::file("read", &file))?;
+        let ids: Vec<Value> = devices.iter().map(|id| Value::String(id.to_string())).collect();
+        let takeover = [("restore_from".to_owned(), Value::Array(ids))].into_iter().collect();
+        let mut settings: Table = text.parse().expect("it was written here");
+        settings.insert("takeover".to_owned(), Value::Table(takeover));
+        fs::write(&file, settings.to_string()).map_err(FleetError::file("write", file))
+    }
+
+    /// Where its agent keeps memory on its way.
+    pub fn memory_folder(&self) -> PathBuf {
+        self.folder.join("state").join("memory")
+    }
+
     /// From now on its agent is another program.
     pub fn set_program(&mut self, program: &Path) {
         program.clone_into(&mut self.program);

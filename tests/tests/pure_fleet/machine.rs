@@ -223,6 +223,21 @@ impl Machine {
                 sandbox.state = ContainerState::Running;
                 (sandbox.started_at, sandbox.memory) = (now, memory);
             }
+            Action::GiveMemory { workload, .. } => {
+                if self.temper.criu == Criu::RefusesToDump {
+                    return fail(Kind::Fatal, "criu refuses");
+                }
+                let state = self.sandbox(&workload.name.container(None)).state;
+                assert_eq!(state, ContainerState::Running, "what does not run has no memory");
+            }
+            Action::TakeMemory { workload, .. } => {
+                if self.temper.criu == Criu::RefusesToDump {
+                    return fail(Kind::Transient, "it has not come");
+                }
+                self.memories += 1;
+                let memory = self.memories;
+                self.sandbox(&workload.name.container(None)).checkpoint = Some(memory);
+            }
             Action::KeepRunning { name } => self.sandbox(name).kept = true,
             Action::Remove { name } => drop(self.boxes.remove(name)),
             Action::DeleteCheckpoint { name, .. } => {

@@ -70,6 +70,7 @@ impl Met {
         self.add("failed", of(|outcome| matches!(outcome, Outcome::Failed { .. })));
         self.add("withdrawn", of(|outcome| *outcome == Outcome::Withdrawn));
         self.add("serving", of(|outcome| *outcome == Outcome::Serving));
+        self.add("memory handed over", of(|outcome| *outcome == Outcome::Checkpointed));
         self.add("handed back", of(|outcome| *outcome == Outcome::HandedBack));
         self.add("stranded", of(|outcome| matches!(outcome, Outcome::Stranded { .. })));
         let installs = world.coordinator.issued.iter().filter(|order| order.action == Action::Install);

@@ -109,6 +109,14 @@ pub(crate) fn check_outcome(device: &Device, record: &Record, job: &Job, outcome
         (OrderAction::HandBack { .. }, Outcome::HandedBack) => {
             assert!(others.is_empty() || record.stand_in.is_some(), "{what}, but {others:?}");
         }
+        (
+            OrderAction::Checkpoint { .. },
+            Outcome::Checkpointed | Outcome::Failed { .. } | Outcome::GivenUp { .. } | Outcome::Withdrawn,
+        ) => {
+            if uncut {
+                assert_eq!(own.first().map(|(_, sandbox)| sandbox.memory), memory_before, "{what}");
+            }
+        }
         (OrderAction::Withdraw, Outcome::Withdrawn) => {}
         (action, _) => panic!("{what}, which is no end of: {action}"),
     }
@@ -203,6 +211,7 @@ fn check_deserved(device: &Device) {
         let stranded = device.temper.old_breaks && device.temper.criu != Criu::Works;
         let deserved = match (outcome, device.temper.nature) {
             (Outcome::Serving | Outcome::HandedBack | Outcome::Withdrawn, _) => true,
+            (Outcome::Checkpointed, _) => matches!(device.temper.criu, Criu::Works | Criu::RefusesToRestore),
             (Outcome::Verified { .. }, nature) => nature == Nature::Good,
             (Outcome::RolledBack { memory, .. }, nature) => {
                 let kept = (*memory == Memory::Kept) == (device.temper.criu == Criu::Works);
@@ -210,7 +219,10 @@ fn check_deserved(device: &Device) {
             }
             (Outcome::Stranded { .. }, nature) => had_old && stranded && nature != Nature::Good,
             (Outcome::Failed { .. }, nature) => {
-                nature == Nature::WillNotFetch || device.temper.stand_in_sick || !had_old
+                nature == Nature::WillNotFetch
+                    || device.temper.stand_in_sick
+                    || !had_old
+                    || device.temper.criu != Criu::Works
             }
             (Outcome::GivenUp { .. }, _) => false,
         };

@@ -76,7 +76,7 @@ impl World {
         let rows = plan.standbys.iter().map(|(device, standbys)| StandbySpec {
             device: device_name(*device),
             standbys: standbys.iter().map(|standby| device_name(*standby)).collect(),
-            takeover: Takeover::Launch,
+            takeover: if device % 2 == 0 { Takeover::Restore } else { Takeover::Launch },
         });
         let graph = DomainGraph::new(&GraphSpec { edges: edges.collect() }, &names).unwrap();
         let drm = RedundancyMatrix::new(&DrmSpec { rows: rows.collect(), sets: vec![] }, &names).unwrap();

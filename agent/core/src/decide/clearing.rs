@@ -4,7 +4,7 @@ use takt_common::Sha256Digest;
 use takt_common::release::{HookPoint, Step};
 use takt_common::report::Outcome;
 
-use super::{Decision, containers, failing, is_done, pause_left};
+use super::{Decision, containers, failing, is_done, memory, pause_left};
 use crate::action::{Action, Attempt, ContainerName};
 use crate::facts::{ContainerState, Facts};
 use crate::phase::{Job, Phase, Swap, Tries, Workload};
@@ -49,7 +49,7 @@ pub(super) fn ended(
         | Outcome::GivenUp { .. }
         | Outcome::Withdrawn => swap.map(|swap| &swap.new),
         // Both releases of a stranded device stay, for people to look at.
-        Outcome::Serving | Outcome::HandedBack | Outcome::Stranded { .. } => None,
+        Outcome::Serving | Outcome::Checkpointed | Outcome::HandedBack | Outcome::Stranded { .. } => None,
     };
     // A report that "it ran already" comes without a switch: then nothing is superfluous.
     if let Some(workload) = superfluous.filter(|_| swap.is_some())
@@ -57,7 +57,8 @@ pub(super) fn ended(
     {
         return remove;
     }
-    if let Some(delete) = stale_checkpoint(job, swap, outcome, facts) {
+    let stale = stale_checkpoint(job, swap, outcome, facts);
+    if let Some(delete) = stale.or_else(|| memory::left_over(job, swap, outcome, facts)) {
         return Decision::Do(delete);
     }
     if !matches!(outcome, Outcome::Stranded { .. })

@@ -6,10 +6,10 @@ use takt_common::release::{HookPoint, Strategy};
 
 use super::idle::rested;
 use super::switching::rebooted;
-use super::{Decision, hooks, is_done, millis, steps, turn_back};
+use super::{Decision, hooks, is_done, memory, millis, steps, turn_back};
 use crate::action::{Action, ContainerName};
 use crate::facts::{ContainerState, Facts, Routed};
-use crate::phase::{Job, Phase, Role, Swap, Tries, Workload};
+use crate::phase::{Job, Phase, Role, Swap, TakenMemory, Tries, Workload};
 use crate::waiting::WaitingOn;
 
 /// How long after a boot containers of the switch in hand are started again; what has not come to run by then, dies as
@@ -69,20 +69,34 @@ pub(super) fn forward(job: &Job, swap: &Swap, tries: &Tries, facts: &Facts) -> O
     if let Some((name, _)) = new.iter().find(|(_, state)| *state == ContainerState::Absent) {
         return Some(turn_back(job, swap, format!("container {name} has been removed"), facts));
     }
+    if let Some(decision) = memory::stop_sick(job, swap, facts) {
+        return Some(decision);
+    }
     let both_run = swap.strategy == Some(Strategy::Handover);
     if !both_run && let Some(stop) = job.old.as_ref().and_then(|old| stop_next(old, facts)) {
         return Some(stop);
     }
     for (name, state) in &new {
-        let start = || Some(Decision::Do(Action::Start { name: name.clone() }));
+        let start = Action::Start { name: name.clone() };
         let boot_is_young = Duration::from_millis(facts.boot.millis) < START_AFTER_BOOT_MAX;
         match state {
             ContainerState::Running => {}
-            ContainerState::Created => return start(),
-            ContainerState::Exited(_) if rebooted(swap, facts) && boot_is_young => return start(),
+            ContainerState::Created => {
+                return memory::before_start(job, swap, name, facts).or(Some(Decision::Do(start)));
+            }
+            ContainerState::Exited(_) if memory::starts_afresh(swap, &start, facts) => {
+                return Some(Decision::Do(start));
+            }
+            // Memory outlives no boot: that it is lost is noted first.
+            ContainerState::Exited(_)
+                if swap.memory != Some(TakenMemory::Here) && rebooted(swap, facts) && boot_is_young =>
+            {
+                return Some(Decision::Do(start));
+            }
             ContainerState::Exited(code) => {
                 let cause = format!("the new release exited with code {code} at its start");
-                return Some(turn_back(job, swap, cause, facts));
+                let afresh = memory::afresh(job, swap, &cause);
+                return Some(afresh.unwrap_or_else(|| turn_back(job, swap, cause, facts)));
             }
             ContainerState::Unknown | ContainerState::Absent => {
                 return Some(Decision::Wait(WaitingOn::Engine));

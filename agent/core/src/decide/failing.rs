@@ -5,7 +5,7 @@ use takt_common::report::Outcome;
 
 use super::rollback::RollBack;
 use super::switching::CHECKPOINT;
-use super::{Decision, end, idle, steps, turn_back};
+use super::{Decision, end, idle, memory, steps, turn_back};
 use crate::action::{Action, ActionFailure, Nature};
 use crate::facts::{BootTime, Facts};
 use crate::phase::{Bounds, Job, Phase, Swap, Tries, Way};
@@ -58,6 +58,10 @@ pub(super) fn after(
         }
         Phase::Checkpointing { job, swap } => without_checkpoint(&job, &swap, why, facts),
         Phase::Switching { job, swap, tries } => {
+            let what = (action, failure, why.as_str());
+            if let Some(decision) = memory::not_taken(&job, &swap, &tries, what, facts, policy) {
+                return decision;
+            }
             match again(&tries, why, policy.engine_tries_max, final_now, facts, policy) {
                 Ok(tries) => Decision::Remember(Phase::Switching { job, swap, tries }),
                 Err(cause) => turn_back(&job, &swap, cause, facts),
@@ -98,6 +102,7 @@ pub(super) fn after(
                 _ => way_failed(&this, why, since.clone(), facts, policy),
             }
         }
+        Phase::GivingMemory { job, tries } => memory::not_given(job, &tries, why, final_now, facts, policy),
         Phase::HandingBack { job, tries } => {
             match again(&tries, why, policy.rollback_tries_max, false, facts, policy) {
                 Ok(tries) => Decision::Remember(Phase::HandingBack { job, tries }),

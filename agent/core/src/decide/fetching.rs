@@ -243,6 +243,7 @@ fn staged(
         strategy,
         checkpoint: None,
         left_over: None,
+        memory: None,
         warnings,
         began: None,
         reboots: Vec::new(),

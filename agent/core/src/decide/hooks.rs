@@ -36,7 +36,7 @@ fn run(
     let belongs = match job.accepted.order.action {
         OrderAction::Install => !matches!(point, HookPoint::Takeover | HookPoint::HandBack),
         OrderAction::TakeOver { .. } => matches!(point, HookPoint::Takeover | HookPoint::HandBack),
-        OrderAction::HandBack { .. } | OrderAction::Withdraw => false,
+        OrderAction::Checkpoint { .. } | OrderAction::HandBack { .. } | OrderAction::Withdraw => false,
     };
     let state_of_old = matches!(point, HookPoint::ExportState | HookPoint::ImportState);
     if done || !belongs || (state_of_old && job.old.is_none()) {
@@ -90,6 +90,7 @@ pub(super) fn noted(phase: &Phase, point: HookPoint, said: &str) -> Option<Phase
         Phase::Idle
         | Phase::Checkpointing { .. }
         | Phase::Confirming { .. }
+        | Phase::GivingMemory { .. }
         | Phase::HandingBack { .. }
         | Phase::Ended { .. } => return None,
     }

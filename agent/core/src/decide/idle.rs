@@ -111,6 +111,9 @@ fn begin(accepted: &Accepted, facts: &Facts) -> Decision {
                 end(&job, None, Outcome::Failed { cause })
             }
         },
+        OrderAction::Checkpoint { .. } => {
+            Decision::Remember(Phase::GivingMemory { job: Box::new(job), tries: Tries::default() })
+        }
         OrderAction::HandBack { device, .. } => match &facts.stand_in {
             Some(stand_in) if stand_in.device == *device => {
                 Decision::Remember(Phase::HandingBack { job: Box::new(job), tries: Tries::default() })

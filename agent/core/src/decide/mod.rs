@@ -10,6 +10,7 @@ mod failing;
 mod fetching;
 mod hooks;
 mod idle;
+mod memory;
 mod probation;
 mod rollback;
 mod staged;
@@ -87,6 +88,7 @@ fn phase_by_phase(phase: &Phase, facts: &Facts, policy: &Policy) -> Decision {
             let this = rollback::RollBack { job, swap, cause, since, way: *way, ran: *ran, tries };
             rollback::rolling_back(&this, facts, policy)
         }
+        Phase::GivingMemory { job, tries } => memory::giving(job, tries, facts),
         Phase::HandingBack { job, tries } => idle::handing_back(job, tries, facts),
         Phase::Ended { job, swap, outcome, tries } => {
             clearing::ended(job, swap.as_deref(), outcome, tries, facts, policy)

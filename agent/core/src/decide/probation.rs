@@ -6,7 +6,7 @@ use takt_common::order::{Action as OrderAction, Takeover};
 use takt_common::release::HookPoint;
 use takt_common::report::Outcome;
 
-use super::{Decision, baseline, containers, end, hooks, millis, steps, switching, turn_back};
+use super::{Decision, baseline, containers, end, hooks, memory, millis, steps, switching, turn_back};
 use crate::facts::{BootTime, ContainerState, Facts};
 use crate::phase::{Job, Phase, Swap, Tries};
 use crate::waiting::WaitingOn;
@@ -34,12 +34,12 @@ pub(super) fn probation(job: &Job, swap: &Swap, since: &BootTime, facts: &Facts)
     let failed = wellness.failures_in_a_row >= health.failures_max;
     if failed && wellness.ever_well {
         let cause = format!("the new release fell ill in probation: {}", last_failure());
-        return turn_back(job, swap, cause, facts);
+        return turned_back(job, swap, cause, facts);
     }
     if failed && elapsed >= health.start() {
         let cause =
             format!("the new release was not well within {} ms: {}", health.start_millis, last_failure());
-        return turn_back(job, swap, cause, facts);
+        return turned_back(job, swap, cause, facts);
     }
     // A stand-in runs what its device has verified already: it serves as soon as its health checks say so.
     let stands_in = matches!(job.accepted.order.action, OrderAction::TakeOver { .. });
@@ -56,6 +56,11 @@ pub(super) fn probation(job: &Job, swap: &Swap, since: &BootTime, facts: &Facts)
     }
 }
 
+/// A stand-in that goes on from its device's memory may do better without it.
+fn turned_back(job: &Job, swap: &Swap, cause: String, facts: &Facts) -> Decision {
+    memory::afresh(job, swap, &cause).unwrap_or_else(|| turn_back(job, swap, cause, facts))
+}
+
 /// What should run and does not, or should be in force and is not.
 pub(super) fn no_longer_runs(job: &Job, swap: &Swap, facts: &Facts) -> Option<Decision> {
     for (name, state) in facts.states(&swap.new) {
@@ -67,7 +72,7 @@ pub(super) fn no_longer_runs(job: &Job, swap: &Swap, facts: &Facts) -> Option<De
             }
             ContainerState::Exited(code) => format!("the new release exited with code {code} in probation"),
         };
-        return Some(turn_back(job, swap, cause, facts));
+        return Some(turned_back(job, swap, cause, facts));
     }
     // Somebody else may have changed the rules; a restart of the engine gives containers other addresses.
     containers::route(&swap.new, facts).or_else(|| steps::no_longer_in_force(job, swap, facts))

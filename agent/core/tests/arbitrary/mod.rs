@@ -11,12 +11,12 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use takt_agent_core::facts::{Baseline, ClockState, LinkCost, Power, Routed, StandbyState};
-use takt_agent_core::phase::{Bounds, Unseen, Way};
+use takt_agent_core::phase::{Bounds, TakenMemory, Unseen, Way};
 use takt_agent_core::{
     Accepted, BootTime, ContainerFacts, ContainerState, Facts, Job, Nature, Phase, Policy, Presence, StandIn,
     StepState, Swap, Tries, Vitals, Wellness, Workload,
 };
-use takt_common::order::{Action as OrderAction, AtDeadline, Order, Window};
+use takt_common::order::{Action as OrderAction, AtDeadline, Order, Takeover, Window};
 use takt_common::release::{Kind, Manifest, Strategy as SwapStrategy};
 use takt_common::report::{Memory, Outcome, Timing};
 use takt_common::{Sha256Digest, UnixTime};
@@ -130,8 +130,11 @@ pub fn tries() -> impl Strategy<Value = Tries> {
 
 fn an_order() -> BoxedStrategy<Order> {
     let hand_back = OrderAction::HandBack { device: peer(), name: name("camera-2") };
-    let actions =
-        vec![OrderAction::Install, OrderAction::Install, take_over(), hand_back, OrderAction::Withdraw];
+    let (device, camera) = (peer(), name("camera-2"));
+    let restore = OrderAction::TakeOver { device, name: camera.clone(), how: Takeover::Restore, lease: 13 };
+    let checkpoint = OrderAction::Checkpoint { standby: device, name: camera, lease: 13 };
+    let more = [take_over(), restore, checkpoint, hand_back, OrderAction::Withdraw];
+    let actions = [&[OrderAction::Install, OrderAction::Install][..], &more].concat();
     let window = option::of((time(), time()).prop_map(|(from, until)| Window { from, until }));
     (select(actions), template(), window, time(), any::<(bool, bool)>(), 0..4_usize)
         .prop_map(|(action, template, window, deadline, (go_ahead, retry), dropped)| {
@@ -165,11 +168,12 @@ pub fn swap() -> BoxedStrategy<Box<Swap>> {
         (0..14_u32, any::<u64>(), instant(), btree_map(0..6_usize, tries(), 0..3)).prop_map(bounds_of);
     let chosen =
         option::of(select(vec![SwapStrategy::Handover, SwapStrategy::Preserve, SwapStrategy::Replace]));
-    let first = (template(), chosen, checkpoint(), checkpoint(), reboots);
+    let memory = option::of(select(vec![TakenMemory::Here, TakenMemory::Sick, TakenMemory::Lost]));
+    let first = (template(), chosen, (checkpoint(), checkpoint(), memory), reboots);
     (first, instants, stuck, hooks, option::of(vitals()), bounds)
         .prop_map(
             |(
-                (template, strategy, checkpoint, left_over, reboots),
+                (template, strategy, (checkpoint, left_over, memory), reboots),
                 instants,
                 stuck,
                 hooks,
@@ -182,6 +186,7 @@ pub fn swap() -> BoxedStrategy<Box<Swap>> {
                     strategy,
                     checkpoint,
                     left_over,
+                    memory,
                     warnings: vec![],
                     began,
                     reboots,
@@ -233,6 +238,7 @@ fn outcome() -> BoxedStrategy<Outcome> {
         Outcome::GivenUp { cause: cause() },
         Outcome::Withdrawn,
         Outcome::Serving,
+        Outcome::Checkpointed,
         Outcome::HandedBack,
         Outcome::Stranded { cause: cause() },
     ])
@@ -257,6 +263,7 @@ pub fn phase() -> BoxedStrategy<Phase> {
             }
         ),
         1 => (job(), tries()).prop_map(|(job, tries)| Phase::HandingBack { job, tries }),
+        1 => (job(), tries()).prop_map(|(job, tries)| Phase::GivingMemory { job, tries }),
         1 => (job(), option::of(swap()), outcome(), tries())
             .prop_map(|(job, swap, outcome, tries)| Phase::Ended { job, swap, outcome, tries }),
     ]

@@ -24,7 +24,9 @@ impl End {
             Outcome::Failed { .. } => Self::Failed,
             Outcome::GivenUp { .. } => Self::GivenUp,
             Outcome::Stranded { .. } => Self::Stranded,
-            Outcome::Withdrawn | Outcome::Serving | Outcome::HandedBack => return None,
+            Outcome::Withdrawn | Outcome::Serving | Outcome::Checkpointed | Outcome::HandedBack => {
+                return None;
+            }
         })
     }
 }

@@ -347,6 +347,12 @@ impl World {
         replaced.filter(|old| old.name.0 == OLD_NAME).or(installed).cloned()
     }
 
+    /// What the containers with which it stands in for another have in memory.
+    pub fn memory_of_stand_in(&self) -> Vec<u64> {
+        let stand_in = self.record.stand_in.as_ref();
+        stand_in.map(|stand_in| self.engine.memory(&stand_in.workload)).unwrap_or_default()
+    }
+
     fn memory_of_old(&self) -> Vec<u64> {
         self.old_workload().map(|old| self.engine.memory(&old)).unwrap_or_default()
     }

@@ -85,7 +85,23 @@ impl World {
                     return fail(Kind::Transient, "no such checkpoint");
                 };
                 self.engine.start(name, memory, now);
-                self.effects.push(Effect::Started { new: false });
+                self.effects.push(Effect::Started { new: is_new(name) });
+            }
+            Action::GiveMemory { workload, checkpoint: _, .. } => {
+                if self.criu == Criu::RefusesToDump {
+                    return fail(Kind::Fatal, "criu refuses");
+                }
+                assert!(self.engine.all_run(workload), "what does not run has no memory");
+            }
+            Action::TakeMemory { workload, .. } => {
+                if self.criu == Criu::RefusesToDump {
+                    return fail(Kind::Transient, "it has not come");
+                }
+                for (name, _) in workload.containers() {
+                    let container = self.engine.find(&name);
+                    assert_eq!(container.state, ContainerState::Created, "{name} has begun already");
+                    container.checkpoint = Some(super::MEMORY);
+                }
             }
             Action::KeepRunning { name } => self.engine.find(name).kept = true,
             Action::Remove { name } => {
@@ -125,6 +141,13 @@ impl World {
 
     /// An effect that was cut off in the middle.
     pub(super) fn begin_only(&mut self, action: &Action) {
+        // A checkpoint is there before it has been given away.
+        if let Action::GiveMemory { workload, .. } = action {
+            for (name, _) in workload.containers() {
+                let container = self.engine.find(&name);
+                container.checkpoint = Some(container.memory);
+            }
+        }
         let (deed, key, step) = match action {
             Action::Prepare { key, step } => (Deed::Prepare, key, step),
             Action::Apply { key, step } => (Deed::Apply, key, step),

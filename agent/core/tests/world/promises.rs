@@ -70,6 +70,11 @@ impl World {
         let phase = &self.record.phase;
         let fits = match action {
             Action::Checkpoint { .. } => matches!(phase, Phase::Checkpointing { .. }),
+            Action::GiveMemory { .. } => matches!(phase, Phase::GivingMemory { .. }),
+            Action::TakeMemory { .. } => matches!(phase, Phase::Switching { .. }),
+            Action::Restore { .. } if phase.swap().is_some_and(|swap| swap.memory.is_some()) => {
+                matches!(phase, Phase::Switching { .. })
+            }
             Action::Revert { .. } | Action::Restore { .. } => matches!(phase, Phase::RollingBack { .. }),
             Action::Restart { .. } => matches!(phase, Phase::Switching { .. } | Phase::RollingBack { .. }),
             Action::Confirm { .. } => matches!(phase, Phase::Confirming { .. }),
@@ -165,7 +170,7 @@ impl World {
                 assert_eq!(self.not_old(), None, "{what}");
                 assert!(!cause.is_empty(), "{what}");
             }
-            Outcome::Withdrawn => assert_eq!(self.not_old(), None, "{what}"),
+            Outcome::Withdrawn | Outcome::Checkpointed => assert_eq!(self.not_old(), None, "{what}"),
             Outcome::RolledBack { cause, memory } => {
                 assert_eq!(self.not_old(), None, "{what}");
                 assert!(!cause.is_empty(), "{what}");

@@ -129,6 +129,7 @@ impl Round<'_> {
                 self.lease = lease;
                 let since = self.scene.now;
                 self.campaign.members[index].step = DeviceStep::TakingOver { standby, order, since };
+                self.campaign.members[index].memory = None;
                 let label = self.scene.fleet.label(standby);
                 self.note(index, format!("{label} is asked to take over (order {order}, lease {lease})"));
                 true

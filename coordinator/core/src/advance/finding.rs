@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use takt_common::api::DeviceStep;
-use takt_common::order::Position;
+use takt_common::order::{Action, Position, Takeover};
 use takt_common::report::{Outcome, PhaseName};
 use takt_common::{DeviceId, UnixTime};
 
@@ -18,6 +18,8 @@ pub(crate) enum Finding {
     Nothing,
     /// Its turn came and went: it could not begin before its deadline.
     NeverBegan { cause: String },
+    /// Its standby is ready to go on with its memory, which has not been asked for.
+    MemoryWanted { lease: u64 },
     /// Its standby serves, and the device can take its order.
     Served,
     /// Its standby does not serve; `clear` when it must be told to stop, because it may serve or begin to.
@@ -41,6 +43,7 @@ impl Finding {
     pub(crate) fn failure(&self) -> Option<String> {
         match self {
             Self::Nothing
+            | Self::MemoryWanted { .. }
             | Self::Served
             | Self::HandedBack
             | Self::Ended(Outcome::Verified { .. })
@@ -210,8 +213,18 @@ fn look_at_takeover(
         Fate::Open { .. } if member.clock(scene.now) >= ended_by => {
             late(format!("the standby {label} did not serve by {ended_by}"))
         }
-        Fate::Open { .. } => Finding::Nothing,
+        Fate::Open { .. } => memory_wanted(scene, member, standby, order).unwrap_or(Finding::Nothing),
     }
+}
+
+/// Memory is asked for when the standby has all else: what the device does from then until its own order is not in it.
+fn memory_wanted(scene: &Scene, member: &Member, standby: DeviceId, order: Position) -> Option<Finding> {
+    let serving = scene.fleet.devices.get(&standby)?;
+    let open = serving.order.as_ref().filter(|open| open.position == order && open.accepted)?;
+    let Action::TakeOver { how: Takeover::Restore, lease, .. } = open.action else { return None };
+    let ready = serving.phase == Some(PhaseName::Switching) && member.memory.is_none();
+    let free = scene.fleet.devices.get(&member.device).is_some_and(|state| state.in_hand().is_none());
+    (ready && free).then_some(Finding::MemoryWanted { lease })
 }
 
 /// Why the device cannot take its order although its standby said that it serves.
@@ -315,7 +328,7 @@ fn ended_as(scene: &Scene, campaign: &Campaign, member: &Member, outcome: &Outco
             None => outcome.clone(),
         },
         // These end takeovers; as the end of an install they say that the device did something else.
-        Outcome::Serving | Outcome::HandedBack => {
+        Outcome::Serving | Outcome::Checkpointed | Outcome::HandedBack => {
             Outcome::Failed { cause: format!("the device reported: {outcome}") }
         }
         _ => outcome.clone(),

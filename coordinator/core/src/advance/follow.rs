@@ -46,7 +46,11 @@ impl Round<'_> {
             {
                 self.hand_back(index, standby, Outcome::Withdrawn);
             }
-            (Finding::Served, DeviceStep::TakingOver { standby, .. }) => {
+            (Finding::MemoryWanted { lease }, DeviceStep::TakingOver { standby, .. }) => {
+                self.ask_for_memory(index, standby, lease);
+            }
+            (Finding::Served, DeviceStep::TakingOver { standby, order, .. }) => {
+                self.heed_standby(index, standby, order);
                 self.install(index, Mode::Rolling { standby });
             }
             (Finding::Ended(outcome), DeviceStep::Upgrading { order, mode, .. }) => {
@@ -126,6 +130,32 @@ impl Round<'_> {
         self.campaign.members[index].warnings = warnings;
     }
 
+    /// What the standby warned of when it began to serve.
+    fn heed_standby(&mut self, index: usize, standby: DeviceId, order: Position) {
+        let Some(state) = self.scene.fleet.devices.get(&standby) else { return };
+        let label = self.scene.fleet.label(standby);
+        let ended = state.ended.iter().filter(|ended| ended.position == order);
+        let warnings: Vec<String> = ended.flat_map(|ended| ended.warnings.clone()).collect();
+        for warning in warnings {
+            self.note(index, format!("{label} warns: {warning}"));
+        }
+    }
+
+    /// The device is to hand the memory of what it runs to its standby, and runs on.
+    fn ask_for_memory(&mut self, index: usize, standby: DeviceId, lease: u64) {
+        let device = self.campaign.members[index].device;
+        let Some(state) = self.scene.fleet.devices.get(&device) else { return };
+        let Some(runs) = state.installed_release(&self.campaign.release.id.name) else { return };
+        let (release, label) = (runs.release.clone(), self.scene.fleet.label(standby));
+        let Some(name) = self.scene.fleet.devices.get(&standby).map(|state| state.name.clone()) else {
+            return;
+        };
+        let action = Action::Checkpoint { standby, name, lease };
+        let Some(order) = self.order(device, action, Some(release), Mode::InPlace) else { return };
+        self.note(index, format!("it is asked to hand its memory to {label} (order {order}, lease {lease})"));
+        self.campaign.members[index].memory = Some(order);
+    }
+
     /// The device's own order has ended: its standby hands back, unless nobody else can serve.
     fn ended(&mut self, index: usize, mode: &Mode, outcome: Outcome) {
         match (mode, &outcome) {
@@ -148,7 +178,7 @@ impl Round<'_> {
         };
         let of_this_takeover =
             |action: &Action| matches!(action, Action::TakeOver { device: of, .. } if *of == device);
-        if state.order.as_ref().is_some_and(|order| !of_this_takeover(&order.action)) {
+        if state.in_hand().is_some_and(|order| !of_this_takeover(&order.action)) {
             return;
         }
         let Some(order) = self.order(standby, Action::HandBack { device, name }, None, Mode::InPlace) else {
@@ -213,7 +243,7 @@ impl Round<'_> {
                     self.campaign.members[index].owed = None;
                 }
                 // Heard of, or gone for good. A later campaign that has the device in work hands back itself.
-                _ if standby.order.is_none() && self.is_free(device) => {
+                _ if standby.in_hand().is_none() && self.is_free(device) => {
                     let name = self.campaign.members[index].name.clone();
                     let action = Action::HandBack { device, name };
                     let Some(order) = self.order(owed.standby, action, None, Mode::InPlace) else {
@@ -231,7 +261,7 @@ impl Round<'_> {
     }
 
     fn is_free(&self, device: DeviceId) -> bool {
-        self.scene.fleet.devices.get(&device).is_none_or(|state| state.order.is_none())
+        self.scene.fleet.devices.get(&device).is_none_or(|state| state.in_hand().is_none())
     }
 
     /// `; X keeps serving for Y` for every standby that is left serving.

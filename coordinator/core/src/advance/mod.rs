@@ -252,7 +252,9 @@ impl Round<'_> {
         let policy = match action {
             Action::Install => asked,
             // A takeover that cannot be is told, never forced.
-            Action::TakeOver { .. } => Policy { at_deadline: AtDeadline::GiveUp, ..asked },
+            Action::TakeOver { .. } | Action::Checkpoint { .. } => {
+                Policy { at_deadline: AtDeadline::GiveUp, ..asked }
+            }
             // A standby must never keep serving because it was busy.
             Action::HandBack { .. } | Action::Withdraw => {
                 Policy { at_deadline: AtDeadline::GoAhead, ..asked }

@@ -88,7 +88,8 @@ impl<'a> Scene<'a> {
                     in_work.insert(*device);
                     served_by.insert(*device, state.id);
                 }
-                Some(Action::HandBack { .. } | Action::Withdraw) | None => {}
+                // The takeover for which it hands memory over says that it is in work.
+                Some(Action::Checkpoint { .. } | Action::HandBack { .. } | Action::Withdraw) | None => {}
             }
         }
         let (away, engaged, unverified) = (Away::default(), BTreeMap::new(), BTreeSet::new());
@@ -199,7 +200,7 @@ impl<'a> Scene<'a> {
 
     /// Why the device cannot take an order of its own now.
     pub(crate) fn not_free(&self, state: &DeviceState) -> Option<String> {
-        if let Some(order) = &state.order {
+        if let Some(order) = state.in_hand() {
             return Some(format!("its order {} ({}) has not ended", order.position, order.action));
         }
         let device = state.standing_in_for?;
@@ -272,8 +273,8 @@ impl<'a> Scene<'a> {
     fn start_served(&self, standby: DeviceId) -> Start {
         let label = self.fleet.label(standby);
         match self.fleet.devices.get(&standby) {
-            Some(state) if state.order.is_none() && state.online => Start::Served { standby },
-            Some(state) if state.order.is_some() => {
+            Some(state) if state.in_hand().is_none() && state.online => Start::Served { standby },
+            Some(state) if state.in_hand().is_some() => {
                 Start::Wait(format!("{label} serves for it and has an order that has not ended"))
             }
             Some(_) | None => Start::Wait(format!("{label} serves for it and is offline")),
@@ -288,7 +289,7 @@ impl<'a> Scene<'a> {
         if !state.online {
             return Some(offline(state));
         }
-        if let Some(order) = &state.order {
+        if let Some(order) = state.in_hand() {
             return Some(format!("has order {} ({}) in hand", order.position, order.action));
         }
         if let Some(other) = state.standing_in_for {

@@ -5,6 +5,7 @@
 mod control;
 mod foreseen;
 mod late;
+mod memory;
 mod opening;
 mod queue;
 mod reasons;

@@ -59,6 +59,11 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn new() -> Self {
+        Self::with(Takeover::Launch)
+    }
+
+    /// The cameras stand in for each other in this way.
+    fn with(takeover: Takeover) -> Self {
         let names: BTreeMap<Name, DeviceId> = ["gateway", "camera-1", "camera-2"]
             .iter()
             .zip(1_u32..)
@@ -71,11 +76,8 @@ impl Site {
             weight: None,
             skew_max: None,
         };
-        let row = |device, standby| StandbySpec {
-            device: name(device),
-            standbys: vec![name(standby)],
-            takeover: Takeover::Launch,
-        };
+        let row =
+            |device, standby| StandbySpec { device: name(device), standbys: vec![name(standby)], takeover };
         let edges = GraphSpec { edges: vec![edge("camera-1"), edge("camera-2")] };
         let rows =
             DrmSpec { rows: vec![row("camera-1", "camera-2"), row("camera-2", "camera-1")], sets: vec![] };
@@ -209,7 +211,18 @@ impl Site {
 
     /// The gateway is verified; the first camera's standby has been asked.
     pub(crate) fn gateway_verified() -> Self {
-        let mut site = Self::begun();
+        Self::begun().with_gateway_verified()
+    }
+
+    /// The same where standbys go on from the memory of devices.
+    pub(crate) fn restoring() -> Self {
+        let mut site = Self::with(Takeover::Restore);
+        site.campaign = Some(site.open(&request(), &[]).unwrap());
+        site.with_gateway_verified()
+    }
+
+    fn with_gateway_verified(self) -> Self {
+        let mut site = self;
         assert_eq!(site.advance(), ["gateway: install"]);
         site.report("gateway", Some(Outcome::Verified { strategy: None }));
         assert_eq!(site.advance(), ["camera-2: take over for camera-1"]);

@@ -1,12 +1,15 @@
 //! A device whose agent keeps the rules of an agent but not always its patience or its luck.
 
 use takt_common::digest::Sha256Digest;
-use takt_common::order::{Action, Position};
+use takt_common::order::{Action, Position, Takeover};
 use takt_common::report::{Installed, Memory, OrderRef, Outcome, PhaseName, REPORT_FORMAT, Refused, Report};
 use takt_common::{DeviceId, UnixTime};
 use takt_coordinator_core::OrderRequest;
 
 use super::{Chance, Nature, envelope, installed};
+
+/// A standby waits for memory for some rounds.
+const RESTORE_ROUNDS: u64 = 4;
 
 /// What a device does with orders that arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +94,7 @@ impl Device {
             return Vec::new();
         }
         if self.nature.takes == Takes::Refuses
-            && matches!(order.action, Action::Install | Action::TakeOver { .. })
+            && matches!(order.action, Action::Install | Action::TakeOver { .. } | Action::Checkpoint { .. })
         {
             if self.refused == Some(order.position) {
                 return Vec::new();
@@ -121,6 +124,12 @@ impl Device {
                     ));
                 }
                 made.push(self.report(PhaseName::Ended, Some(order.position), Some(Outcome::Withdrawn), now));
+            }
+            // Handing memory over is of no use any more.
+            (_, Some((held, _))) if matches!(held.action, Action::Checkpoint { .. }) => {
+                made.push(self.report(PhaseName::Ended, Some(held.position), Some(Outcome::Withdrawn), now));
+                self.hand = Some((order.clone(), 0));
+                made.push(self.report(PhaseName::Fetching, Some(order.position), None, now));
             }
             (Action::HandBack { .. }, in_hand) => {
                 if let Some((held, _)) = in_hand {
@@ -153,6 +162,23 @@ impl Device {
         let (order, work) = (order.clone(), *work);
         match &order.action {
             Action::Install if work > 2 * self.nature.slowness + 1 => self.end_install(&order, now),
+            // Whether the memory comes in time or not, it serves in the end.
+            Action::TakeOver { how: Takeover::Restore, .. } if work == self.nature.slowness + 1 => {
+                vec![self.report(PhaseName::Switching, Some(order.position), None, now)]
+            }
+            Action::TakeOver { how: Takeover::Restore, .. }
+                if work <= self.nature.slowness + RESTORE_ROUNDS && chance.percent(70) =>
+            {
+                Vec::new()
+            }
+            Action::Checkpoint { .. } if work > self.nature.slowness => {
+                let outcome = if self.nature.takeover_fails {
+                    Outcome::Failed { cause: "criu is not installed".to_owned() }
+                } else {
+                    Outcome::Checkpointed
+                };
+                vec![self.end(order.position, outcome, now)]
+            }
             Action::TakeOver { device, .. } if work > self.nature.slowness => {
                 let outcome = if self.nature.takeover_fails {
                     Outcome::RolledBack {

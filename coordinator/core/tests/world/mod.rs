@@ -172,7 +172,7 @@ fn matrix(
     let rows = standbys.iter().map(|(device, standbys)| StandbySpec {
         device: device_name(*device),
         standbys: standbys.iter().map(|standby| device_name(*standby)).collect(),
-        takeover: Takeover::Launch,
+        takeover: if device % 3 == 0 { Takeover::Restore } else { Takeover::Launch },
     });
     let sets = sets.iter().enumerate().map(|(number, (members, serve_min))| ServeSetSpec {
         name: name(&format!("set-{number}")),
