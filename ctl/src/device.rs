@@ -176,6 +176,9 @@ fn show(device: &DeviceView, now: UnixTime, output: Output) -> Vec<String> {
     if let Some(whom) = device.standing_in_for {
         say("stands in for", whom.to_string());
     }
+    if let Some(lease) = &device.lease {
+        say("lease", format!("{} for {}, since {}", lease.token, lease.device, lease.since));
+    }
     say("phase", cell(device.phase));
     if let Some(reason) = &device.waiting_on {
         say("waits on", reason.clone());

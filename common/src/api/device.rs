@@ -26,6 +26,17 @@ pub struct OpenOrder {
     pub accepted: bool,
 }
 
+/// The right of a standby to serve for a device, from the order to take over until it has handed back or never served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// For whom.
+    pub device: DeviceId,
+    /// The fencing token: later leases have higher ones, so that what acts on an earlier one can be refused.
+    pub token: u64,
+    /// Since when.
+    pub since: UnixTime,
+}
+
 /// `GET /api/v1/devices/{name or id}`, and each element of `GET /api/v1/devices`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeviceView {
@@ -47,6 +58,9 @@ pub struct DeviceView {
     pub installed: Vec<Installed>,
     /// For whom it stands in.
     pub standing_in_for: Option<DeviceId>,
+    /// By which right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
     /// Where its agent is.
     pub phase: Option<PhaseName>,
     /// What its agent waits on.

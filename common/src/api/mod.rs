@@ -21,7 +21,9 @@ pub use campaign::{
     ExcludedDevice, FollowMode, FollowSpec, PlanView, PlannedSlot, PreviewDevice, ResponseTimes, RetryPolicy,
     StepLimits,
 };
-pub use device::{BacktestView, DeviceView, ForecastView, HeldBy, Hold, OpenOrder, SlotForecast, WhyView};
+pub use device::{
+    BacktestView, DeviceView, ForecastView, HeldBy, Hold, Lease, OpenOrder, SlotForecast, WhyView,
+};
 pub use domain::{
     DrmSpec, EdgeSpec, GatewaySpec, GraphSpec, ObservedEdgeView, ObservedGraphView, ScheduleMethod,
     ScheduleSpec, ServeSetSpec, StandbySpec,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use takt_common::api::OpenOrder;
+use takt_common::api::{Lease, OpenOrder};
 use takt_common::health::{HealthSample, Link, Unwell};
 use takt_common::order::{Action, Mode, Policy, Position};
 use takt_common::release::ReleaseId;
@@ -36,6 +36,9 @@ pub struct DeviceState {
     pub installed: Vec<Installed>,
     /// For whom it said it stands in.
     pub standing_in_for: Option<DeviceId>,
+    /// By which right it serves for another device, or is to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
     /// Where its agent is.
     pub phase: Option<PhaseName>,
     /// What its agent waits on.
@@ -177,6 +180,7 @@ impl DeviceState {
             last_seen: None,
             installed: Vec::new(),
             standing_in_for: None,
+            lease: None,
             phase: None,
             waiting_on: None,
             order: None,

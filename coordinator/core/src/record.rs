@@ -1,9 +1,9 @@
 //! What an issued order and a verified report change in a device's state.
 
 use takt_common::UnixTime;
-use takt_common::api::OpenOrder;
+use takt_common::api::{Lease, OpenOrder};
 use takt_common::digest::Sha256Digest;
-use takt_common::order::Position;
+use takt_common::order::{Action, Position};
 use takt_common::report::Report;
 
 use crate::fleet::{DeviceState, EndedOrder, OrderRequest, RefusedOrder, Waiting};
@@ -11,6 +11,9 @@ use crate::fleet::{DeviceState, EndedOrder, OrderRequest, RefusedOrder, Waiting}
 impl DeviceState {
     /// Notes an order as issued: it is the order in hand now, and the next one gets a higher position.
     pub fn record_order(&mut self, order: &OrderRequest, issued: UnixTime) {
+        if let Action::TakeOver { device, lease: token, .. } = order.action {
+            self.lease = Some(Lease { device, token, since: issued });
+        }
         self.order = Some(OpenOrder {
             position: order.position,
             action: order.action.clone(),
@@ -45,6 +48,10 @@ impl DeviceState {
             self.record_shown(shown.position, report, received);
         }
         self.record_refusal(report, envelope);
+        let to_serve = self.order.as_ref().is_some_and(|open| matches!(open.action, Action::TakeOver { .. }));
+        if self.standing_in_for.is_none() && !to_serve {
+            self.lease = None;
+        }
         true
     }
 

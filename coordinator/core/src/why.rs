@@ -72,7 +72,7 @@ pub fn why(
         answer.of_ended(&Scene::new(&look, Some(campaign)), campaign, member);
     }
     if let Some(other) = device.standing_in_for {
-        answer.reasons.push(format!("it stands in for {}", fleet.label(other)));
+        answer.reasons.push(format!("it stands in for {}{}", fleet.label(other), by_lease(fleet, device.id)));
     }
     if answer.reasons.is_empty() {
         answer.reasons.push("it is not waiting: it is in no campaign and has no order".to_owned());
@@ -158,7 +158,8 @@ impl Answer {
                 let (_, until) = deadlines(campaign, *since);
                 self.waits(HeldBy::Standby, Some(*since), format!("a report of {label} that it serves, or {until}"), format!(
                     "campaign {name}: it waits since {since} for the standby {label} to serve (order {order}), \
-                     until {until}{}",
+                     until {until}{}{}",
+                    by_lease(scene.fleet, *standby),
                     standby_state(scene, member, *standby)
                 ));
             }
@@ -166,7 +167,8 @@ impl Answer {
                 let mode = match mode {
                     takt_common::order::Mode::InPlace => "in place".to_owned(),
                     takt_common::order::Mode::Rolling { standby } => {
-                        format!("rolling, {} serves", scene.fleet.label(*standby))
+                        let lease = by_lease(scene.fleet, *standby);
+                        format!("rolling, {} serves{lease}", scene.fleet.label(*standby))
                     }
                 };
                 self.reasons
@@ -344,6 +346,12 @@ impl Answer {
 }
 
 /// What holds the standby, if anything does.
+/// `, by lease 12 since …`.
+fn by_lease(fleet: &FleetView, standby: takt_common::DeviceId) -> String {
+    let lease = fleet.devices.get(&standby).and_then(|state| state.lease);
+    lease.map(|lease| format!(", by lease {} since {}", lease.token, lease.since)).unwrap_or_default()
+}
+
 fn standby_state(scene: &Scene, member: &Member, standby: takt_common::DeviceId) -> String {
     let Some(state) = scene.fleet.devices.get(&standby) else {
         return "; it is not enrolled any more".to_owned();

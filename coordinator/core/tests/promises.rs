@@ -144,7 +144,7 @@ fn check_orders(world: &World, index: usize, before: &Campaign, step: &Step) {
         assert_eq!(order.position, state.next);
         match (&order.action, state.order.as_ref().map(|held| &held.action)) {
             // Handing memory over is of no use once the standby serves.
-            (_, None) | (Action::Withdraw, Some(Action::Install)) | (_, Some(Action::Checkpoint { .. })) => {}
+            (_, None | Some(Action::Checkpoint { .. })) | (Action::Withdraw, Some(Action::Install)) => {}
             (Action::HandBack { device, .. }, Some(Action::TakeOver { device: of, .. })) => {
                 assert_eq!(device, of);
             }

@@ -145,6 +145,7 @@ impl DeviceRecord {
             last_seen: state.last_seen.max(live.last_seen),
             installed: state.installed.clone(),
             standing_in_for: state.standing_in_for,
+            lease: state.lease,
             phase: state.phase,
             waiting_on: state.waiting_on.as_ref().map(|waiting| waiting.on.clone()),
             order: state.order.clone(),

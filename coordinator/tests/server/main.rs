@@ -8,6 +8,7 @@
 )]
 
 mod artifacts;
+mod checkpoints;
 mod enrolment;
 mod observed;
 mod operator;

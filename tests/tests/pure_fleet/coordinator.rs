@@ -259,7 +259,14 @@ impl Coordinator {
         let sequence = state.sequence;
         if let (Some(order), Some(outcome)) = (&report.order, &report.outcome) {
             self.told.push((report.device, order.position, outcome.clone()));
-            if !outcome.is_success() && *outcome != Outcome::Withdrawn && self.failure.is_none() {
+            // Memory that is not handed over is done without.
+            let memory = self.issued.iter().any(|issued| {
+                issued.device == report.device
+                    && issued.position == order.position
+                    && matches!(issued.action, Action::Checkpoint { .. })
+            });
+            let failed = !memory && !outcome.is_success() && *outcome != Outcome::Withdrawn;
+            if failed && self.failure.is_none() {
                 self.failure = Some(format!("order {} of {}: {outcome}", order.position, report.device));
             }
         }

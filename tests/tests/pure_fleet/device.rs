@@ -313,7 +313,7 @@ impl Device {
         if record.phase.name() == before {
             return self.commit(record, vec![]);
         }
-        if matches!(record.phase, Phase::Fetching { .. }) {
+        if matches!(record.phase, Phase::Fetching { .. } | Phase::GivingMemory { .. }) {
             let runs = self.machine.running(takt_agent_core::Role::Own);
             let memory = runs.first().map(|(_, sandbox)| sandbox.memory);
             self.before = (memory, u32::try_from(self.cuts.len()).unwrap());

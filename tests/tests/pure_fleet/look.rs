@@ -89,7 +89,11 @@ impl Device {
         let mut asked: Vec<&Workload> = Vec::new();
         if matches!(
             record.phase,
-            Phase::Idle | Phase::Fetching { .. } | Phase::HandingBack { .. } | Phase::Ended { .. }
+            Phase::Idle
+                | Phase::Fetching { .. }
+                | Phase::GivingMemory { .. }
+                | Phase::HandingBack { .. }
+                | Phase::Ended { .. }
         ) {
             asked.extend(record.installed.values());
             asked.extend(record.stand_in.iter().map(|stand_in| &stand_in.workload));

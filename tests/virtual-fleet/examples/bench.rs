@@ -8,11 +8,12 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use takt_common::UnixTime;
 use takt_common::api::CampaignView;
-use takt_fleet::{Acceptance, VirtualFleet, raise_open_files};
+use takt_fleet::{Acceptance, FleetSpec, VirtualFleet, raise_open_files};
 use takt_tests::bench::{Figure, Goal, Unit, keep, machine, table};
 use takt_tests::fleet::{FleetError, Stopwatch, wait_until};
 
@@ -22,6 +23,8 @@ use support::World;
 const LIMIT: Duration = Duration::from_hours(1);
 /// How long the fleet is watched while nothing happens.
 const IDLE: Duration = Duration::from_secs(30);
+/// How long devices take to fetch a file, of which a release has two: orders have reached all of them before the first has fetched.
+const FETCH: Range<Duration> = Duration::from_secs(10)..Duration::from_secs(20);
 /// Orders a second that are to be accepted.
 const ORDERS_GOAL: f64 = 1_000.0;
 /// Reports a second, one rate after the other, until they are too many; the first is the goal (paper 5).
@@ -38,7 +41,7 @@ const KEEPS_PACE: f64 = 0.95;
 fn main() -> anyhow::Result<()> {
     let mut numbers = std::env::args().skip(1).map(|text| text.parse::<usize>());
     let mut next = |usual| numbers.next().unwrap_or(Ok(usual));
-    let (devices, element_size, kills) = (next(10_000)?, next(1_000)?, next(2)?);
+    let (devices, element_size, kills) = (next(10_000)?, next(2_500)?, next(2)?);
     let machine = machine(None);
     let mut figures = Vec::new();
     let mut say = |name: String, unit, value: f64, goal: Option<Goal>| {
@@ -49,7 +52,7 @@ fn main() -> anyhow::Result<()> {
     raise_open_files()?;
     let mut world = World::start(devices)?;
     world.publish("1.0")?;
-    let spec = world.spec(devices)?;
+    let spec = FleetSpec { fetch: FETCH, ..world.spec(devices)? };
 
     let begun = Stopwatch::start();
     let mut fleet = world.runtime.block_on(VirtualFleet::enrol(&spec))?;

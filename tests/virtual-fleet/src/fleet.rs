@@ -34,7 +34,7 @@ impl VirtualFleet {
         // Whoever was first fetches for all: the coordinator gives documents to any device.
         let first = members.devices.first().ok_or(FleetError::Empty)?;
         let client = Client::new(&spec.url, Arc::clone(&first.tls))?;
-        let site = Site::new(client, members.roots, hardware, spec.health_interval);
+        let site = Site::new(client, members.roots, hardware, spec.health_interval, spec.fetch.clone());
         site.tally.devices.store(members.devices.len() as u64, Ordering::Relaxed);
         Ok(Self {
             site: Arc::new(site),

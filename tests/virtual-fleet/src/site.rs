@@ -1,6 +1,7 @@
 //! What all agents share: the way to the coordinator's documents, what has been verified of them, and the counters.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub(crate) struct Site {
     pub(crate) policy: Policy,
     pub(crate) hardware: Name,
     pub(crate) health_interval: Duration,
+    pub(crate) fetch: Range<Duration>,
     client: Client,
     trust: RwLock<Trust>,
     manifests: RwLock<BTreeMap<Sha256Digest, Manifest>>,
@@ -47,6 +49,7 @@ impl Site {
         (package, director): (PackageTrust, DirectorTrust),
         hardware: Name,
         health_interval: Duration,
+        fetch: Range<Duration>,
     ) -> Self {
         Self {
             tally: Tally::default(),
@@ -54,6 +57,7 @@ impl Site {
             policy: Policy::default(),
             hardware,
             health_interval,
+            fetch,
             client,
             trust: RwLock::new(Trust { package, director }),
             manifests: RwLock::default(),

@@ -1,5 +1,6 @@
 //! What a virtual fleet is made from.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub struct FleetSpec {
     pub hardware: String,
     /// From one health sample of a device to the next; half of it more or less by chance for the first.
     pub health_interval: Duration,
+    /// How long a device takes to fetch an artifact, by chance within these bounds.
+    pub fetch: Range<Duration>,
     /// How many devices enrol at a time.
     pub enrol_at_once: usize,
     /// How many agents begin to connect in a second.
@@ -41,6 +44,7 @@ impl FleetSpec {
             first: 1,
             hardware: "virtual".to_owned(),
             health_interval: Duration::from_secs(30),
+            fetch: Duration::from_millis(50)..Duration::from_millis(300),
             enrol_at_once: 32,
             connect_per_sec: 400,
         }

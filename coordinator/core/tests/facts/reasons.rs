@@ -56,7 +56,7 @@ fn a_camera_waits_for_its_standby_to_serve() {
     assert_eq!(
         first(&site, "camera-1"),
         "campaign to-two: it waits since 2026-11-21T08:00:00Z for the standby camera-2 to serve (order 1.1), until \
-         2026-11-21T08:01:20Z; it has not accepted the order yet"
+         2026-11-21T08:01:20Z, by lease 1 since 2026-11-21T08:00:00Z; it has not accepted the order yet"
     );
 }
 
@@ -71,12 +71,16 @@ fn a_camera_waits_for_its_element_and_hears_who_is_in_work() {
         [
             "campaign to-two: it waits for its element: camera-1 in work, 0 devices are before it",
             "campaign to-two: it could not begin now either: it stands in for camera-1",
-            "it stands in for camera-1",
+            "it stands in for camera-1, by lease 1 since 2026-11-21T08:00:00Z",
         ]
     );
     let answer = site.why("camera-1");
     assert!(!answer.waiting, "{answer:?}");
     assert!(answer.reasons[1].contains("in upgrade since"), "{answer:?}");
+    assert!(
+        answer.reasons[1].contains("camera-2 serves, by lease 1 since 2026-11-21T08:00:00Z"),
+        "{answer:?}"
+    );
 }
 
 #[test]

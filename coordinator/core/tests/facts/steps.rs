@@ -1,11 +1,11 @@
 //! What a campaign does next.
 
 use takt_common::Sha256Digest;
-use takt_common::api::{CampaignEvent, CampaignState, DeviceStep};
+use takt_common::api::{CampaignEvent, CampaignState, DeviceStep, Lease};
 use takt_common::order::{Action, AtDeadline, Mode};
 use takt_common::report::{Outcome, Refused, Report};
 
-use crate::site::{DEADLINE_SECS, SETTLE_SECS, Site, installed, report_of, rolled_back};
+use crate::site::{DEADLINE_SECS, SETTLE_SECS, START, Site, installed, report_of, rolled_back};
 
 #[test]
 fn a_rolling_campaign_takes_over_upgrades_hands_back_and_goes_on() {
@@ -17,11 +17,15 @@ fn a_rolling_campaign_takes_over_upgrades_hands_back_and_goes_on() {
     let install = site.orders[2].clone();
     assert_eq!(install.mode, Mode::Rolling { standby });
     assert_eq!(install.release.unwrap().to_string(), "counter 2.0.0");
+    let lease = Lease { device: site.id("camera-1"), token: 1, since: START };
+    assert_eq!(site.device("camera-2").lease, Some(lease));
     site.report("camera-1", Some(Outcome::Verified { strategy: None }));
     assert_eq!(site.advance(), ["camera-2: hand back to camera-1"]);
+    assert_eq!(site.device("camera-2").lease, Some(lease), "until it has handed back");
     assert!(matches!(site.step("camera-1"), DeviceStep::HandingBack { .. }));
     assert_eq!(site.advance(), [""; 0], "nothing new, nothing asked");
     site.report_serving("camera-2", None);
+    assert_eq!(site.device("camera-2").lease, None);
     assert_eq!(site.advance(), ["camera-1: take over for camera-2"]);
     site.report_serving("camera-1", Some("camera-2"));
     assert_eq!(site.advance(), ["camera-2: install"]);

@@ -37,9 +37,7 @@ const REST_WAITING: Duration = Duration::from_secs(1);
 const REST_RETRY: Duration = Duration::from_secs(5);
 /// The shortest rest, so that no mistake turns the loop into a busy one.
 const REST_MIN: Duration = Duration::from_millis(20);
-/// How long a simulated download takes, in milliseconds.
-const FETCH_MILLIS: std::ops::Range<u64> = 50..300;
-/// How long any other action takes.
+/// How long any action but a fetch takes, in milliseconds.
 const ACT_MILLIS: std::ops::Range<u64> = 5..50;
 /// How many refused envelopes are remembered, so that each is reported once.
 const REFUSED_MAX: usize = 32;
@@ -167,7 +165,12 @@ impl Device {
     /// Takes an action; meanwhile what is due and what comes in is served. An order that comes in ends a fetch.
     async fn act(&mut self, action: Action) {
         let fetches = matches!(action, Action::Fetch { .. });
-        let took = Duration::from_millis(fastrand::u64(if fetches { FETCH_MILLIS } else { ACT_MILLIS }));
+        let took = if fetches {
+            let fetch = &self.site.fetch;
+            fetch.start + fetch.end.saturating_sub(fetch.start).mul_f64(fastrand::f64())
+        } else {
+            Duration::from_millis(fastrand::u64(ACT_MILLIS))
+        };
         let until = self.uptime() + took;
         while self.serve(until).await {
             if fetches {
