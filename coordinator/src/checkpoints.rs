@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
@@ -21,6 +23,9 @@ use crate::sentence::sentence;
 
 /// Uploads that have not ended; emptied at every start.
 const INCOMING: &str = ".incoming";
+/// How long an upload may take: so long, and a second for so many bytes.
+const BEGIN_LIMIT: Duration = Duration::from_secs(30);
+const BYTES_PER_SEC_MIN: u64 = 16 * 1024;
 /// It is all memory of somebody, keys included.
 const FOLDER_MODE: u32 = 0o700;
 
@@ -29,6 +34,17 @@ pub struct CheckpointStore {
     folder: PathBuf,
     bytes_max: u64,
     uploads: AtomicU64,
+    /// Who gives memory now: a device has one checkpoint, and room for one.
+    giving: Mutex<BTreeSet<DeviceId>>,
+}
+
+/// A device gives memory for as long as this is there.
+struct Giving<'a>(&'a CheckpointStore, DeviceId);
+
+impl Drop for Giving<'_> {
+    fn drop(&mut self) {
+        self.0.giving().remove(&self.1);
+    }
 }
 
 /// Memory is not taken. Nothing of it remains.
@@ -43,6 +59,22 @@ pub enum CarryError {
         length: u64,
         /// The limit.
         limit: u64,
+    },
+    /// Another upload of it has not ended.
+    #[error("the memory of {device} is being stored already")]
+    Twice {
+        /// Whose.
+        device: DeviceId,
+    },
+    /// It comes too slowly.
+    #[error("the memory of {device}, {length} bytes, has not come within {secs} s")]
+    Slow {
+        /// Whose.
+        device: DeviceId,
+        /// Its length.
+        length: u64,
+        /// How long it might have taken.
+        secs: u64,
     },
     /// The connection ended or broke the protocol.
     #[error("the memory of {device} ended after {received} of {length} bytes")]
@@ -80,11 +112,16 @@ impl CheckpointStore {
         files::make_folder(&incoming)?;
         fs::set_permissions(&folder, fs::Permissions::from_mode(FOLDER_MODE))
             .map_err(FileError::of("protect folder", &folder))?;
-        Ok(Self { folder, bytes_max, uploads: AtomicU64::new(0) })
+        Ok(Self { folder, bytes_max, uploads: AtomicU64::new(0), giving: Mutex::default() })
     }
 
     fn path(&self, device: DeviceId) -> PathBuf {
         self.folder.join(device.to_string())
+    }
+
+    fn giving(&self) -> MutexGuard<'_, BTreeSet<DeviceId>> {
+        // Whoever panicked while holding it had at most not taken an id out, and is not asked for memory again.
+        self.giving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes memory of exactly `length` bytes, in the place of what the device has given before.
@@ -92,11 +129,26 @@ impl CheckpointStore {
         &self,
         device: DeviceId,
         length: u64,
-        mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+        body: impl Stream<Item = Result<Bytes, E>> + Unpin,
     ) -> Result<(), CarryError> {
         if length > self.bytes_max {
             return Err(CarryError::TooLarge { device, length, limit: self.bytes_max });
         }
+        if !self.giving().insert(device) {
+            return Err(CarryError::Twice { device });
+        }
+        let _giving = Giving(self, device);
+        let limit = BEGIN_LIMIT + Duration::from_secs(length / BYTES_PER_SEC_MIN);
+        let slow = |_elapsed| CarryError::Slow { device, length, secs: limit.as_secs() };
+        tokio::time::timeout(limit, self.receive(device, length, body)).await.map_err(slow)?
+    }
+
+    async fn receive<E>(
+        &self,
+        device: DeviceId,
+        length: u64,
+        mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    ) -> Result<(), CarryError> {
         let failed = |error: io::Error| {
             if is_storage_full(&error) {
                 CarryError::Full { device, length }
@@ -201,6 +253,13 @@ mod tests {
         store.store(device, 3, pieces(&["xyz"])).await.unwrap();
         store.store(other, 3, pieces(&["uvw"])).await.unwrap();
         assert_eq!(store.read(device).await.unwrap().unwrap().1, 3);
+        // A device that is at it gives nothing beside; once that has broken off it may again.
+        let mut slow = Box::pin(store.store(device, 6, stream::pending::<Result<Bytes, ()>>()));
+        assert!(futures_util::poll!(slow.as_mut()).is_pending());
+        let twice = store.store(device, 3, pieces(&["abc"])).await.unwrap_err();
+        assert!(matches!(twice, CarryError::Twice { .. }), "{twice}");
+        drop(slow);
+        store.store(device, 3, pieces(&["abc"])).await.unwrap();
         // A start keeps it: the standby may be about to ask.
         let store = CheckpointStore::open(at, 10).unwrap();
         store.keep_only(|| BTreeSet::from([device])).unwrap();

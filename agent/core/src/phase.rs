@@ -9,6 +9,8 @@
 //!                     └─────────── rolled back, stranded <─────────────────┘                         │
 //!                     └──────────────────────────────────────────────────────────────────────────────┘
 //! ```
+//!
+//! Two kinds of order take a shorter way: `Idle → GivingMemory → Ended`, and `Idle → HandingBack → Ended`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

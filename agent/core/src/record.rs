@@ -78,6 +78,12 @@ impl Default for Record {
 }
 
 impl Record {
+    /// Whether the order that waits is begun by the next decision: then the report of its first phase tells that it has arrived.
+    pub fn begins_next(&self) -> bool {
+        let next = self.next.as_ref().map(|next| &next.order.action);
+        matches!((&self.phase, next), (Phase::Idle, Some(OrderAction::Install)))
+    }
+
     /// Takes in an order that passed every rule. Returns the waiting order that it replaces, which has then ended.
     pub fn accept(&mut self, accepted: Accepted) -> Option<Accepted> {
         self.last_position = accepted.order.position();

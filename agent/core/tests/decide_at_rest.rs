@@ -149,3 +149,26 @@ fn a_live_patch_that_cannot_be_applied_now_neither_ends_an_order_nor_holds_it_up
     case.pass(60_000);
     assert_eq!(case.decide(&staged), Decision::Do(apply));
 }
+
+#[test]
+fn an_order_that_installs_is_begun_at_once_where_none_is_in_hand_whatever_the_device_is_like() {
+    let mut case = Case::upgrade();
+    let mut record = Record::default();
+    assert!(!record.begins_next());
+    record.accept(accepted(case.order.clone()));
+    assert!(record.begins_next());
+    case.facts.next.clone_from(&record.next);
+    for state in [ContainerState::Unknown, ContainerState::Absent, ContainerState::Exited(1)] {
+        case.set_old(state);
+        let begun = remembered(case.decide(&Phase::Idle));
+        assert!(matches!(begun, Phase::Fetching { .. }), "{state:?}: {begun:?}");
+        record.enter(begun);
+        assert!(!record.begins_next(), "it is in hand");
+        record.phase = Phase::Idle;
+        record.next.clone_from(&case.facts.next);
+    }
+    // Others may have to wait for the engine first.
+    let take_over = accepted(order(8, take_over(), Some(&manifest(1))));
+    record.accept(take_over);
+    assert!(!record.begins_next());
+}

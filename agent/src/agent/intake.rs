@@ -159,10 +159,12 @@ impl Agent {
             report.order = Some(replaced.order_ref());
             reports.push(report);
         }
-        // Says that the order has arrived: its phase may follow much later, after the one in hand.
-        let mut report = self.report_of(&record, None);
-        report.order = record.next.as_ref().map(Accepted::order_ref);
-        reports.push(report);
+        if !record.begins_next() {
+            // Says that the order has arrived: its phase may follow much later, after the one in hand.
+            let mut report = self.report_of(&record, None);
+            report.order = record.next.as_ref().map(Accepted::order_ref);
+            reports.push(report);
+        }
         self.commit(record, reports).await?;
         tracing::info!(%position, %action, "order accepted");
         Ok(Judged::Accepted)

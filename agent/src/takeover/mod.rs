@@ -154,7 +154,7 @@ impl MemoryTravel {
         for name in &names {
             bytes += engine.usage(name).await?.memory_bytes.unwrap_or(0);
         }
-        self.find_room(bytes)?;
+        self.find_room(engine, bytes).await?;
         let mut folders = Vec::with_capacity(names.len());
         for name in &names {
             let folder = engine.checkpoint_running(name, gift.checkpoint).await?;
@@ -218,7 +218,7 @@ impl MemoryTravel {
         let foreign = |source| MemoryError::Foreign { device, source };
         let envelope = Envelope::from_bytes(&envelope).map_err(|error| foreign(error.into()))?;
         let said = Checkpoint::open(&envelope, &expected).map_err(foreign)?;
-        self.find_room(said.length)?;
+        self.find_room(engine, said.length).await?;
         let file = spool.0.join("taken.tar");
         let limit = PIECE_LIMIT + Duration::from_secs(said.length / BYTES_PER_SEC_MIN);
         let slow = |_elapsed| MemoryError::Broken {
@@ -257,14 +257,15 @@ impl MemoryTravel {
         timeout(WAIT_LIMIT, wait).await.map_err(late)?
     }
 
-    fn find_room(&self, bytes: u64) -> Result<(), MemoryError> {
-        let folder = self.folder.clone();
-        let (_, free) = crate::host::space(&folder)
-            .map_err(|error| disk("ask for the space of", &folder)(std::io::Error::other(error)))?;
-        let bytes = bytes.saturating_mul(COPIES);
-        let reserve = self.reserve_bytes;
-        if free < bytes.saturating_add(reserve) {
-            return Err(MemoryError::NoRoom { folder, bytes, free, reserve });
+    /// Memory lies here and with the engine, often on one disk.
+    async fn find_room(&self, engine: &Engine, bytes: u64) -> Result<(), MemoryError> {
+        let (bytes, reserve) = (bytes.saturating_mul(COPIES), self.reserve_bytes);
+        for folder in [self.folder.clone(), PathBuf::from(engine.info().await?.root)] {
+            let (_, free) = crate::host::space(&folder)
+                .map_err(|error| disk("ask for the space of", &folder)(std::io::Error::other(error)))?;
+            if free < bytes.saturating_add(reserve) {
+                return Err(MemoryError::NoRoom { folder, bytes, free, reserve });
+            }
         }
         Ok(())
     }

@@ -204,6 +204,8 @@ impl From<CarryError> for Refused {
         match error {
             CarryError::TooLarge { .. } => Self::too_large(sentence(&error)),
             CarryError::Interrupted { .. } => Self::malformed(sentence(&error)),
+            CarryError::Twice { .. } => Self::conflict(sentence(&error)),
+            CarryError::Slow { .. } => Self::too_slow(sentence(&error)),
             CarryError::Full { .. } => Self::storage_full(sentence(&error)),
             CarryError::File(error) => error.into(),
         }

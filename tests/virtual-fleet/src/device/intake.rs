@@ -164,10 +164,12 @@ impl Device {
             report.order = Some(replaced.order_ref());
             reports.push(report);
         }
-        // Says that the order has arrived: its phase may follow much later, after the one in hand.
-        let mut report = self.report_of(&record, None);
-        report.order = record.next.as_ref().map(Accepted::order_ref);
-        reports.push(report);
+        if !record.begins_next() {
+            // Says that the order has arrived: its phase may follow much later, after the one in hand.
+            let mut report = self.report_of(&record, None);
+            report.order = record.next.as_ref().map(Accepted::order_ref);
+            reports.push(report);
+        }
         self.commit(record, reports);
         self.site.tally.accepted(Acceptance { device: self.id, issued, at_millis: clock::wall_millis() });
         Ok(Judged::Accepted)
