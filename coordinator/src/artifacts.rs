@@ -1,9 +1,7 @@
 //! The artifact store: files named by their SHA-256. A file is whole, verified and synced, or not there.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
@@ -12,17 +10,14 @@ use takt_common::digest::Sha256Hasher;
 use tokio::fs::File;
 
 use crate::files::{self, FileError, is_storage_full};
-use crate::incoming::Incoming;
+use crate::incoming::{Inbox, Incoming};
 use crate::registry::blocking;
-
-/// Uploads that have not ended; emptied at every start.
-const INCOMING: &str = ".incoming";
 
 /// The folder of artifacts.
 pub struct ArtifactStore {
     folder: PathBuf,
     bytes_max: u64,
-    uploads: AtomicU64,
+    inbox: Inbox,
 }
 
 /// Whether an upload brought something new.
@@ -81,15 +76,8 @@ pub enum UploadError {
 impl ArtifactStore {
     /// Opens the store and removes what interrupted uploads left.
     pub fn open(folder: PathBuf, bytes_max: u64) -> Result<Self, FileError> {
-        let incoming = folder.join(INCOMING);
-        match fs::remove_dir_all(&incoming) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(FileError::of("empty folder", &incoming)(error));
-            }
-            _ => {}
-        }
-        files::make_folder(&incoming)?;
-        Ok(Self { folder, bytes_max, uploads: AtomicU64::new(0) })
+        let inbox = Inbox::open(&folder)?;
+        Ok(Self { folder, bytes_max, inbox })
     }
 
     /// Where an artifact is or would be.
@@ -156,9 +144,7 @@ impl ArtifactStore {
     }
 
     async fn incoming(&self, sha256: &Sha256Digest, length: u64) -> Result<Incoming, UploadError> {
-        let number = self.uploads.fetch_add(1, Ordering::Relaxed);
-        let path = self.folder.join(INCOMING).join(format!("{number}-{sha256}"));
-        Incoming::begin(path).await.map_err(|error| self.failed(*sha256, length, error))
+        self.inbox.begin(&sha256.to_string()).await.map_err(|error| self.failed(*sha256, length, error))
     }
 
     fn failed(&self, sha256: Sha256Digest, length: u64, error: io::Error) -> UploadError {
@@ -171,6 +157,7 @@ impl ArtifactStore {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::path::Path;
 
     use futures_util::stream;
@@ -182,7 +169,7 @@ mod tests {
     }
 
     fn remains(folder: &Path) -> usize {
-        fs::read_dir(folder).unwrap().count() - 1 + fs::read_dir(folder.join(INCOMING)).unwrap().count()
+        fs::read_dir(folder).unwrap().count() - 1 + fs::read_dir(folder.join(".incoming")).unwrap().count()
     }
 
     #[tokio::test]
@@ -211,8 +198,8 @@ mod tests {
     #[tokio::test]
     async fn a_start_removes_what_a_killed_upload_left() {
         let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join(INCOMING)).unwrap();
-        fs::write(folder.path().join(INCOMING).join("0-x"), b"half").unwrap();
+        fs::create_dir(folder.path().join(".incoming")).unwrap();
+        fs::write(folder.path().join(".incoming").join("0-x"), b"half").unwrap();
         ArtifactStore::open(folder.path().to_owned(), 10).unwrap();
         assert_eq!(remains(folder.path()), 0);
     }

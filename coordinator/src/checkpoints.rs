@@ -6,7 +6,6 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,12 +16,10 @@ use takt_common::order::{Action, Takeover};
 use tokio::fs::File;
 
 use crate::coordinator::Coordinator;
-use crate::files::{self, FileError, is_storage_full};
-use crate::incoming::Incoming;
+use crate::files::{FileError, is_storage_full};
+use crate::incoming::Inbox;
 use crate::sentence::sentence;
 
-/// Uploads that have not ended; emptied at every start.
-const INCOMING: &str = ".incoming";
 /// How long an upload may take: so long, and a second for so many bytes.
 const BEGIN_LIMIT: Duration = Duration::from_secs(30);
 const BYTES_PER_SEC_MIN: u64 = 16 * 1024;
@@ -33,7 +30,7 @@ const FOLDER_MODE: u32 = 0o700;
 pub struct CheckpointStore {
     folder: PathBuf,
     bytes_max: u64,
-    uploads: AtomicU64,
+    inbox: Inbox,
     /// Who gives memory now: a device has one checkpoint, and room for one.
     giving: Mutex<BTreeSet<DeviceId>>,
 }
@@ -102,17 +99,10 @@ pub enum CarryError {
 impl CheckpointStore {
     /// Opens the store and removes what interrupted uploads left.
     pub fn open(folder: PathBuf, bytes_max: u64) -> Result<Self, FileError> {
-        let incoming = folder.join(INCOMING);
-        match fs::remove_dir_all(&incoming) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(FileError::of("empty folder", &incoming)(error));
-            }
-            _ => {}
-        }
-        files::make_folder(&incoming)?;
+        let inbox = Inbox::open(&folder)?;
         fs::set_permissions(&folder, fs::Permissions::from_mode(FOLDER_MODE))
             .map_err(FileError::of("protect folder", &folder))?;
-        Ok(Self { folder, bytes_max, uploads: AtomicU64::new(0), giving: Mutex::default() })
+        Ok(Self { folder, bytes_max, inbox, giving: Mutex::default() })
     }
 
     fn path(&self, device: DeviceId) -> PathBuf {
@@ -156,9 +146,7 @@ impl CheckpointStore {
                 CarryError::File(FileError::of("write memory", &self.path(device))(error))
             }
         };
-        let number = self.uploads.fetch_add(1, Ordering::Relaxed);
-        let path = self.folder.join(INCOMING).join(format!("{number}-{device}"));
-        let mut incoming = Incoming::begin(path).await.map_err(failed)?;
+        let mut incoming = self.inbox.begin(&device.to_string()).await.map_err(failed)?;
         let mut received = 0;
         let cut = |received| CarryError::Interrupted { device, received, length };
         while let Some(piece) = body.next().await {
@@ -248,7 +236,7 @@ mod tests {
         }
         let broken = stream::iter([Ok(Bytes::from_static(b"abc")), Err(())]);
         assert!(matches!(store.store(device, 6, broken).await, Err(CarryError::Interrupted { .. })));
-        assert_eq!(fs::read_dir(at.join(INCOMING)).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(at.join(".incoming")).unwrap().count(), 0);
         store.store(device, 6, pieces(&["abc", "def"])).await.unwrap();
         store.store(device, 3, pieces(&["xyz"])).await.unwrap();
         store.store(other, 3, pieces(&["uvw"])).await.unwrap();
