@@ -20,7 +20,7 @@ DENY_VERSION := 0.20.2
 TRIED_POINTS := target/crash-matrix
 POINTS_MIN := 1000
 
-.PHONY: help demo test crash-matrix check bench bench-swap bench-handover bench-preserve bench-journal bench-agent bench-planner bench-fleet soak \
+.PHONY: help demo test crash-matrix check bench bench-swap bench-handover bench-preserve bench-journal bench-agent at-rest bench-planner bench-fleet soak \
 	docs packages packages-test install install-demo install-packages build device tried
 
 help: ## Show the targets.
@@ -112,6 +112,13 @@ bench-journal: install device ## Durable commits of the agent's journal, beside 
 bench-agent: install device ## Size and idle memory of the agent.
 	$(BUILD_BENCH)
 	$(BENCH) agent
+
+# Where the agent has changed much; without it the agent works as well, and has some more memory at rest.
+at-rest: install device ## Find anew what the agent runs at rest, into agent/at_rest.ld (about five minutes).
+	dpkg -s valgrind >/dev/null 2>&1 || apt-get install --yes --no-install-recommends valgrind
+	$(BUILD_BENCH)
+	cargo rustc --profile device --locked -j $(JOBS) -p takt-agent --bin takt-agent -- -C strip=none
+	tests/env/with-engine.sh bench/at_rest.py target/device/takt-agent $(SHIPPED)
 
 # No engine and no devices: the planner alone.
 bench-planner: install ## Similarities, chains, forecasts and schedules, beside NetworkX, scikit-learn and the paper's algorithm.
