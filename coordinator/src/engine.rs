@@ -3,9 +3,13 @@
 //! Killed between any two of these it does the same again: nothing is sent that is not on disk, and what is on disk
 //! is sent until the device shows it.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use takt_common::order::Member;
+use takt_common::release::ReleaseId;
 use takt_common::{Name, UnixTime};
 use takt_coordinator_core::{Campaign, FleetView, Look, OrderRequest, Others, Step, advance};
 use takt_store::{BATCH_BYTES_MAX, Batch};
@@ -288,15 +292,23 @@ fn with_orders(
 ) -> Result<CommitTogether, StepError> {
     let published = coordinator.repository.published();
     let book = coordinator.order_book(&published);
+    // Hardly ever of more than one release; what is signed of it is read once for all of them.
+    let mut members: BTreeMap<&ReleaseId, Vec<Member>> = BTreeMap::new();
     for request in orders {
         let Ok(found) = looked_at.binary_search_by_key(&request.device, |record| record.state.id) else {
             continue;
         };
         let record = &looked_at[found];
-        let sealed = book.seal(request, record, now).map_err(|source| StepError::Order {
-            device: record.state.name.to_string(),
-            source: Box::new(source),
-        })?;
+        let failed =
+            |source| StepError::Order { device: record.state.name.to_string(), source: Box::new(source) };
+        let members: &[Member] = match &request.release {
+            None => &[],
+            Some(release) => match members.entry(release) {
+                Entry::Occupied(read) => read.into_mut(),
+                Entry::Vacant(new) => new.insert(book.release(release, now).map_err(failed)?.members),
+            },
+        };
+        let sealed = book.seal(request, members, record, now).map_err(failed)?;
         let mut changed = (**record).clone();
         changed.state.record_order(request, now);
         changed.issued = Some(sealed.issued);

@@ -190,17 +190,14 @@ impl OrderBook<'_> {
         })
     }
 
-    /// Makes and signs one order for `device`.
+    /// Makes and signs one order for `device`; `members` are those of the release that is asked for.
     pub fn seal(
         &self,
         request: &OrderRequest,
+        members: &[Member],
         device: &DeviceRecord,
         now: UnixTime,
     ) -> Result<SealedOrder, OrderError> {
-        let members = match &request.release {
-            Some(release) => self.release(release, now)?.members,
-            None => Vec::new(),
-        };
         let snapshot = self.packages()?.snapshot().ok_or(OrderError::NotPublished("snapshot"))?;
         let order = Order {
             format: ORDER_FORMAT,
@@ -213,7 +210,7 @@ impl OrderBook<'_> {
             previous_order_digest: device.issued.as_ref().map(|issued| issued.payload),
             snapshot: SnapshotRef { version: snapshot.version, sha256: snapshot.sha256 },
             action: request.action.clone(),
-            members,
+            members: members.to_vec(),
             mode: request.mode.clone(),
             window: None,
             deadline: request.deadline,

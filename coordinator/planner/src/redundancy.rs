@@ -14,7 +14,11 @@ pub struct RedundancyMatrix {
     /// Devices whose standbys do not launch what they run.
     otherwise: BTreeMap<DeviceId, Takeover>,
     sets: Vec<DeviceSet>,
+    /// For each device, the numbers of its sets.
+    in_sets: BTreeMap<DeviceId, Vec<usize>>,
     gateways: Vec<DomainGateway>,
+    /// For each device, the numbers of the gateways that it is or is behind.
+    at_gateways: BTreeMap<DeviceId, Vec<usize>>,
     max_in_flight: Option<usize>,
 }
 
@@ -123,20 +127,32 @@ impl RedundancyMatrix {
                 return Err(RedundancyError::DuplicateRow(row.device.clone()));
             }
         }
-        let (sets, gateways) = (device_sets(&spec.sets, devices)?, Vec::new());
-        Ok(Self { rows, otherwise, sets, gateways, max_in_flight: None })
+        let sets = device_sets(&spec.sets, devices)?;
+        let in_sets = numbered(sets.iter().map(|set| set.members.iter().copied()));
+        Ok(Self { rows, otherwise, sets, in_sets, ..Self::default() })
     }
 
     /// With the limits of a schedule: a gateway and a device behind it must not be away together, nor more devices than it feeds or
     /// than may be in flight.
     #[must_use]
     pub fn with_limits(self, schedule: &DomainSchedule) -> Self {
-        Self { gateways: schedule.gateways.clone(), max_in_flight: schedule.max_in_flight, ..self }
+        let gateways = schedule.gateways.clone();
+        let there = gateways.iter().map(|gateway| {
+            let behind = gateway.members.iter().filter(|member| **member != gateway.device);
+            std::iter::once(gateway.device).chain(behind.copied())
+        });
+        let at_gateways = numbered(there);
+        Self { gateways, at_gateways, max_in_flight: schedule.max_in_flight, ..self }
     }
 
     /// What gateways can feed.
     pub fn gateways(&self) -> &[DomainGateway] {
         &self.gateways
+    }
+
+    /// The numbers of the gateways that `device` is or is behind, ascending: where they stand in [`Self::gateways`].
+    pub fn gateways_of(&self, device: DeviceId) -> &[usize] {
+        self.at_gateways.get(&device).map_or(&[], Vec::as_slice)
     }
 
     /// The most devices that may be away at once.
@@ -159,10 +175,26 @@ impl RedundancyMatrix {
         &self.sets
     }
 
+    /// The numbers of the sets that `device` belongs to, ascending: where they stand in [`Self::sets`].
+    pub fn sets_of(&self, device: DeviceId) -> &[usize] {
+        self.in_sets.get(&device).map_or(&[], Vec::as_slice)
+    }
+
     /// Whether one of the two may serve for the other, so that they must not be away together.
     pub fn related(&self, a: DeviceId, b: DeviceId) -> bool {
         self.standbys_for(a).contains(&b) || self.standbys_for(b).contains(&a)
     }
+}
+
+/// For each device, the numbers of the groups that have it.
+fn numbered<G: Iterator<Item = DeviceId>>(groups: impl Iterator<Item = G>) -> BTreeMap<DeviceId, Vec<usize>> {
+    let mut numbers: BTreeMap<DeviceId, Vec<usize>> = BTreeMap::new();
+    for (number, group) in groups.enumerate() {
+        for device in group {
+            numbers.entry(device).or_default().push(number);
+        }
+    }
+    numbers
 }
 
 fn device_sets(
@@ -240,6 +272,8 @@ mod tests {
         let matrix = with_sets(&[("cells", &["a", "b", "c"], 1), ("pair", &["a", "b"], 1)]).unwrap();
         assert_eq!(matrix.sets().iter().map(|set| set.away_max).collect::<Vec<_>>(), [2, 1]);
         assert_eq!(matrix.sets()[1].members, BTreeSet::from([id(0), id(1)]));
+        assert_eq!([0, 2].map(|device| matrix.sets_of(id(device))), [&[0, 1][..], &[0]]);
+        assert!(matrix.sets_of(id(7)).is_empty());
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use takt_common::api::DeviceStep;
 use takt_common::{DeviceId, UnixTime};
-use takt_planner::DomainGateway;
 
 use crate::advance::Round;
 use crate::advance::scene::{Scene, is_in_element, offline, standby_of};
@@ -26,8 +25,8 @@ impl Scene<'_> {
             return Some(format!("all devices of {} are offline", state.domain));
         }
         // A gateway belongs to its site as well.
-        let there = |gateway: &&DomainGateway| gateway.device == device || gateway.members.contains(&device);
-        self.drm.gateways().iter().filter(there).find_map(|gateway| {
+        self.drm.gateways_of(device).iter().find_map(|number| {
+            let gateway = &self.drm.gateways()[*number];
             let away = |device: &DeviceId| self.fleet.devices.get(device).is_some_and(|state| !state.online);
             let label = self.fleet.label(gateway.device);
             if gateway.device != device && away(&gateway.device) {

@@ -8,7 +8,7 @@ use takt_common::order::{Action, Mode};
 use takt_common::release::ReleaseId;
 use takt_common::report::Outcome;
 use takt_common::{DeviceId, Name, UnixTime};
-use takt_planner::{DeviceSet, DomainGateway, DomainGraph, RedundancyMatrix};
+use takt_planner::{DomainGraph, RedundancyMatrix};
 
 use crate::advance::away::Away;
 use crate::campaign::{Campaign, Member};
@@ -103,10 +103,10 @@ impl<'a> Scene<'a> {
 
     /// Notes where the devices of the campaign are now.
     pub(crate) fn look_again(&mut self, campaign: &Campaign) {
-        self.away = Away::default();
+        self.away = Away::nobody(self.fleet, self.drm);
         let here = campaign.members.iter().filter(|member| is_in_element(member)).map(|member| member.device);
         for device in here.chain(self.in_work.iter().copied()) {
-            self.away.add(device, self.graph, self.drm);
+            self.away.add(device, self.fleet, self.graph, self.drm);
         }
         let engaged =
             campaign.members.iter().filter_map(|member| Some((standby_of(member)?, member.name.clone())));
@@ -119,7 +119,7 @@ impl<'a> Scene<'a> {
 
     /// Notes that the turn of a device has come, or that it begins.
     pub(crate) fn note_begun(&mut self, member: &Member) {
-        self.away.add(member.device, self.graph, self.drm);
+        self.away.add(member.device, self.fleet, self.graph, self.drm);
         if let Some(standby) = standby_of(member) {
             self.engaged.insert(standby, member.name.clone());
         }
@@ -149,7 +149,7 @@ impl<'a> Scene<'a> {
                 campaign.request.retry.attempts
             ));
         }
-        if let Some(why) = self.conflict(campaign, member.device) {
+        if let Some(why) = self.conflict(state) {
             return Start::Wait(why);
         }
         let goal = member.hop.and_then(|hop| campaign.path.get(hop)).unwrap_or(&campaign.release);
@@ -208,46 +208,45 @@ impl<'a> Scene<'a> {
     }
 
     /// Devices that must not be away together with this one and are, here or in another campaign.
-    fn conflict(&self, campaign: &Campaign, device: DeviceId) -> Option<String> {
+    fn conflict(&self, state: &DeviceState) -> Option<String> {
+        let device = state.id;
         if let Some((other, bond)) = self.away.bond(device, self.graph, self.drm) {
             return Some(format!("{} is in work and {bond}", self.fleet.label(other)));
         }
-        let in_sets = self.drm.sets().iter().find_map(|set| self.too_many_away(set, device));
+        let in_sets = self.drm.sets_of(device).iter().find_map(|set| self.too_many_away(*set, device));
         in_sets.or_else(|| self.path_is_busy(device)).or_else(|| {
             let most = self.drm.max_in_flight()?;
-            let here = |other: &DeviceId| {
-                self.fleet.devices.get(other).is_some_and(|state| state.domain == *campaign.domain())
-            };
-            let away = self.away.others(device).filter(here).count();
+            let away = self.away.in_domain_beside(state);
             (away >= most).then(|| format!("{away} devices of the domain are in work, at most {most} may be"))
         })
     }
 
     /// Whether the gateway of `device`, or what is behind `device` where it is one, leaves no room for it.
     fn path_is_busy(&self, device: DeviceId) -> Option<String> {
-        let concerns =
-            |gateway: &&DomainGateway| gateway.device == device || gateway.members.contains(&device);
-        self.drm.gateways().iter().filter(concerns).find_map(|gateway| {
+        self.drm.gateways_of(device).iter().find_map(|number| {
+            let gateway = &self.drm.gateways()[*number];
             let label = self.fleet.label(gateway.device);
-            let behind = gateway.members.iter().filter(|member| **member != gateway.device);
-            let away: Vec<String> = behind
-                .filter(|member| self.away.has(**member) && **member != device)
-                .map(|member| self.fleet.label(*member))
-                .collect();
+            let count = self.away.behind_beside(device, *number, self.drm);
+            let away = || {
+                let behind = gateway.members.iter().filter(|member| **member != gateway.device);
+                let away = behind.filter(|member| self.away.has(**member) && **member != device);
+                away.map(|member| self.fleet.label(*member)).collect::<Vec<_>>().join(", ")
+            };
             if device == gateway.device {
-                return (!away.is_empty()).then(|| format!("{} behind it in work", away.join(", ")));
+                return (count > 0).then(|| format!("{} behind it in work", away()));
             }
             if self.away.has(gateway.device) {
                 return Some(format!("{label} is in work and this device is behind it"));
             }
-            let (most, full) = (gateway.max_in_flight, away.len() >= gateway.max_in_flight);
-            full.then(|| format!("{label} feeds {most} at a time, and {} in work", away.join(", ")))
+            let most = gateway.max_in_flight;
+            (count >= most).then(|| format!("{label} feeds {most} at a time, and {} in work", away()))
         })
     }
 
-    /// Whether so many of a set are away that `device` must not be.
-    fn too_many_away(&self, set: &DeviceSet, device: DeviceId) -> Option<String> {
-        if !set.members.contains(&device) {
+    /// Whether so many of a set, by its number, are away that `device`, which belongs to it, must not be.
+    fn too_many_away(&self, number: usize, device: DeviceId) -> Option<String> {
+        let set = &self.drm.sets()[number];
+        if self.away.absent_beside(device, number, self.fleet) < set.away_max {
             return None;
         }
         let away = |other: &DeviceId| match self.fleet.devices.get(other) {
@@ -258,15 +257,8 @@ impl<'a> Scene<'a> {
         };
         let away: Vec<String> =
             set.members.iter().filter(|other| **other != device).filter_map(away).collect();
-        let serve_min = set.members.len() - set.away_max;
-        (away.len() >= set.away_max).then(|| {
-            format!(
-                "of set {}, {serve_min} of {} must serve: {}",
-                set.name,
-                set.members.len(),
-                away.join(", ")
-            )
-        })
+        let (serve_min, members) = (set.members.len() - set.away_max, set.members.len());
+        Some(format!("of set {}, {serve_min} of {members} must serve: {}", set.name, away.join(", ")))
     }
 
     /// Somebody serves for the device since an earlier upgrade: go on with that one if it can be relied on.
