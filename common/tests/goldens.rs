@@ -442,6 +442,7 @@ fn bodies_of_the_api_have_the_form_of_their_goldens() {
             weight: 2,
             stays_open: true,
             approval: true,
+            superseded: true,
         },
     );
     hold(

@@ -80,7 +80,11 @@ pub fn opened(
             )));
         }
         Some(Outdated::Superseded { by }) => {
-            Some(format!("{} is superseded by {by}, which is published", release.id))
+            let text = format!("{} is superseded by {by}, which is published", release.id);
+            if !(request.superseded || request.policy.downgrade) {
+                return Err(BeginError::Outdated(format!("{text}; 'superseded' allows it all the same")));
+            }
+            Some(text)
         }
         None => None,
     };
@@ -100,7 +104,7 @@ pub fn opened(
         operator,
         now,
     })?;
-    // There may be reasons for it: to go on step by step, or to wait with the later one.
+    // There may be reasons for it: to go on step by step, to wait with the later one, or to go back.
     Ok(match superseded {
         Some(text) => campaign.with_remark(text, now),
         None => campaign,

@@ -58,6 +58,9 @@ pub struct CampaignRequest {
     /// It begins once a second operator has approved it.
     #[serde(default)]
     pub approval: bool,
+    /// It may be to a release that a published later one has taken the place of; an allowed downgrade allows that too.
+    #[serde(default)]
+    pub superseded: bool,
 }
 
 impl CampaignRequest {
@@ -80,6 +83,7 @@ impl CampaignRequest {
             weight: Self::weight_usual(),
             stays_open: false,
             approval: false,
+            superseded: false,
         }
     }
 

@@ -44,6 +44,7 @@ async fn memory_goes_from_a_device_that_was_asked_to_the_standby_that_takes_over
     let (mut one, mut two) = (device.connect().await, standby.connect().await);
     let of = |release: &takt_common::release::ReleaseId, name: &str| CampaignRequest {
         devices: vec!["camera-1".parse().unwrap()],
+        superseded: true,
         ..campaign(name, release.clone())
     };
 

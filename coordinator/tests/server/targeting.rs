@@ -108,11 +108,19 @@ async fn another_operator_approves_what_one_has_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_campaign_to_a_release_that_another_has_taken_the_place_of_says_so() {
+async fn a_release_that_another_has_taken_the_place_of_is_refused_unless_it_is_asked_for_as_such() {
     let (mut world, first) = world().await;
     FakeDevice::enrol(&world, "camera-1").await;
     world.publish_release("2.0.0", 2).await;
-    let begun = start(&world, &campaign("old", first)).await;
+    let mut asked = campaign("old", first);
+    for path in ["/api/v1/campaigns", "/api/v1/campaigns/plan"] {
+        let refused = problem(world.operator("POST", path).json(&asked).send().await.unwrap()).await;
+        let said = "field 'release': counter 1.0.0 is superseded by counter 2.0.0, which is published; \
+                    'superseded' allows it all the same";
+        assert_eq!((refused.status, refused.detail.as_str()), (422, said), "{path}");
+    }
+    asked.superseded = true;
+    let begun = start(&world, &asked).await;
     let said = &begun.events.iter().find(|event| event.device.is_none()).unwrap().text;
     assert_eq!(said, "counter 1.0.0 is superseded by counter 2.0.0, which is published");
     world.stop().await;

@@ -43,6 +43,9 @@ pub struct TermsArgs {
     /// Wait until a second operator approves it
     #[arg(long)]
     approval: bool,
+    /// Although a later release is published for the same hardware (`--downgrade` allows that too)
+    #[arg(long)]
+    superseded: bool,
 }
 
 impl TermsArgs {
@@ -64,6 +67,7 @@ impl TermsArgs {
             weight: self.weight,
             stays_open: self.stay_open,
             approval: self.approval,
+            superseded: self.superseded,
             ..CampaignRequest::new(name, release, domain)
         }
     }
