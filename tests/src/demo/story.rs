@@ -50,8 +50,7 @@ pub(super) struct Acts {
 pub(super) fn play(scene: &mut Scene) -> Result<Acts, FleetError> {
     scene.say(&format!("coordinator at {}, trust roots signed and published", scene.fleet.coordinator.url()));
     scene.fleet.publish(&ReleaseSpec::new(FIRST, Nature::Good))?;
-    scene.fleet.publish(&ReleaseSpec::new(GOOD, Nature::Good))?;
-    scene.say(&format!("published counter {FIRST} and {GOOD}, built from source, signed by the publisher"));
+    scene.say(&format!("published counter {FIRST}, built from source, signed by the publisher"));
     scene.enrol()?;
     scene.wait_able()?;
     let enrolled_at = scene.fleet.stopwatch.elapsed();
@@ -73,6 +72,8 @@ pub(super) fn play(scene: &mut Scene) -> Result<Acts, FleetError> {
         "declared: devices are upgraded in slots of {SLOT}, each in the least busy one that can be"
     ));
 
+    scene.fleet.publish(&ReleaseSpec::new(GOOD, Nature::Good))?;
+    scene.say(&format!("published counter {GOOD}"));
     let good = campaign(scene, "upgrade", GOOD, 1)?;
     let upgraded_at = scene.fleet.stopwatch.elapsed();
     for ((name, clients), count) in NAMES.iter().zip(&scene.clients).zip(COUNTS) {

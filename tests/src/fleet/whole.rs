@@ -159,7 +159,7 @@ impl Fleet {
         self.api.get(&format!("/api/v1/campaigns/{name}"))
     }
 
-    /// Starts a campaign over the whole domain.
+    /// Starts a campaign over the whole domain, whatever else is published.
     pub fn start_campaign(&self, spec: CampaignSpec<'_>) -> Result<CampaignView, FleetError> {
         let CampaignSpec { name, release, element_size, deadline } = spec;
         let size = element_size.to_string();
@@ -170,7 +170,7 @@ impl Fleet {
             ["--deadline", deadline],
             ["--observe", "0s"],
         ];
-        self.takt.json(&[&["campaign", "start", name], options.as_flattened()].concat())
+        self.takt.json(&[&["campaign", "start", name, "--superseded"], options.as_flattened()].concat())
     }
 
     /// Waits until the campaign has ended, and says how.

@@ -171,6 +171,7 @@ pub(crate) fn start(fleet: &Fleet, device: &str, version: &str, deadline: &str) 
     let name = format!("{device}-{}-{millis}", version.replace('.', "-"));
     let release = format!("{COMPONENT}@{version}");
     let options = ["--release", &release, "--domain", DOMAIN, "--device", device, "--deadline", deadline];
-    fleet.takt.text(&[&["campaign", "start", &name], &options[..]].concat()).unwrap();
+    let start = ["campaign", "start", &name, "--superseded"];
+    fleet.takt.text(&[&start, &options[..]].concat()).unwrap();
     name
 }

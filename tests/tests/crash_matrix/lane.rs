@@ -170,7 +170,9 @@ impl<'a> Lane<'a> {
         for device in std::iter::once(&self.device).chain(&self.standby) {
             options.extend(["--device", device.name()]);
         }
-        self.stage.fleet.takt.text(&[&["campaign", "start", &campaign], &options[..]].concat()).unwrap();
+        // Other lanes are further on.
+        let start = ["campaign", "start", &campaign, "--superseded"];
+        self.stage.fleet.takt.text(&[&start, &options[..]].concat()).unwrap();
     }
 
     /// They have it.
@@ -218,7 +220,8 @@ impl<'a> Lane<'a> {
         let release = format!("{COMPONENT}@{version}");
         let options =
             ["--release", &release, "--domain", DOMAIN, "--device", &self.name, "--deadline", "60s"];
-        fleet.takt.text(&[&["campaign", "start", &campaign], &options[..]].concat()).unwrap();
+        let start = ["campaign", "start", &campaign, "--superseded"];
+        fleet.takt.text(&[&start, &options[..]].concat()).unwrap();
         let died = folder.join("died");
         match inject {
             Inject::Nothing | Inject::Environment(_) => {}
