@@ -287,8 +287,7 @@ async fn campaign_with_kills(kill: impl Fn(usize) -> bool) {
                 _ => device.verified(order, *digest),
             };
             let envelope = device.seal(&report);
-            online.say(envelope).await;
-            assert_eq!(online.ack(order_key).await.sequence, report.sequence);
+            assert_eq!(online.say_until_heard(&envelope, order_key).await.sequence, report.sequence);
         }
     }
     if kill(0) {

@@ -19,6 +19,9 @@ use takt_coordinator::clock;
 
 use super::{PATIENCE, World, key};
 
+/// How often a report is said within the tests' patience.
+const ATTEMPTS: u32 = 6;
+
 pub struct FakeDevice {
     pub key: SigningKey,
     pub enrolled: EnrolResponse,
@@ -154,6 +157,18 @@ impl Online {
     pub async fn say(&self, envelope: Vec<u8>) {
         let topic = Topic::up(&self.domain, self.device, Up::Report).to_string();
         self.client.publish(topic, QoS::AtLeastOnce, false, envelope).await.unwrap();
+    }
+
+    /// Says it until it is acknowledged, as agents do: an acknowledgement that comes before the subscription is lost.
+    pub async fn say_until_heard(&mut self, envelope: &[u8], order_key: PublicKey) -> Ack {
+        for _ in 0..ATTEMPTS {
+            self.say(envelope.to_vec()).await;
+            let heard = self.ack(order_key);
+            if let Ok(ack) = tokio::time::timeout(PATIENCE / ATTEMPTS, heard).await {
+                return ack;
+            }
+        }
+        panic!("no acknowledgement came in {ATTEMPTS} attempts");
     }
 
     /// A health sample of a machine that is so busy, a part of all.
