@@ -10,6 +10,7 @@ instruction; spans in which hardly any are counted are rest.
 
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -22,6 +23,9 @@ SCRIPT = ROOT / "agent" / "at_rest.ld"
 RESULTS = ROOT / "bench" / "results" / "agent.json"
 # Seconds of a span.
 SPAN = 4
+# Seconds that the benchmark may take under callgrind, many times what it takes on an idle machine, and a dump of counts.
+LIMIT = 1_800
+DUMP_LIMIT = 60
 # A span with so many times the instructions of the median one is no rest.
 BUSY = 4
 
@@ -52,12 +56,19 @@ def count(agent: Path, programs: Path, folder: Path) -> set[str]:
     wrapper.chmod(0o755)
     bench = [ROOT / "target" / "release" / "takt-bench", "agent", "--rounds", "1"]
     kept = RESULTS.read_bytes()
-    with subprocess.Popen(bench, env=os.environ | {"TAKT_BIN_DIR": str(binaries)}) as running:
-        while running.poll() is None:
-            time.sleep(SPAN)
-            subprocess.run(["callgrind_control", "-d"], capture_output=True, check=False)
-    # Its figures are those of callgrind.
-    RESULTS.write_bytes(kept)
+    ends = time.monotonic() + LIMIT
+    try:
+        with subprocess.Popen(bench, env=os.environ | {"TAKT_BIN_DIR": str(binaries)}) as running:
+            try:
+                while running.poll() is None and time.monotonic() < ends:
+                    time.sleep(SPAN)
+                    subprocess.run(["callgrind_control", "-d"], capture_output=True, check=False, timeout=DUMP_LIMIT)
+            finally:
+                # As from a keyboard, so that it ends its fleet; one that has ended does not hear it.
+                running.send_signal(signal.SIGINT)
+    finally:
+        # Its figures are those of callgrind.
+        RESULTS.write_bytes(kept)
     if running.returncode != 0:
         sys.exit("at_rest: the benchmark of the agent has failed under callgrind")
     spans = [read(file) for file in folder.glob("counts.*.*")]

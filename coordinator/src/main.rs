@@ -14,8 +14,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-/// Thousands of devices are small blocks that come and go on all threads: the C library's heap took twice the memory for them, and an
-/// eighth of the time.
+/// Thousands of devices are small blocks that come and go on all threads: in the C library's heap they took twice the memory, and an
+/// eighth of the processor's time went into it.
 #[global_allocator]
 static HEAP: MiMalloc = MiMalloc;
 
