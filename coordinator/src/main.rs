@@ -6,18 +6,12 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use mimalloc::MiMalloc;
 use takt_coordinator::cli::{Arguments, Command};
 use takt_coordinator::first_start::{self, FirstStartError, Start};
 use takt_coordinator::{Settings, clock, serve, service};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
-
-/// Thousands of devices are small blocks that come and go on all threads: in the C library's heap they took twice the memory, and an
-/// eighth of the processor's time went into it.
-#[global_allocator]
-static HEAP: MiMalloc = MiMalloc;
 
 /// Threads that drive connections; what blocks runs on others.
 const WORKERS: usize = 2;

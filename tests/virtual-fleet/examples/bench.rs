@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use mimalloc::MiMalloc;
 use takt_common::UnixTime;
 use takt_common::api::CampaignView;
 use takt_fleet::{Acceptance, FleetSpec, VirtualFleet, raise_open_files};
@@ -19,10 +18,6 @@ use takt_tests::bench::{Figure, Goal, Unit, keep, machine, table};
 use takt_tests::fleet::{FleetError, Stopwatch, wait_until};
 
 use support::World;
-
-/// As in the coordinator beside which it runs.
-#[global_allocator]
-static HEAP: MiMalloc = MiMalloc;
 
 /// Whatever it takes.
 const LIMIT: Duration = Duration::from_hours(1);

@@ -6,13 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
-use mimalloc::MiMalloc;
 use takt_fleet::{FleetSpec, VirtualFleet, raise_open_files};
 use tokio::signal::unix::{SignalKind, signal};
-
-/// As in the coordinator beside which it runs.
-#[global_allocator]
-static HEAP: MiMalloc = MiMalloc;
 
 /// From one line of counts to the next.
 const LINE_EVERY: Duration = Duration::from_secs(1);
