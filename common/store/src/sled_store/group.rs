@@ -2,10 +2,12 @@
 //!
 //! A thread that commits puts its batch into the queue and waits until it is done or the writer's turn is free.
 //! Whoever gets the turn takes a group of batches from the queue, checks their preconditions one after the other,
-//! applies all that hold as one sled batch and syncs once. Meanwhile the next group gathers.
+//! applies all that hold as one sled batch and syncs once. Meanwhile the next group gathers. The end of a turn wakes
+//! those whose batches are done and the one whose turn is next, and nobody else.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread::{self, Thread};
 
 use super::database::{Database, Writes};
 use super::folder::Folder;
@@ -20,7 +22,7 @@ const GROUP_BYTES_MAX: usize = BATCH_BYTES_MAX;
 #[derive(Debug, Default)]
 pub(super) struct Group {
     state: Mutex<State>,
-    /// Told whenever a turn ends.
+    /// Told whenever a turn ends; for those who wait for a turn without a batch.
     turn_ended: Condvar,
     /// Held for writing while a group is applied but not yet durable, so that nobody reads what a power cut
     /// could still take back.
@@ -41,15 +43,23 @@ struct State {
 struct Waiting {
     batch: Batch,
     verdict: Arc<Mutex<Option<Verdict>>>,
+    thread: Thread,
 }
 
-/// The writer's turn. It ends when this is dropped, also by a panic.
-struct Turn<'a>(&'a Group);
+/// The writer's turn with the batches that are written in it. It ends when this is dropped, also by a panic.
+struct Turn<'a> {
+    of: &'a Group,
+    group: Vec<Waiting>,
+}
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.0.state().taken = false;
-        self.0.turn_ended.notify_all();
+        let mut state = self.of.state();
+        state.taken = false;
+        let next = state.queue.front().map(|waiting| waiting.thread.clone());
+        drop(state);
+        self.of.turn_ended.notify_all();
+        next.iter().chain(self.group.iter().map(|waiting| &waiting.thread)).for_each(Thread::unpark);
     }
 }
 
@@ -68,38 +78,43 @@ impl Group {
     ) -> Result<T, StoreError> {
         let mut state = self.state();
         while state.taken {
-            state = self.wait(state);
+            state = self.turn_ended.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         refuse_if_failed(state.failed.as_deref(), folder)?;
-        let _turn = self.take_turn(state);
+        let _turn = self.take_turn(state, Vec::new());
         work()
     }
 
     /// Commits `batch`, in a group with others where there are any.
     pub(super) fn commit(&self, folder: &Folder, database: &Database, batch: Batch) -> Verdict {
         let verdict = Arc::new(Mutex::new(None));
-        let mut state = self.state();
-        state.queue.push_back(Waiting { batch, verdict: Arc::clone(&verdict) });
+        let waiting = Waiting { batch, verdict: Arc::clone(&verdict), thread: thread::current() };
+        self.state().queue.push_back(waiting);
         loop {
             if let Some(verdict) = lock(&verdict).take() {
                 return verdict;
             }
+            let mut state = self.state();
             if state.taken {
-                state = self.wait(state);
-            } else {
-                // Our batch is still in the queue, and each turn takes at least one from its front.
-                let group = next_group(&mut state.queue);
-                if group.is_empty() {
-                    // The thread that took it panicked in its turn: nobody knows how far it came.
-                    state.failed.get_or_insert_with(|| "the thread that wrote panicked".to_owned());
-                    return refuse_if_failed(state.failed.as_deref(), folder);
-                }
-                let refused = refuse_if_failed(state.failed.as_deref(), folder);
-                let turn = self.take_turn(state);
-                self.write(database, &group, refused);
-                drop(turn);
-                state = self.state();
+                drop(state);
+                // Woken before it sleeps it does not sleep: the end of a turn finds every batch in its group or in the queue.
+                thread::park();
+                continue;
             }
+            // The turn of our batch may just have ended.
+            if let Some(verdict) = lock(&verdict).take() {
+                return verdict;
+            }
+            // Our batch is still in the queue, and each turn takes at least one from its front.
+            let group = next_group(&mut state.queue);
+            if group.is_empty() {
+                // The thread that took it panicked in its turn: nobody knows how far it came.
+                state.failed.get_or_insert_with(|| "the thread that wrote panicked".to_owned());
+                return refuse_if_failed(state.failed.as_deref(), folder);
+            }
+            let refused = refuse_if_failed(state.failed.as_deref(), folder);
+            let turn = self.take_turn(state, group);
+            self.write(database, &turn.group, refused);
         }
     }
 
@@ -107,13 +122,9 @@ impl Group {
         lock(&self.state)
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.turn_ended.wait(state).unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take_turn(&self, mut state: MutexGuard<'_, State>) -> Turn<'_> {
+    fn take_turn(&self, mut state: MutexGuard<'_, State>, group: Vec<Waiting>) -> Turn<'_> {
         state.taken = true;
-        Turn(self)
+        Turn { of: self, group }
     }
 
     /// Applies a group and tells each of its batches how it went.
