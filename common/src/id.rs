@@ -1,5 +1,6 @@
 //! Device ids and the names people give to devices, domains, releases and campaigns.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -9,8 +10,21 @@ use crate::digest::{Sha256Digest, from_hex, to_hex};
 use crate::key::PublicKey;
 
 /// The id of a device: the first 32 hex digits of the SHA-256 of its raw Ed25519 public key.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DeviceId([u8; 16]);
+
+/// As its text is ordered; fleets are maps by id, so it is one comparison of numbers.
+impl Ord for DeviceId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        u128::from_be_bytes(self.0).cmp(&u128::from_be_bytes(other.0))
+    }
+}
+
+impl PartialOrd for DeviceId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 /// A text that should have been an id or a name is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -14,6 +14,7 @@ use takt_common::release::{Manifest, ReleaseId, Requirements, Severity};
 use takt_common::report::{Installed, Outcome};
 use takt_common::{DeviceId, Name, UnixTime};
 
+use crate::members::Members;
 use crate::pace::Pace;
 use crate::query::Query;
 use crate::sheets::EVENTS;
@@ -127,7 +128,7 @@ pub struct Campaign {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) watched_until: Option<UnixTime>,
     /// In upgrade order; those that have joined later at the end.
-    pub(crate) members: Vec<Member>,
+    pub(crate) members: Members,
     /// Devices that were asked for and are no targets now.
     #[serde(default)]
     pub(crate) excluded: Vec<ExcludedDevice>,

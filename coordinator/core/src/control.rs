@@ -64,7 +64,7 @@ pub fn resume(campaign: &Campaign, now: UnixTime) -> Result<Campaign, ControlErr
     resumed.state = CampaignState::Ongoing;
     resumed.reason = format!("resumed by an operator at {now}");
     resumed.note(now, None, "resumed by an operator".to_owned());
-    for member in resumed.members.iter_mut().filter(|member| member.step == DeviceStep::Pending) {
+    for member in resumed.members.change(|member| member.step == DeviceStep::Pending) {
         member.turn = member.turn.map(|_| now);
         member.waited_secs = 0;
     }
@@ -135,7 +135,7 @@ pub fn retry(campaign: &Campaign, others: &[&Campaign], now: UnixTime) -> Result
     }
     let mut again = campaign.clone();
     let mut count = 0_usize;
-    for member in again.members.iter_mut().filter(|member| may_try_again(member)) {
+    for member in again.members.change(may_try_again) {
         *member = Member {
             before: member.before.take(),
             ..Member::pending(member.device, member.name.clone(), member.hop)

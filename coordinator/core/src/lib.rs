@@ -8,6 +8,7 @@ mod advance;
 mod campaign;
 mod control;
 mod fleet;
+mod members;
 mod open;
 mod others;
 mod pace;

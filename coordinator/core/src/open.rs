@@ -11,6 +11,7 @@ use takt_planner::{DomainGraph, RedundancyMatrix};
 
 use crate::campaign::{CAMPAIGN_FORMAT, Campaign, Member, ReleaseFacts};
 use crate::fleet::{DeviceState, FleetView};
+use crate::members::Members;
 use crate::others::may_overtake;
 use crate::pace::Pace;
 use crate::query::{Query, QueryError};
@@ -294,7 +295,7 @@ fn empty(opening: &Opening<'_>) -> Campaign {
         asked_by: Some(operator.to_owned()),
         outage_until: None,
         watched_until: None,
-        members: Vec::new(),
+        members: Members::default(),
         excluded: Vec::new(),
         events: Vec::new(),
         events_gone: 0,

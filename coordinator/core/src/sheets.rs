@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use takt_common::Name;
 
 use crate::campaign::{CAMPAIGN_FORMAT, Campaign};
+use crate::members::Members;
 
 /// So many devices stand on a sheet: with slots and their reasons, some 40 KiB.
 const MEMBERS: usize = 64;
@@ -65,10 +66,10 @@ impl Campaign {
     pub fn sheets(&self, before: Option<&Self>) -> Sheets {
         let mut sheets = Sheets { head: to_bytes(&self.head()), changed: Vec::new(), names: BTreeSet::new() };
         let (asked, members, events): (&[Name], _, _) = before.map_or((&[], &[][..], &[][..]), |before| {
-            (&before.request.devices, &before.members, &before.events)
+            (&before.request.devices, before.members.as_slice(), &before.events)
         });
         sheets.cut("asked", 0, ASKED, &self.request.devices, asked, 0);
-        sheets.cut("devices", 0, MEMBERS, &self.members, members, 0);
+        sheets.cut("devices", 0, MEMBERS, self.members.as_slice(), members, 0);
         let left_out = before.map_or(&[][..], |before| &before.excluded);
         sheets.cut("left-out", 0, LEFT_OUT, &self.excluded, left_out, 0);
         let gone = before.map_or(0, |before| before.events_gone);
@@ -105,7 +106,7 @@ impl Campaign {
         }
         for index in 0..head.members.div_ceil(MEMBERS) {
             let members = read(named("devices", index))?;
-            campaign.members.append(&mut serde_json::from_slice(&members).map_err(unreadable)?);
+            campaign.members.append(serde_json::from_slice(&members).map_err(unreadable)?);
         }
         for index in 0..head.left_out.div_ceil(LEFT_OUT) {
             let devices = read(named("left-out", index))?;
@@ -157,7 +158,7 @@ impl Campaign {
             asked_by: self.asked_by.clone(),
             outage_until: self.outage_until,
             watched_until: self.watched_until,
-            members: Vec::new(),
+            members: Members::default(),
             excluded: Vec::new(),
             events: Vec::new(),
             events_gone: self.events_gone,

@@ -31,6 +31,9 @@ impl Round<'_> {
                 && is_slot_open(&self.campaign, member, self.scene.now)
         });
         for index in waiting.collect::<Vec<_>>() {
+            if self.is_full() {
+                break;
+            }
             if self.try_start(index) {
                 self.scene.note_begun(&self.campaign.members[index]);
             }

@@ -88,11 +88,9 @@ pub fn after_outage(campaign: &Campaign, from: UnixTime, until: UnixTime) -> Cam
         return after;
     }
     after.outage_until = Some(until);
-    for member in &mut after.members {
-        // The clock of one that is cut off stands still anyway.
-        if is_in_element(member) && member.suspended.is_none() {
-            member.delay(away);
-        }
+    // The clock of one that is cut off stands still anyway.
+    for member in after.members.change(|member| is_in_element(member) && member.suspended.is_none()) {
+        member.delay(away);
     }
     after.pace.delay(away);
     after.watched_until = after.watched_until.map(|until| until + away);

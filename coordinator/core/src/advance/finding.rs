@@ -171,10 +171,11 @@ fn look_at_turn(scene: &Scene, campaign: &Campaign, member: &Member) -> Finding 
         return Finding::Nothing;
     }
     let (until, _) = deadlines(campaign, turn);
+    if member.clock(scene.now) < until {
+        return Finding::Nothing;
+    }
     match scene.start_of(campaign, member) {
-        Start::Wait(why) if member.clock(scene.now) >= until => {
-            Finding::NeverBegan { cause: format!("not begun by {until}: {why}") }
-        }
+        Start::Wait(why) => Finding::NeverBegan { cause: format!("not begun by {until}: {why}") },
         _ => Finding::Nothing,
     }
 }

@@ -111,7 +111,8 @@ impl Round<'_> {
         let (fleet, now) = (self.scene.fleet, self.scene.now);
         // Both are in the order of ids, as a rule.
         let mut states = fleet.devices.values().peekable();
-        for member in &mut self.campaign.members {
+        for index in 0..self.campaign.members.len() {
+            let member = &self.campaign.members[index];
             while states.next_if(|state| state.id < member.device).is_some() {}
             let waits =
                 member.step == DeviceStep::Pending && member.element.is_none() && member.back.is_none();
@@ -121,9 +122,11 @@ impl Round<'_> {
             let here = states.peek().copied().filter(|state| state.id == member.device);
             let Some(state) = here.or_else(|| fleet.devices.get(&member.device)) else { continue };
             match asked.fit(state) {
-                Fit::Target { hop } => member.hop = hop,
+                Fit::Target { hop } if hop == member.hop => {}
+                Fit::Target { hop } => self.campaign.members[index].hop = hop,
                 Fit::Runs => {
-                    member.step = DeviceStep::Done { outcome: Outcome::Verified { strategy: None }, at: now }
+                    self.campaign.members[index].step =
+                        DeviceStep::Done { outcome: Outcome::Verified { strategy: None }, at: now };
                 }
                 Fit::NotMeant => {
                     out.insert(

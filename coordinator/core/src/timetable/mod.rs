@@ -117,10 +117,10 @@ impl Campaign {
             known_until: timetable.known_until,
         });
         for index in 0..planned.members.len() {
-            let member = &mut planned.members[index];
-            if member.step != DeviceStep::Pending {
+            if planned.members[index].step != DeviceStep::Pending {
                 continue;
             }
+            let member = &mut planned.members[index];
             let Some(slot) = timetable.slots.get(&member.device) else {
                 // The slots ahead are full.
                 member.slot = None;
@@ -142,7 +142,7 @@ impl Campaign {
     pub fn without_timetable(&self, now: UnixTime) -> Self {
         let mut free = self.clone();
         (free.plan, free.unplanned) = (None, None);
-        for member in free.members.iter_mut().filter(|member| member.step == DeviceStep::Pending) {
+        for member in free.members.change(|member| member.step == DeviceStep::Pending) {
             member.slot = None;
         }
         free.note(
