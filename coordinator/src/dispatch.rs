@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::coordinator::Coordinator;
 use crate::gate::GateHandle;
-use crate::registry::{DeviceRecord, RegistryError, blocking};
+use crate::registry::{DeviceRecord, blocking};
 use crate::sentence::sentence;
 
 /// Messages that wait to be sent; as many as devices that may report within a moment.
@@ -37,6 +37,15 @@ const REFUSED_FACTOR: u32 = 12;
 pub enum Outgoing {
     /// The order of a device, if it waits for one.
     Order(DeviceId),
+    /// An order that has just been issued.
+    NewOrder {
+        /// Whose.
+        device: DeviceId,
+        /// Its place among the device's orders.
+        position: Position,
+        /// The envelope.
+        envelope: Bytes,
+    },
     /// A signed acknowledgement.
     Ack {
         /// Where to.
@@ -79,12 +88,18 @@ struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Acknowledgements first: they are at hand, orders are read.
+    /// What is at hand first; orders of devices that come back are read.
     async fn send(&mut self, outgoing: impl Iterator<Item = Outgoing>) {
         let mut devices = Vec::new();
         for outgoing in outgoing {
             match outgoing {
                 Outgoing::Order(device) => devices.push(device),
+                Outgoing::NewOrder { device, position, envelope } => {
+                    let record = self.coordinator.registry.devices().get(device);
+                    if let Some(record) = record.filter(|record| waiting_for(record) == Some(position)) {
+                        self.send_order(&record, position, envelope);
+                    }
+                }
                 Outgoing::Ack { topic, envelope } => {
                     if let Err(error) = self.gate.publish(&topic, envelope) {
                         // The device sends the report again, and gets the acknowledgement then.
@@ -140,33 +155,28 @@ impl Dispatcher {
             waiting.into_iter().map(read).collect::<Vec<_>>()
         });
         for (record, position, envelope) in read.await {
-            self.send_order(&record, position, envelope);
+            match envelope {
+                Ok(Some(envelope)) => self.send_order(&record, position, envelope.into()),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(device = %record.state.id, error = sentence(&error), "order not read");
+                }
+            }
         }
     }
 
-    fn send_order(
-        &mut self,
-        record: &DeviceRecord,
-        position: Position,
-        envelope: Result<Option<Vec<u8>>, RegistryError>,
-    ) {
+    fn send_order(&mut self, record: &DeviceRecord, position: Position, envelope: Bytes) {
         let device = record.state.id;
-        match envelope {
-            Ok(Some(envelope)) => {
-                let topic = Topic::down(&record.state.domain, device, Down::Order);
-                match self.gate.publish(&topic, Bytes::from(envelope)) {
-                    Ok(()) => {
-                        self.sent.insert(device, (position, clock::instant()));
-                    }
-                    // Not connected, or not subscribed yet: the next tick tries again.
-                    Err(error) => {
-                        self.sent.remove(&device);
-                        tracing::debug!(%topic, %error, "order not sent");
-                    }
-                }
+        let topic = Topic::down(&record.state.domain, device, Down::Order);
+        match self.gate.publish(&topic, envelope) {
+            Ok(()) => {
+                self.sent.insert(device, (position, clock::instant()));
             }
-            Ok(None) => {}
-            Err(error) => tracing::warn!(%device, error = sentence(&error), "order not read"),
+            // Not connected, or not subscribed yet: the next tick tries again.
+            Err(error) => {
+                self.sent.remove(&device);
+                tracing::debug!(%topic, %error, "order not sent");
+            }
         }
     }
 }

@@ -210,7 +210,7 @@ fn step(
             return Ok(Done::Part);
         }
     }
-    let Some(Decided { step: Step { campaign: next, orders, .. }, together, full }) =
+    let Some(Decided { step: Step { campaign: next, orders, .. }, together, envelopes, full }) =
         decide(coordinator, stored, &rules, looked_at, fleet, orders_max, now)?
     else {
         if campaign.is_settled() {
@@ -225,7 +225,9 @@ fn step(
     for request in &orders {
         let (device, position) = (request.device, request.position);
         tracing::info!(campaign = %next.name(), %device, %position, action = %request.action, "order issued");
-        coordinator.send(Outgoing::Order(device));
+    }
+    for envelope in envelopes {
+        coordinator.send(envelope);
     }
     // In another state it may do what it did not in this one.
     let part = full || next.state() != campaign.state();
@@ -237,6 +239,8 @@ struct Decided {
     step: Step,
     /// To be committed.
     together: CommitTogether,
+    /// To be sent after that.
+    envelopes: Vec<Outgoing>,
     /// As many orders were asked for as might be.
     full: bool,
 }
@@ -256,7 +260,7 @@ fn decide(
     let unsettled: Vec<&Campaign> = unsettled.iter().map(|stored| &stored.campaign).collect();
     let others = &Others::of(&stored.campaign, &unsettled, coordinator.room(fleet));
     let identify = coordinator.is_identification_due(stored.campaign.name(), now);
-    let lease = coordinator.registry.lease()?;
+    let lease = coordinator.registry.lease();
     loop {
         let (graph, drm) = (&rules.graph, &rules.drm);
         let step = advance(
@@ -267,7 +271,7 @@ fn decide(
             return Ok(None);
         }
         let together = CommitTogether::new(Batch::new()).with_campaign(Some(stored), &step.campaign);
-        let together = with_orders(coordinator, together, &step.orders, looked_at, now)?;
+        let (together, envelopes) = with_orders(coordinator, together, &step.orders, looked_at, now)?;
         let together = if step.lease == lease { together } else { together.with_lease(lease, step.lease)? };
         let (bytes, tried) = (together.bytes().max(1), *orders_max);
         let full = step.orders.len() >= tried;
@@ -278,22 +282,23 @@ fn decide(
         if full && 2 * bytes <= BATCH_BYTES_MAX {
             *orders_max = (2 * tried).min(ORDERS_MAX);
         }
-        return Ok(Some(Decided { step, together, full }));
+        return Ok(Some(Decided { step, together, envelopes, full }));
     }
 }
 
-/// Signs the orders and adds them, with the devices that they change.
+/// Signs the orders and adds them, with the devices that they change; gives what is to be sent.
 fn with_orders(
     coordinator: &Coordinator,
     mut together: CommitTogether,
     orders: &[OrderRequest],
     looked_at: &[Arc<DeviceRecord>],
     now: UnixTime,
-) -> Result<CommitTogether, StepError> {
+) -> Result<(CommitTogether, Vec<Outgoing>), StepError> {
     let published = coordinator.repository.published();
     let book = coordinator.order_book(&published);
     // Hardly ever of more than one release; what is signed of it is read once for all of them.
     let mut members: BTreeMap<&ReleaseId, Vec<Member>> = BTreeMap::new();
+    let mut envelopes = Vec::with_capacity(orders.len());
     for request in orders {
         let Ok(found) = looked_at.binary_search_by_key(&request.device, |record| record.state.id) else {
             continue;
@@ -314,6 +319,8 @@ fn with_orders(
         changed.issued = Some(sealed.issued);
         together = together.with_order(request.device, &sealed.envelope);
         together = coordinator.registry.stage(together, record, changed)?;
+        let (device, position) = (request.device, request.position);
+        envelopes.push(Outgoing::NewOrder { device, position, envelope: sealed.envelope.into() });
     }
-    Ok(together)
+    Ok((together, envelopes))
 }

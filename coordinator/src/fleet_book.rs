@@ -1,7 +1,9 @@
 //! The fleet as campaigns look at it, kept from one look to the next: only devices of which something new is known are looked at anew.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use takt_common::DeviceId;
 use takt_coordinator_core::FleetView;
 
 use crate::coordinator::Coordinator;
@@ -10,32 +12,42 @@ use crate::registry::DeviceRecord;
 /// The last look.
 #[derive(Default)]
 pub struct FleetBook {
+    /// By id.
     records: Vec<Arc<DeviceRecord>>,
+    /// Those that have changed since.
+    changed: BTreeSet<DeviceId>,
     epoch: u64,
     fleet: FleetView,
 }
 
 impl FleetBook {
-    /// Looks at all devices. There is one book: what is known of a device while the process runs counts as new once.
+    /// Looks at all devices. There is one book: what changes of a device counts as new once.
     pub fn look(&mut self, coordinator: &Coordinator) -> (&[Arc<DeviceRecord>], &FleetView) {
         // In this order: what changes in between is new the next time as well.
-        let changed = coordinator.live.take_changed();
-        let records = coordinator.registry.devices().all();
+        self.changed.extend(coordinator.live.take_changed());
+        self.changed.extend(coordinator.registry.devices().take_changed());
         let epoch = coordinator.epoch();
-        let same = |one: &Arc<DeviceRecord>, other: &Arc<DeviceRecord>| one.state.id == other.state.id;
-        let same_devices = records.len() == self.records.len()
-            && records.iter().zip(&self.records).all(|(new, old)| Arc::ptr_eq(new, old) || same(new, old));
-        if !same_devices || epoch != self.epoch {
-            self.fleet = coordinator.fleet_of(&records);
-        } else {
-            for (new, old) in records.iter().zip(&self.records) {
-                let id = new.state.id;
-                if !Arc::ptr_eq(new, old) || changed.contains(&id) {
-                    self.fleet.devices.insert(id, coordinator.look_at(new, epoch));
-                }
-            }
+        let count = coordinator.registry.devices().count();
+        let anew = epoch != self.epoch || count != self.records.len() || !self.look_again(coordinator);
+        if anew {
+            self.records = coordinator.registry.devices().all();
+            self.fleet = coordinator.fleet_of(&self.records);
+            self.epoch = epoch;
         }
-        (self.records, self.epoch) = (records, epoch);
+        self.changed.clear();
         (&self.records, &self.fleet)
+    }
+
+    /// Looks at the devices that have changed; false when one of them is new.
+    fn look_again(&mut self, coordinator: &Coordinator) -> bool {
+        for id in &self.changed {
+            let Some(record) = coordinator.registry.devices().get(*id) else { continue };
+            let Ok(at) = self.records.binary_search_by_key(id, |record| record.state.id) else {
+                return false;
+            };
+            self.fleet.devices.insert(*id, coordinator.look_at(&record, self.epoch));
+            self.records[at] = record;
+        }
+        true
     }
 }

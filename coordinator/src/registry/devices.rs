@@ -1,8 +1,8 @@
 //! All devices: held in memory, every change on disk first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use takt_common::{DeviceId, Name};
 use takt_store::{Batch, SledStore, Store as _, StoreError};
@@ -17,6 +17,8 @@ pub const REPORTS_KEPT: u64 = 64;
 /// The devices in memory. What stands here is on disk.
 pub struct DeviceStore {
     held: RwLock<BTreeMap<DeviceId, Arc<Held>>>,
+    /// Those of which the engine has not yet taken the present record.
+    changed: Mutex<BTreeSet<DeviceId>>,
     /// Grows with each device that is enrolled.
     names: AtomicU64,
 }
@@ -32,6 +34,7 @@ pub struct CommitTogether {
     pub(super) batch: Batch,
     pub(super) campaign: Option<Box<StagedCampaign>>,
     changed: Vec<Arc<Held>>,
+    lease: Option<u64>,
 }
 
 impl DeviceStore {
@@ -47,7 +50,8 @@ impl DeviceStore {
                 held.insert(device.record.state.id, Arc::new(device));
             }
             if !full {
-                return Ok(Self { held: RwLock::new(held), names: AtomicU64::new(0) });
+                let (held, changed) = (RwLock::new(held), Mutex::default());
+                return Ok(Self { held, changed, names: AtomicU64::new(0) });
             }
         }
     }
@@ -60,6 +64,12 @@ impl DeviceStore {
     /// All devices, by id.
     pub fn all(&self) -> Vec<Arc<DeviceRecord>> {
         self.lock().values().map(|held| held.record.clone()).collect()
+    }
+
+    /// Those that have changed since this was last asked; there is one who asks.
+    pub fn take_changed(&self) -> BTreeSet<DeviceId> {
+        // A set of ids is whole after any panic.
+        std::mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// How many there are.
@@ -101,7 +111,7 @@ impl DeviceStore {
 impl CommitTogether {
     /// With `batch`, whatever else is in it.
     pub const fn new(batch: Batch) -> Self {
-        Self { batch, campaign: None, changed: Vec::new() }
+        Self { batch, campaign: None, changed: Vec::new(), lease: None }
     }
 
     /// Notes the last fencing token that a takeover got, which must be `before` still.
@@ -109,6 +119,7 @@ impl CommitTogether {
         let expected = (before > 0).then(|| before.to_string());
         let batch = self.batch.expect(keys::LEASE, expected.as_ref().map(String::as_bytes));
         self.batch = batch.put_json(keys::LEASE, &last)?;
+        self.lease = Some(last);
         Ok(self)
     }
 
@@ -170,9 +181,23 @@ impl Registry {
 
     /// Commits the whole of it, or nothing.
     pub fn commit(&self, together: CommitTogether) -> Result<(), RegistryError> {
-        let CommitTogether { batch, campaign: Some(mut campaign), changed } = together else {
-            return self.commit_devices(together.batch, together.changed);
+        let CommitTogether { batch, campaign, changed, lease } = together;
+        let committed = match campaign {
+            Some(campaign) => self.commit_campaign(*campaign, batch, changed),
+            None => self.commit_devices(batch, changed),
         };
+        if let (Ok(()), Some(lease)) = (&committed, lease) {
+            self.lease.fetch_max(lease, Ordering::AcqRel);
+        }
+        committed
+    }
+
+    fn commit_campaign(
+        &self,
+        mut campaign: StagedCampaign,
+        batch: Batch,
+        changed: Vec<Arc<Held>>,
+    ) -> Result<(), RegistryError> {
         let mut open = self.campaigns.lock();
         let ahead = campaign.take_ahead().into_iter().try_for_each(|ahead| self.commit_batch(ahead));
         let committed = ahead.map_err(Into::into).and_then(|()| self.commit_devices(batch, changed));
@@ -268,6 +293,8 @@ impl DeviceStore {
         if !newer && held.insert(id, after).is_none() {
             self.names.fetch_add(1, Ordering::Release);
         }
+        drop(held);
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
     }
 }
 

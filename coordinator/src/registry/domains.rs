@@ -1,6 +1,7 @@
 //! Graph, DRM and schedule of a domain, as the operator gave them.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
@@ -10,7 +11,7 @@ use takt_common::{Name, Sha256Digest};
 use takt_planner::{
     DomainGraph, DomainSchedule, GraphError, ObservedEdge, RedundancyError, RedundancyMatrix, ScheduleError,
 };
-use takt_store::{Batch, Store as _, StoreJson as _};
+use takt_store::{Batch, StoreJson as _};
 
 use super::{Registry, RegistryError, keys};
 
@@ -27,17 +28,21 @@ pub struct DomainRules {
     pub digest: Sha256Digest,
 }
 
-/// What rules were made from: which names there are, and the documents.
-type Ground = (u64, [Option<Vec<u8>>; 3]);
+/// What rules were made from: which names there were, and how many documents had been set.
+type Ground = (u64, u64);
 
 /// The rules that were made last, by domain.
 #[derive(Debug, Default)]
-pub(super) struct KnownRules(Mutex<HashMap<Name, (Ground, Arc<DomainRules>)>>);
+pub(super) struct KnownRules {
+    made: Mutex<HashMap<Name, (Ground, Arc<DomainRules>)>>,
+    /// Grows with each document that is set, of whatever domain.
+    documents: AtomicU64,
+}
 
 impl KnownRules {
     fn lock(&self) -> MutexGuard<'_, HashMap<Name, (Ground, Arc<DomainRules>)>> {
         // Every change is one insertion of a whole value, so a panic elsewhere leaves nothing half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -114,12 +119,8 @@ impl Registry {
 
     /// What holds in a domain, as declared. It is made anew only when something of it has changed.
     pub fn rules_declared(&self, domain: &Name) -> Result<Arc<DomainRules>, DomainError> {
-        // Names first: a device that is enrolled meanwhile is looked at the next time.
-        let names = self.devices().names_revision();
-        let read = |key: String| self.store().get(key.as_bytes()).map_err(RegistryError::from);
-        let documents = [keys::graph(domain), keys::drm(domain), keys::schedule(domain)].map(read);
-        let [graph, drm, schedule] = documents;
-        let ground = (names, [graph?, drm?, schedule?]);
+        // Before anything is read: what changes meanwhile is looked at the next time.
+        let ground = (self.devices().names_revision(), self.rules.documents.load(Ordering::Acquire));
         if let Some((known, rules)) = self.rules.lock().get(domain)
             && *known == ground
         {
@@ -135,6 +136,8 @@ impl Registry {
     }
 
     fn set_document<T: Serialize>(&self, key: String, document: &T) -> Result<(), RegistryError> {
-        Ok(self.commit_batch(Batch::new().put_json(key, document)?)?)
+        self.commit_batch(Batch::new().put_json(key, document)?)?;
+        self.rules.documents.fetch_add(1, Ordering::Release);
+        Ok(())
     }
 }

@@ -14,7 +14,7 @@ mod record;
 mod tokens;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use takt_common::UnixTime;
 use takt_store::{Batch, SledStore, Store as _, StoreError, StoreJson as _};
@@ -72,6 +72,8 @@ pub struct Registry {
     devices: DeviceStore,
     campaigns: OpenCampaigns,
     rules: KnownRules,
+    /// The last fencing token that a takeover got.
+    lease: AtomicU64,
     failed: AtomicBool,
 }
 
@@ -80,7 +82,8 @@ impl Registry {
     pub fn open(store: Arc<SledStore>) -> Result<Self, RegistryError> {
         let devices = DeviceStore::load(&store)?;
         let (campaigns, rules) = (OpenCampaigns::default(), KnownRules::default());
-        Ok(Self { store, devices, campaigns, rules, failed: AtomicBool::new(false) })
+        let lease = AtomicU64::new(store.get_json(keys::LEASE.as_bytes())?.unwrap_or_default());
+        Ok(Self { store, devices, campaigns, rules, lease, failed: AtomicBool::new(false) })
     }
 
     /// The devices.
@@ -94,8 +97,8 @@ impl Registry {
     }
 
     /// The last fencing token that a takeover got; 0 before the first.
-    pub fn lease(&self) -> Result<u64, RegistryError> {
-        Ok(self.store.get_json(keys::LEASE.as_bytes())?.unwrap_or_default())
+    pub fn lease(&self) -> u64 {
+        self.lease.load(Ordering::Acquire)
     }
 
     /// When the coordinator was there last, as far as it is noted.

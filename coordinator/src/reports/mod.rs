@@ -81,8 +81,9 @@ pub fn take_report(
         Ok(read) => read,
         Err(nonsense) => return Ok(Taken::Nonsense(nonsense)),
     };
-    let kept = kept_digest(registry, device, report.sequence)?;
     let last = registry.change(device, |record| {
+        let known = record.head.as_ref().is_some_and(|head| report.sequence <= head.sequence);
+        let kept = if known { kept_digest(registry, device, report.sequence)? } else { None };
         let link = Link { sequence: report.sequence, digest, previous: report.previous_report_digest };
         let verdict = chain::judge(record.head.as_ref(), kept, &link);
         if let (Verdict::Duplicate, Some(head)) = (verdict, &record.head) {
@@ -146,7 +147,7 @@ fn read<T: DeserializeOwned>(
     Ok((content, Sha256Digest::of(&payload)))
 }
 
-/// Digest of the kept report with this number, if one is kept.
+/// Digest of the kept report with this number, if one is kept; none is above the end of the chain.
 fn kept_digest(
     registry: &Registry,
     device: DeviceId,
