@@ -126,10 +126,11 @@ bench-planner: install ## Similarities, chains, forecasts and schedules, beside 
 	target/release/takt-bench planner
 
 # Simulated and virtual fleets: no engine and no devices either.
-bench-fleet: install ## Devices that a bad release harms, beside other strategies (SEEDS=200), 10,000 virtual devices, and serve_min in 10,000 random runs.
-	cargo build --release --locked -j $(JOBS) -p takt-coordinator -p takt-ctl -p takt-fleet -p takt-tests --bins --example bench
+bench-fleet: install device ## Devices that a bad release harms, beside other strategies (SEEDS=200), 10,000 virtual devices, and serve_min in 10,000 random runs.
+	$(BUILD_BENCH)
+	cargo build --profile server --locked -j $(JOBS) -p takt-fleet --example bench
 	target/release/takt-bench fleet $(if $(SEEDS),--seeds $(SEEDS))
-	target/release/examples/bench
+	TAKT_BIN_DIR='$(CURDIR)/$(SHIPPED)' target/server/examples/bench
 	PROPTEST_CASES=10000 cargo test --release --locked -j $(JOBS) -p takt-coordinator-core --test promises as_many_serve
 
 soak: install tried ## The long versions: 2,000 power cuts and 2,000 kills of the store, 200 power cuts of the guest, 5,000 points of the crash matrix.
