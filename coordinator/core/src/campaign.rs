@@ -322,6 +322,11 @@ impl Campaign {
         matches!(self.state, CampaignState::Aborted | CampaignState::Finished)
     }
 
+    /// When it ended.
+    pub const fn ended(&self) -> Option<UnixTime> {
+        self.ended
+    }
+
     /// Whether it has ended, its devices are watched no more, no standby serves for a silent one of them, and none is awaited that may
     /// come back with a release that was aborted. Until then it is to be advanced.
     pub fn is_settled(&self) -> bool {

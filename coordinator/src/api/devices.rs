@@ -68,8 +68,9 @@ pub(super) async fn waits(
 ) -> Result<Json<WhyView>, Refused> {
     let id = find(&state, &device)?.state.id;
     let answer = blocking(move || -> Result<WhyView, Refused> {
-        let stored = state.registry.campaigns()?;
-        let campaigns: Vec<_> = stored.iter().map(|stored| &stored.campaign).collect();
+        let (open, settled) = (state.unsettled_campaigns()?, state.registry.last_settled(id)?);
+        let open = open.iter().map(|stored| &stored.campaign);
+        let campaigns: Vec<_> = open.chain(settled.iter().map(|stored| &stored.campaign)).collect();
         let fleet = state.fleet();
         let Some(device) = fleet.devices.get(&id) else { return Err(Refused::not_found(id.to_string())) };
         let now = clock::now();

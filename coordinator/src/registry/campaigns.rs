@@ -3,12 +3,13 @@
 //! A sheet is written under the revision that has made it and counts once the record of its campaign names that revision. So a change
 //! of any size happens at once or not at all, although the store takes batches of 256 KiB.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use takt_common::Name;
 use takt_common::api::CampaignView;
+use takt_common::{DeviceId, Name};
 use takt_coordinator_core::{Campaign, CampaignFormatError};
 use takt_store::{Batch, Store as _};
 
@@ -54,11 +55,40 @@ struct Index {
 }
 
 impl Registry {
-    /// All campaigns, by name.
-    pub fn campaigns(&self) -> Result<Vec<Arc<StoredCampaign>>, RegistryError> {
-        let names = self.records()?.into_iter().map(|(name, _)| name);
-        let campaigns = names.map(|name| self.campaign(&name)).filter_map(Result::transpose);
-        campaigns.collect()
+    /// Of the campaigns that have settled, the last one with this device.
+    pub fn last_settled(&self, device: DeviceId) -> Result<Option<StoredCampaign>, RegistryError> {
+        let mut settled = Vec::new();
+        for (name, record) in self.records()? {
+            let (index, head) = split(&name, &record)?;
+            if index.settled {
+                let ended = Campaign::from_head(head).map_err(unreadable(&name))?.ended();
+                settled.push((ended, name, record));
+            }
+        }
+        settled.sort_by_key(|(ended, ..)| Reverse(*ended));
+        for (_, name, record) in settled {
+            // Most are not read further than to see that nothing in them names the device.
+            if self.mentions(&name, &record, device)? {
+                let stored = self.whole(&name, record)?;
+                if stored.campaign.has_device(device) {
+                    return Ok(Some(stored));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a sheet of the campaign holds the id of the device.
+    fn mentions(&self, name: &Name, record: &[u8], device: DeviceId) -> Result<bool, RegistryError> {
+        let (index, _) = split(name, record)?;
+        let id = device.to_string();
+        for key in index.keys(name) {
+            let sheet = self.store().get(key.as_bytes())?.unwrap_or_default();
+            if String::from_utf8_lossy(&sheet).contains(&id) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// How all campaigns stand, without their devices and events.
