@@ -1,6 +1,6 @@
 //! The command line: global options, groups of commands, and the way from one to the other.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use takt_common::Name;
@@ -153,6 +153,11 @@ impl Online {
     /// Prepares the connection; says what is missing when it is not known whom to reach.
     pub fn api(&self) -> Result<Api, Failure> {
         Ok(Api::new(self.0.clone().resolve()?)?)
+    }
+
+    /// The certificate authority that the command line or the environment names.
+    pub fn ca(&self) -> Option<&Path> {
+        self.0.ca.as_deref()
     }
 }
 

@@ -18,7 +18,7 @@ use crate::plan::PlanError;
 use crate::profile::ProfileError;
 use crate::release::ReleaseError;
 use crate::sim::SimError;
-use crate::trust::{FetchError, InitError, TrustDirError};
+use crate::trust::{ClientError, FetchError, InitError, TrustDirError};
 
 /// A command failed.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,9 @@ pub enum Failure {
     /// The ceremony.
     #[error(transparent)]
     Init(#[from] InitError),
+    /// The client of any repository.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// What is published.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -86,6 +89,7 @@ impl Failure {
             Self::Api(error) => error.exit(),
             Self::Key(error) => error.exit(),
             Self::TrustDir(error) => error.exit(),
+            Self::Client(error) => error.exit(),
             Self::Fetch(error) => error.exit(),
             Self::Release(error) => error.exit(),
             Self::Watch(error) => error.exit(),

@@ -5,7 +5,7 @@ use takt_common::envelope::Signers;
 
 use crate::error::TrustError;
 use crate::refresh::Need;
-use crate::rules::{Purpose, RoleSpec};
+use crate::rules::{Purpose, RoleSpec, Rules};
 use crate::stored::{STORED_FORMAT, StoredDirector};
 use crate::walk::{ROOT_LENGTH_MAX, RootWalk};
 
@@ -33,7 +33,7 @@ enum Walking {
 impl DirectorTrust {
     /// Trust in this root. Where the bytes come from must be trusted: enrolment, or a person.
     pub fn from_root(bytes: &[u8]) -> Result<Self, TrustError> {
-        Self::of_walk(RootWalk::begin(Purpose::Director, bytes)?)
+        Self::of_walk(RootWalk::begin(Rules::Takt(Purpose::Director), bytes)?)
     }
 
     /// Reads the stored form back, and checks its signatures again.

@@ -172,6 +172,17 @@ pub enum TrustError {
         #[source]
         source: serde_json::Error,
     },
+    /// A delegated document is not what the one that delegates it, or the snapshot, says.
+    #[error("{document} is not what its delegation by role '{delegator}' allows")]
+    Delegated {
+        /// The file.
+        document: String,
+        /// The role that delegates it.
+        delegator: String,
+        /// What is wrong.
+        #[source]
+        source: Box<TufError>,
+    },
     /// A refresh was ended too early or after an error.
     #[error("the refresh has not come to its end, {document} is still needed")]
     Unfinished {

@@ -8,12 +8,15 @@
 //!   TargetsDocument, snapshot_for, timestamp_for     begin_refresh, need, provide, finish
 //! ```
 //!
+//! Both kinds of root are walked by one `walk`, every repository is read by one `visit`; [`client`] reads those of others.
+//!
 //! Nothing here does I/O, reads a clock or makes random numbers: bytes and `now` are arguments.
 //! Signed texts are TUF 1.0.31 metadata with canonical JSON, so other TUF clients can read them. Takt adds its own
 //! rules for roots on top ([`rules`]): Ed25519 only, key ids that are computed and not declared, a purpose in every
 //! root, and no weak keys.
 
 pub mod author;
+pub mod client;
 pub mod document;
 pub mod error;
 pub mod names;
@@ -27,9 +30,11 @@ pub mod targets;
 mod director;
 mod member;
 mod package;
+mod visit;
 mod walk;
 
 pub use author::{snapshot_for, timestamp_for};
+pub use client::{TufDocuments, TufRefresh, TufSearch, TufTarget, TufTargets};
 pub use director::{DirectorRefresh, DirectorTrust};
 pub use document::{Document, DocumentError};
 pub use error::TrustError;

@@ -11,7 +11,7 @@ use crate::author::ISSUED_FIELD;
 use crate::error::{Subject, TrustError};
 use crate::names::{TIMESTAMP_FILE, snapshot_file, targets_file};
 use crate::refresh::{Need, Refresh, SNAPSHOT_LENGTH_MAX, TARGETS_LENGTH_MAX, TIMESTAMP_LENGTH_MAX};
-use crate::rules::{Purpose, RoleSpec, RootFacts, instant_of};
+use crate::rules::{Purpose, RoleSpec, RootFacts, Rules, instant_of};
 use crate::stored::{STORED_FORMAT, StoredTrust};
 use crate::targets::{Target, TargetCustom, floors, read_target};
 use crate::walk::{RootWalk, check_text};
@@ -63,7 +63,7 @@ pub(crate) struct View {
 impl PackageTrust {
     /// Trust in this root and nothing else yet. Where the bytes come from must be trusted: enrolment, or a person.
     pub fn from_root(bytes: &[u8]) -> Result<Self, TrustError> {
-        let walk = RootWalk::begin(Purpose::Packages, bytes)?;
+        let walk = RootWalk::begin(Rules::Takt(Purpose::Packages), bytes)?;
         Ok(Self { walk, held: Held::default(), view: None, floors: BTreeMap::new() })
     }
 
@@ -73,7 +73,7 @@ impl PackageTrust {
         if stored.format != STORED_FORMAT {
             return Err(TrustError::StoredFormat { found: stored.format, expected: STORED_FORMAT });
         }
-        let walk = RootWalk::begin(Purpose::Packages, stored.root.as_bytes())?;
+        let walk = RootWalk::begin(Rules::Takt(Purpose::Packages), stored.root.as_bytes())?;
         let bytes = |text: &Option<String>| text.as_ref().map(|text| text.as_bytes().to_vec());
         let held = Held {
             timestamp: bytes(&stored.timestamp),
@@ -179,6 +179,11 @@ impl PackageTrust {
 }
 
 impl Held {
+    /// Whether there is one of each.
+    pub(crate) const fn is_complete(&self) -> bool {
+        self.timestamp.is_some() && self.snapshot.is_some() && self.targets.is_some()
+    }
+
     /// Every document is signed as `root` demands.
     fn check_signatures(&self, facts: &RootFacts, root: &Root) -> Result<(), TrustError> {
         let Self { timestamp, snapshot, targets } = self;

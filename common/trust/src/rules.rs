@@ -56,6 +56,15 @@ impl Purpose {
     }
 }
 
+/// Which rules hold for the roots of a walk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rules {
+    /// Takt's, for roots of this purpose.
+    Takt(Purpose),
+    /// Those of TUF alone, for repositories of others.
+    Tuf,
+}
+
 /// A root breaks one of the rules above.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RootRule {
@@ -301,6 +310,25 @@ impl RootFacts {
         }
         facts.check()?;
         Ok(facts)
+    }
+
+    /// What a root of any repository says; of the keys, those that are Ed25519 in the usual form.
+    pub(crate) fn of_any(root: &Root) -> Self {
+        let role = |name: &str| {
+            let role = root.roles.get(name);
+            let ids = role.map_or(&[][..], |role| &role.keyids);
+            let keys = ids.iter().filter_map(|id| root.keys.get(id)?.keyval.public.parse().ok());
+            RoleSpec { keys: keys.collect(), threshold: role.map_or(1, |role| role.threshold) }
+        };
+        Self {
+            version: root.version,
+            expires: instant_of(root.expires),
+            root: role("root"),
+            targets: role("targets"),
+            snapshot: role("snapshot"),
+            timestamp: role("timestamp"),
+            order: None,
+        }
     }
 
     /// Checks every rule that does not depend on how the root is written.

@@ -7,7 +7,7 @@ use takt_common::{UnixTime, strict_json};
 use crate::error::{Subject, TrustError};
 use crate::names::{director_file, root_file};
 use crate::provider;
-use crate::rules::{Purpose, RootFacts};
+use crate::rules::{Purpose, RootFacts, Rules};
 
 /// The largest root that is read.
 pub const ROOT_LENGTH_MAX: usize = 64 * 1024;
@@ -21,24 +21,25 @@ pub(crate) struct RootWalk {
     /// Holds the root only.
     set: TrustedMetadataSet,
     facts: RootFacts,
-    purpose: Purpose,
+    rules: Rules,
     steps: usize,
 }
 
 impl RootWalk {
     /// Begins at a root that is trusted because of where it comes from. It must still be signed by its own keys.
-    pub(crate) fn begin(purpose: Purpose, bytes: &[u8]) -> Result<Self, TrustError> {
+    pub(crate) fn begin(rules: Rules, bytes: &[u8]) -> Result<Self, TrustError> {
         provider::install();
-        let document = match purpose {
-            Purpose::Packages => "the package root",
-            Purpose::Director => "the director root",
+        let document = match rules {
+            Rules::Takt(Purpose::Packages) => "the package root",
+            Rules::Takt(Purpose::Director) => "the director root",
+            Rules::Tuf => "the root",
         };
-        let facts = read_root(document, bytes, purpose)?;
+        let facts = read_root(document, bytes, rules)?;
         let set = TrustedMetadataSet::from_root(bytes).map_err(|error| {
             let (role, root, holders, now) = ("root", facts.version, &facts.root, UnixTime::default());
             Subject { document, bytes, role, root, holders, now }.refused(error)
         })?;
-        Ok(Self { set, facts, purpose, steps: 0 })
+        Ok(Self { set, facts, rules, steps: 0 })
     }
 
     /// The same root, at the beginning of a visit.
@@ -48,6 +49,10 @@ impl RootWalk {
 
     pub(crate) fn facts(&self) -> &RootFacts {
         &self.facts
+    }
+
+    pub(crate) const fn rules(&self) -> Rules {
+        self.rules
     }
 
     /// The trusted root, with no other metadata.
@@ -72,7 +77,7 @@ impl RootWalk {
     /// Takes the next root. On an error the walk stands where it stood, except for [`TrustError::TooManyRoots`].
     pub(crate) fn step(&mut self, bytes: &[u8]) -> Result<(), TrustError> {
         let document = &self.next_file();
-        let facts = read_root(document, bytes, self.purpose)?;
+        let facts = read_root(document, bytes, self.rules)?;
         let (role, now) = ("root", UnixTime::default());
         let old = Subject { document, bytes, role, root: self.facts.version, holders: &self.facts.root, now };
         let new = Subject { root: facts.version, holders: &facts.root, ..old };
@@ -108,19 +113,22 @@ impl RootWalk {
     }
 
     fn file_of(&self, version: u64) -> String {
-        match self.purpose {
-            Purpose::Packages => root_file(version),
-            Purpose::Director => director_file(version),
+        match self.rules {
+            Rules::Takt(Purpose::Packages) | Rules::Tuf => root_file(version),
+            Rules::Takt(Purpose::Director) => director_file(version),
         }
     }
 }
 
-fn read_root(document: &str, bytes: &[u8], purpose: Purpose) -> Result<RootFacts, TrustError> {
+fn read_root(document: &str, bytes: &[u8], rules: Rules) -> Result<RootFacts, TrustError> {
     check_text(document, bytes, ROOT_LENGTH_MAX)?;
     let metadata = Metadata::<Root>::from_slice(bytes)
         .map_err(|source| TrustError::Malformed { document: document.to_owned(), source })?;
-    RootFacts::read(metadata.signed(), purpose)
-        .map_err(|source| TrustError::Rule { document: document.to_owned(), source })
+    match rules {
+        Rules::Takt(purpose) => RootFacts::read(metadata.signed(), purpose)
+            .map_err(|source| TrustError::Rule { document: document.to_owned(), source }),
+        Rules::Tuf => Ok(RootFacts::of_any(metadata.signed())),
+    }
 }
 
 /// The checks before anything is read: length, and one meaning only.

@@ -226,9 +226,12 @@ impl TrustDir {
 
     /// The newest document of `role`; `None` when there is none.
     pub fn newest(&self, role: Role) -> Result<Option<Stored>, TrustDirError> {
-        let Some(version) = self.versions(role)?.into_iter().max() else {
-            return Ok(None);
-        };
+        let newest = self.versions(role)?.into_iter().max();
+        newest.map(|version| self.at(role, version)).transpose()
+    }
+
+    /// The document of `role` with this version.
+    fn at(&self, role: Role, version: u64) -> Result<Stored, TrustDirError> {
         let path = self.path(&role.file(version));
         let bytes = file::read_bytes(&path, DOCUMENT_LENGTH_MAX as u64)?;
         let document = Document::from_bytes(&bytes)
@@ -237,7 +240,7 @@ impl TrustDir {
             let (kind, found) = (document.kind().to_owned(), document.version());
             return Err(TrustDirError::Misnamed { path, kind, found });
         }
-        Ok(Some(Stored { path, version, document }))
+        Ok(Stored { path, version, document })
     }
 
     /// The newest document of `role`, which must be there.
@@ -266,7 +269,23 @@ impl TrustDir {
         Ok((stored, targets))
     }
 
-    /// Who signs documents of `role`.
+    /// Who must have signed the newest document of `role`: for a root, those whom it names and those whom the one before it names.
+    pub fn signers(&self, role: Role) -> Result<Vec<RoleSpec>, TrustDirError> {
+        let mut signers = vec![self.role(role)?];
+        let version = self.newest(role)?.map_or(0, |stored| stored.version);
+        let before = version.checked_sub(1).filter(|before| *before > 0);
+        if let (Role::Root | Role::Director, Some(before)) = (role, before) {
+            let Stored { path, document, .. } = self.at(role, before)?;
+            let spec = match role {
+                Role::Director => DirectorSpec::from_document(&document).map(|spec| spec.root),
+                _ => RootSpec::from_document(&document).map(|spec| spec.roles.root),
+            };
+            signers.push(spec.map_err(|source| TrustDirError::Document { path, source })?);
+        }
+        Ok(signers)
+    }
+
+    /// Who signs documents of `role`, by the newest root.
     pub fn role(&self, role: Role) -> Result<RoleSpec, TrustDirError> {
         Ok(match role {
             Role::Root => self.root()?.roles.root,
@@ -279,14 +298,14 @@ impl TrustDir {
     /// Whether the key has a part in any document of the folder.
     pub fn holds_role(&self, key: &PublicKey) -> Result<bool, TrustDirError> {
         for role in [Role::Root, Role::Director, Role::Targets, Role::Snapshot] {
-            if self.role(role)?.keys.contains(key) {
+            if self.signers(role)?.iter().any(|spec| spec.keys.contains(key)) {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// The newest documents of `roles` by name, when all have the signatures they need and fit together.
+    /// The newest documents of `roles` by name, with all roots before, when all have the signatures they need and fit together.
     pub fn complete(&self, roles: &[Role]) -> Result<BTreeMap<String, String>, TrustDirError> {
         let mut documents = BTreeMap::new();
         for &role in roles {
@@ -294,8 +313,7 @@ impl TrustDir {
                 self.check_snapshot()?;
             }
             let Stored { path, version, document } = self.demand(role)?;
-            let spec = self.role(role)?;
-            if !document.is_signed_by(&spec) {
+            if let Some(spec) = self.signers(role)?.into_iter().find(|spec| !document.is_signed_by(spec)) {
                 let valid = document.valid_signatures(&spec).len();
                 let (threshold, signers) = (spec.threshold, role.signers());
                 let command = match role {
@@ -304,8 +322,15 @@ impl TrustDir {
                 };
                 return Err(TrustDirError::Unsigned { path, valid, threshold, signers, command });
             }
-            let text = file::read_text(&path)?;
-            documents.insert(role.file(version), text);
+            documents.insert(role.file(version), file::read_text(&path)?);
+            if matches!(role, Role::Root | Role::Director) {
+                // Whoever has not seen them needs each of them.
+                for older in self.versions(role)?.into_iter().filter(|older| *older < version) {
+                    let name = role.file(older);
+                    let text = file::read_text(&self.path(&name))?;
+                    documents.insert(name, text);
+                }
+            }
         }
         Ok(documents)
     }

@@ -117,15 +117,15 @@ pub(super) async fn run(args: InitArgs, online: Online, output: Output) -> Resul
     Ok(())
 }
 
-fn read_all(paths: &[PathBuf]) -> Result<Vec<KeyFile>, KeyFileError> {
+pub(super) fn read_all(paths: &[PathBuf]) -> Result<Vec<KeyFile>, KeyFileError> {
     paths.iter().map(|path| KeyFile::read(path)).collect()
 }
 
-fn publics(keys: &[KeyFile]) -> Vec<PublicKey> {
+pub(super) fn publics(keys: &[KeyFile]) -> Vec<PublicKey> {
     keys.iter().map(KeyFile::public).collect()
 }
 
-fn read_coordinator_keys(path: &Path) -> Result<CoordinatorKeys, InitError> {
+pub(super) fn read_coordinator_keys(path: &Path) -> Result<CoordinatorKeys, InitError> {
     let text = file::read_text(path).map_err(InitError::File)?;
     serde_json::from_str(&text).map_err(|source| InitError::Malformed { path: path.to_owned(), source })
 }

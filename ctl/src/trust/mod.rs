@@ -12,12 +12,15 @@ use crate::failure::Failure;
 use crate::key;
 use crate::output::Output;
 
+mod client;
 mod dir;
 mod fetch;
 mod init;
+mod rotate;
 mod sign;
 mod status;
 
+pub use client::ClientError;
 pub use dir::{Role, TrustDir, TrustDirError};
 pub use fetch::{FetchError, Fetched, fetch};
 pub use init::InitError;
@@ -33,6 +36,13 @@ pub enum TrustCommand {
     /// Makes the first roots, targets and snapshot in DIR, signs what it can, and publishes them
     #[command(after_help = INIT_EXAMPLE)]
     Init(init::InitArgs),
+    /// Makes the next roots in DIR, with other keys or thresholds, and signs what it can
+    ///
+    /// What is not named stays as it is; with nothing named the roots get a later expiry. The next roots need the
+    /// signatures of those who hold the present ones and of those who will hold the next: the others run `takt trust
+    /// sign`, then somebody runs `takt trust publish`.
+    #[command(after_help = rotate::EXAMPLE)]
+    Rotate(rotate::RotateArgs),
     /// Adds signatures to whatever in DIR still misses some
     #[command(after_help = "Example:\n  takt trust sign --dir trust --key second-root.key")]
     Sign(SignArgs),
@@ -42,6 +52,8 @@ pub enum TrustCommand {
     /// Shows the newest documents of DIR and their signatures
     #[command(after_help = "Example:\n  takt trust show --dir trust")]
     Show(DirArgs),
+    /// Verifies any TUF repository, Takt's or not, by the rules of TUF alone; whatever fails, the exit code is 1
+    Client(client::ClientArgs),
 }
 
 /// A folder with trust documents.
@@ -66,6 +78,7 @@ pub struct SignArgs {
 pub async fn run(command: TrustCommand, online: Online, output: Output) -> Result<(), Failure> {
     match command {
         TrustCommand::Init(args) => init::run(args, online, output).await,
+        TrustCommand::Rotate(args) => rotate::run(&args, clock::now(), output),
         TrustCommand::Sign(args) => sign(&args, clock::now(), output),
         TrustCommand::Publish(args) => {
             let dir = TrustDir::open(&args.dir)?;
@@ -78,6 +91,7 @@ pub async fn run(command: TrustCommand, online: Online, output: Output) -> Resul
             let status = Status::of(&TrustDir::open(&args.dir)?)?;
             Ok(output.give(&status, || status.lines(output))?)
         }
+        TrustCommand::Client(args) => client::run(args, online.ca(), clock::now(), output).await,
     }
 }
 

@@ -14,11 +14,14 @@ use crate::file;
 pub fn sign_pending(dir: &TrustDir, keys: &[SigningKey], now: UnixTime) -> Result<(), TrustDirError> {
     for role in [Role::Root, Role::Director, Role::Targets, Role::Snapshot] {
         let Some(mut stored) = dir.newest(role)? else { continue };
-        let spec = dir.role(role)?;
-        if stored.document.is_signed_by(&spec) {
+        let signers = dir.signers(role)?;
+        // A snapshot of earlier targets is published, and its exact bytes count.
+        let past = role == Role::Snapshot && !pins_newest(dir, &stored.document)?;
+        if past || signers.iter().all(|spec| stored.document.is_signed_by(spec)) {
             continue;
         }
-        let holders: Vec<&SigningKey> = keys.iter().filter(|key| spec.keys.contains(&key.public())).collect();
+        let holds = |key: &&SigningKey| signers.iter().any(|spec| spec.keys.contains(&key.public()));
+        let holders: Vec<&SigningKey> = keys.iter().filter(holds).collect();
         if !holders.is_empty() {
             for key in holders {
                 stored.document.add_signature(key);
@@ -27,6 +30,12 @@ pub fn sign_pending(dir: &TrustDir, keys: &[SigningKey], now: UnixTime) -> Resul
         }
     }
     snapshot_if_due(dir, keys, now)
+}
+
+/// Whether a snapshot names the newest targets of the folder.
+fn pins_newest(dir: &TrustDir, snapshot: &Document) -> Result<bool, TrustDirError> {
+    let Some(targets) = dir.newest(Role::Targets)? else { return Ok(false) };
+    Ok(snapshot_pins(snapshot, &file::read_bytes(&targets.path, DOCUMENT_LENGTH_MAX as u64)?))
 }
 
 /// Makes the next snapshot when the newest targets are complete and in none yet, and a snapshot key is there.

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use takt_common::PublicKey;
+use takt_trust::RoleSpec;
 
 use super::dir::{Role, Stored, TrustDir, TrustDirError};
 use crate::output::{Output, Tone};
@@ -65,11 +66,23 @@ impl Status {
 impl DocumentStatus {
     /// Looks at one document.
     pub fn of(dir: &TrustDir, role: Role, stored: &Stored) -> Result<Self, TrustDirError> {
-        let spec = dir.role(role)?;
-        let signed_by = stored.document.valid_signatures(&spec);
-        let may_sign = spec.keys.iter().filter(|key| !signed_by.contains(key)).copied().collect();
-        let (file, threshold) = (role.file(stored.version), spec.threshold);
-        Ok(Self { file, version: stored.version, threshold, signed_by, may_sign })
+        // A root needs the holders of two roots: what is told is of those of whom more are missing.
+        let missing =
+            |spec: &RoleSpec| spec.threshold.saturating_sub(stored.document.valid_signatures(spec).len());
+        let signers = dir.signers(role)?;
+        let lacking = signers.iter().rev().max_by_key(|spec| missing(spec));
+        let (threshold, signed_by) = lacking
+            .map_or_else(Default::default, |spec| (spec.threshold, stored.document.valid_signatures(spec)));
+        let mut may_sign: Vec<PublicKey> = Vec::new();
+        for spec in &signers {
+            let signed = stored.document.valid_signatures(spec);
+            for key in &spec.keys {
+                if !signed.contains(key) && !may_sign.contains(key) {
+                    may_sign.push(*key);
+                }
+            }
+        }
+        Ok(Self { file: role.file(stored.version), version: stored.version, threshold, signed_by, may_sign })
     }
 
     /// True when enough have signed.
