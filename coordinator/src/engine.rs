@@ -12,7 +12,7 @@ use takt_common::order::Member;
 use takt_common::release::ReleaseId;
 use takt_common::{Name, UnixTime};
 use takt_coordinator_core::{Campaign, FleetView, Look, OrderRequest, Others, Step, advance};
-use takt_store::{BATCH_BYTES_MAX, Batch};
+use takt_store::{Batch, Store as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
@@ -34,7 +34,7 @@ use crate::service;
 const TICK: Duration = Duration::from_secs(1);
 
 /// So many orders are issued in one step, as far as one batch of the store takes them; a large element begins over several steps.
-const ORDERS_MAX: usize = 256;
+const ORDERS_MAX: usize = 512;
 /// The first time, when nobody knows how large they are.
 const ORDERS_FIRST: usize = 32;
 
@@ -274,12 +274,13 @@ fn decide(
         let (together, envelopes) = with_orders(coordinator, together, &step.orders, looked_at, now)?;
         let together = if step.lease == lease { together } else { together.with_lease(lease, step.lease)? };
         let (bytes, tried) = (together.bytes().max(1), *orders_max);
+        let bytes_max = coordinator.registry.store().batch_bytes_max();
         let full = step.orders.len() >= tried;
-        if bytes > BATCH_BYTES_MAX && tried > 1 {
-            *orders_max = (tried * BATCH_BYTES_MAX / bytes).clamp(1, tried - 1);
+        if bytes > bytes_max && tried > 1 {
+            *orders_max = (tried * bytes_max / bytes).clamp(1, tried - 1);
             continue;
         }
-        if full && 2 * bytes <= BATCH_BYTES_MAX {
+        if full && 2 * bytes <= bytes_max {
             *orders_max = (2 * tried).min(ORDERS_MAX);
         }
         return Ok(Some(Decided { step, together, envelopes, full }));

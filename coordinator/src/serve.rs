@@ -205,9 +205,12 @@ fn open_repository(
     Ok(repository)
 }
 
+/// An order with what it changes takes some 3 KiB, and the orders of one step are committed together.
+const BATCH_BYTES: usize = 1024 * 1024;
+
 /// A coordinator's store holds thousands of devices, not one.
 fn store_options() -> Options {
-    Options { cache_bytes: CACHE_BYTES_MAX, ..Options::default() }
+    Options { cache_bytes: CACHE_BYTES_MAX, batch_bytes_max: BATCH_BYTES, ..Options::default() }
 }
 
 fn gate_limits(settings: &Settings) -> GateLimits {

@@ -11,8 +11,7 @@ pub const KEY_BYTES_MAX: usize = 256;
 /// The largest value: twice the 64 KiB to which every signed document is capped.
 pub const VALUE_BYTES_MAX: usize = 128 * 1024;
 
-/// The largest batch, keys and values together: half a segment of sled's log, so that no segment can be
-/// freed and written again between two flushes.
+/// The largest batch that every store takes, keys and values together; see [`Store::batch_bytes_max`](crate::Store::batch_bytes_max).
 pub const BATCH_BYTES_MAX: usize = 256 * 1024;
 
 /// First byte of the keys the store keeps for itself.
@@ -70,8 +69,8 @@ impl Batch {
         self.writes.iter().map(|(key, value)| (key.as_slice(), value.as_deref()))
     }
 
-    /// Refuses keys and sizes that no store takes. Every store asks this first.
-    pub fn check(&self) -> Result<(), StoreError> {
+    /// Refuses keys and sizes that no store takes, and batches of more than `bytes_max` bytes. Every store asks this first.
+    pub fn check(&self, bytes_max: usize) -> Result<(), StoreError> {
         for key in self.expected.iter().map(|(key, _)| key).chain(self.writes.keys()) {
             check_key(key)?;
         }
@@ -86,8 +85,8 @@ impl Batch {
             }
         }
         let bytes = self.bytes();
-        if bytes > BATCH_BYTES_MAX {
-            return Err(StoreError::BatchTooLarge { bytes, bytes_max: BATCH_BYTES_MAX });
+        if bytes > bytes_max {
+            return Err(StoreError::BatchTooLarge { bytes, bytes_max });
         }
         Ok(())
     }

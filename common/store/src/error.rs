@@ -31,7 +31,7 @@ pub enum StoreError {
         /// The limit.
         bytes_max: usize,
     },
-    /// A batch above [`BATCH_BYTES_MAX`](crate::BATCH_BYTES_MAX).
+    /// A batch above [`Store::batch_bytes_max`](crate::Store::batch_bytes_max).
     #[error("commit: the batch has {bytes} bytes, at most {bytes_max} are stored at once")]
     BatchTooLarge {
         /// Keys and values together.

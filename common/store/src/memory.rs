@@ -42,7 +42,7 @@ impl Store for MemoryStore {
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        batch.check()?;
+        batch.check(self.batch_bytes_max())?;
         let mut pairs = self.pairs();
         for (key, value) in batch.expected {
             if pairs.get(&key) != value.as_ref() {

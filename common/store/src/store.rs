@@ -1,6 +1,6 @@
 //! The questions the rest of Takt asks a store.
 
-use crate::{Batch, StoreError};
+use crate::{BATCH_BYTES_MAX, Batch, StoreError};
 
 /// A key and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
@@ -22,6 +22,11 @@ pub trait Store: Send + Sync {
     /// itself (a key or size that is refused), nothing has changed. After any other error the outcome is unknown
     /// until the store is opened again: every later commit fails with [`StoreError::Poisoned`].
     fn commit(&self, batch: Batch) -> Result<(), StoreError>;
+
+    /// The largest batch that this store takes, keys and values together, in bytes.
+    fn batch_bytes_max(&self) -> usize {
+        BATCH_BYTES_MAX
+    }
 }
 
 impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
@@ -35,6 +40,10 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         (**self).commit(batch)
+    }
+
+    fn batch_bytes_max(&self) -> usize {
+        (**self).batch_bytes_max()
     }
 }
 

@@ -8,8 +8,7 @@ use std::thread;
 
 use proptest::prelude::*;
 use takt_store::{
-    BATCH_BYTES_MAX, Batch, KEY_BYTES_MAX, MemoryStore, Options, SledStore, Store, StoreError, StoreJson,
-    VALUE_BYTES_MAX,
+    Batch, KEY_BYTES_MAX, MemoryStore, Options, SledStore, Store, StoreError, StoreJson, VALUE_BYTES_MAX,
 };
 
 /// Runs `check` on an empty store of each kind.
@@ -17,6 +16,13 @@ fn on_each_store(check: impl Fn(&dyn Store)) {
     check(&MemoryStore::new());
     let folder = tempfile::tempdir().unwrap();
     check(&SledStore::open(folder.path(), &Options::default()).unwrap().store);
+    let folder = tempfile::tempdir().unwrap();
+    check(&SledStore::open(folder.path(), &large()).unwrap().store);
+}
+
+/// For batches of 1 MiB.
+fn large() -> Options {
+    Options { batch_bytes_max: 1024 * 1024, ..Options::default() }
 }
 
 fn pairs(store: &dyn Store, prefix: &str) -> Vec<(String, String)> {
@@ -133,14 +139,48 @@ fn keys_and_sizes_outside_the_limits_are_refused_by_name() {
         let too_large = Batch::new().put("a", "1").put("big", vec![0; VALUE_BYTES_MAX + 1]);
         let error = store.commit(too_large).unwrap_err();
         assert!(error.to_string().contains("'big' has 131073 bytes, at most 131072"), "{error}");
-        let mut batch = Batch::new();
-        for number in 0..3 {
-            batch = batch.put(format!("{number}"), vec![0; VALUE_BYTES_MAX]);
-        }
-        assert!(batch.bytes() > BATCH_BYTES_MAX);
-        assert!(matches!(store.commit(batch), Err(StoreError::BatchTooLarge { .. })));
+        let bytes_max = store.batch_bytes_max();
+        let batch = of_bytes(bytes_max + 1);
+        assert!(
+            matches!(store.commit(batch), Err(StoreError::BatchTooLarge { bytes_max: most, .. }) if most == bytes_max)
+        );
         assert_eq!(store.scan(b"", None, usize::MAX).unwrap(), []);
     });
+}
+
+/// A batch of so many bytes.
+fn of_bytes(bytes: usize) -> Batch {
+    let (mut batch, mut left) = (Batch::new(), bytes);
+    for number in 1.. {
+        let key = format!("{number:08}");
+        let Some(room) = left.checked_sub(key.len()) else { break };
+        let value = room.min(VALUE_BYTES_MAX - 1024);
+        left = room - value;
+        batch = batch.put(key, vec![7; value]);
+    }
+    batch
+}
+
+#[test]
+fn a_store_takes_batches_as_large_as_it_says_and_keeps_that_size() {
+    on_each_store(|store| {
+        let batch = of_bytes(store.batch_bytes_max());
+        let written = batch.writes().count();
+        store.commit(batch).unwrap();
+        assert_eq!(store.scan(b"", None, usize::MAX).unwrap().len(), written);
+    });
+    for (made_for, opened_for) in [(large(), Options::default()), (Options::default(), large())] {
+        let folder = tempfile::tempdir().unwrap();
+        let open = |options| SledStore::open(folder.path(), options).unwrap().store;
+        let made = open(&made_for);
+        let bytes_max = made.batch_bytes_max();
+        made.commit(of_bytes(bytes_max)).unwrap();
+        let before = made.scan(b"", None, usize::MAX).unwrap();
+        drop(made);
+        let opened = open(&opened_for);
+        assert_eq!(opened.batch_bytes_max(), bytes_max);
+        assert!(opened.scan(b"", None, usize::MAX).unwrap() == before);
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Campaigns at rest, cut into sheets: a step of a large campaign writes only what has changed, and takes effect with one small record.
 //!
 //! A sheet is written under the revision that has made it and counts once the record of its campaign names that revision. So a change
-//! of any size happens at once or not at all, although the store takes batches of 256 KiB.
+//! of any size happens at once or not at all, although batches of the store have a limit.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use takt_common::{DeviceId, UnixTime};
-use takt_store::{BATCH_BYTES_MAX, Batch, Store as _, StoreJson as _};
+use takt_store::{Batch, Store as _, StoreJson as _};
 
 use super::{Registry, RegistryError, keys};
 use crate::load::LoadSample;
@@ -24,7 +24,7 @@ impl Registry {
     pub fn keep_loads(&self, samples: &[(DeviceId, LoadSample)], now: UnixTime) -> Result<(), RegistryError> {
         let mut batch = Batch::new();
         for (device, sample) in samples.iter().filter(|(_, sample)| sample.at <= now) {
-            if batch.bytes() + DAY_BYTES_MAX > BATCH_BYTES_MAX {
+            if batch.bytes() + DAY_BYTES_MAX > self.store().batch_bytes_max() {
                 self.commit_batch(std::mem::take(&mut batch))?;
             }
             batch = self.with_load(batch, *device, sample)?;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use takt_common::health::Talk;
 use takt_common::{DeviceId, UnixTime};
-use takt_store::{BATCH_BYTES_MAX, Batch, StoreJson as _};
+use takt_store::{Batch, Store as _, StoreJson as _};
 
 use super::loads::DAY_SECS;
 use super::{Registry, RegistryError, keys};
@@ -36,7 +36,7 @@ impl Registry {
     pub fn keep_peers(&self, seen: &[(DeviceId, PeerSum)], now: UnixTime) -> Result<(), RegistryError> {
         let mut batch = Batch::new();
         for (device, sum) in seen {
-            if batch.bytes() + DAY_BYTES_MAX > BATCH_BYTES_MAX {
+            if batch.bytes() + DAY_BYTES_MAX > self.store().batch_bytes_max() {
                 self.commit_batch(std::mem::take(&mut batch))?;
                 service::alive();
             }

@@ -17,7 +17,7 @@ async fn when_the_router_dies_every_device_comes_back_to_a_new_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_all_of_several_routers_die_every_device_comes_back() {
-    come_back(3_000, 3).await;
+    come_back(700, 3).await;
 }
 
 /// A gate of so many connections, which has so many routers.

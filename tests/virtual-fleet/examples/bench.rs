@@ -127,8 +127,9 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How long elements took from their first acceptance to the last, in seconds, all together: orders go out as they are signed, so the first
-/// one is accepted some milliseconds after its element has begun, of which only the whole second is told.
+/// How long elements took from their first acceptance to the last, in seconds, all together. The orders of a step, some 300, are signed and
+/// committed together, and the first one is accepted some milliseconds after it is sent; when its element has begun is told in whole
+/// seconds only, so that the signing of an element's first step, a tenth of a second, is not in it.
 fn accepting_secs(view: &CampaignView, acceptances: &[Acceptance]) -> f64 {
     let mut spans: BTreeMap<UnixTime, (u64, u64)> = BTreeMap::new();
     for acceptance in acceptances {

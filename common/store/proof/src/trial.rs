@@ -21,6 +21,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub enum Kind {
     /// Takt's store.
     Wrapped,
+    /// The same, made for batches of 1 MiB.
+    Large,
     /// sled as it comes.
     Stock,
 }
@@ -253,6 +255,7 @@ impl Writer {
     fn spawn(trial: &Trial, folder: &Path, batches: Option<u64>) -> io::Result<Self> {
         let kind = match trial.kind {
             Kind::Wrapped => "wrapped",
+            Kind::Large => "large",
             Kind::Stock => "stock",
         };
         let mut command = Command::new(&trial.writer);

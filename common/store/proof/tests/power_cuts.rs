@@ -54,16 +54,20 @@ fn cut_one_image(trial: &Trial, seed: u64, number: u64, cuts: u64) -> Result<Rec
 #[test]
 fn nothing_acknowledged_is_lost_over_power_cuts() {
     let seed = seed_of_run();
-    let trial = trial(Kind::Wrapped);
+    // Every second image is that of a store for large batches.
+    let trials = [trial(Kind::Wrapped), trial(Kind::Large)];
     let images = Size::of_run().cuts.div_ceil(CUTS_PER_IMAGE);
     let records: Vec<Result<Record, String>> = thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS)
             .map(|thread| {
-                let trial = &trial;
+                let trials = &trials;
                 scope.spawn(move || {
                     (0..images)
                         .filter(|image| image % THREADS == thread)
-                        .map(|image| cut_one_image(trial, seed, image, CUTS_PER_IMAGE))
+                        .map(|image| {
+                            let kind = usize::from((image / THREADS) % 2 == 1);
+                            cut_one_image(&trials[kind], seed, image, CUTS_PER_IMAGE)
+                        })
                         .collect::<Vec<_>>()
                 })
             })

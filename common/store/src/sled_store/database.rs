@@ -1,22 +1,23 @@
 //! One sled database: opened with care, read whole, written in chunks, synced.
 //!
-//! sled keeps up to 16 pairs in a page and moves a page above 128 KiB (a quarter of its segment) to a file of
+//! sled keeps up to 16 pairs in a page and moves a page above a quarter of its segment (128 KiB or more) to a file of
 //! its own, which it never syncs. So a value is cut into chunks of 6 KiB: the first stands under its own key
 //! behind a chunk count, the others under reserved keys. No page comes near that size.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
+use std::iter;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::folder;
+use super::{BATCH_BYTES_LIMIT, Sizes, folder};
 use crate::batch::RESERVED;
 use crate::store::scan_start;
-use crate::{Pair, StoreError};
+use crate::{BATCH_BYTES_MAX, Pair, StoreError};
 
 /// 16 chunks, their keys and a page's own lists stay below 128 KiB.
 const CHUNK_BYTES: usize = 6 * 1024;
@@ -49,14 +50,15 @@ pub(super) struct Database {
     /// sled's log, opened once more: `fdatasync` on it covers what sled wrote.
     log: File,
     commit: AtomicU64,
+    batch_bytes_max: usize,
 }
 
 impl Database {
     /// Opens (or makes) the sled database in the folder `path`, reads it all, and makes its files durable.
-    pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<Self, OpenFailure> {
+    pub(super) fn open(path: &Path, sizes: Sizes) -> Result<Self, OpenFailure> {
         remove_unfinished_snapshots(path).map_err(OpenFailure::Other)?;
         let caught = catch_unwind(AssertUnwindSafe(|| {
-            let database = Self::open_unchecked(path, cache_bytes)?;
+            let database = Self::open_unchecked(path, sizes)?;
             let commit = database.read_whole()?;
             database.commit.store(commit, Ordering::Release);
             Ok(database)
@@ -76,18 +78,32 @@ impl Database {
         Ok(database)
     }
 
-    fn open_unchecked(path: &Path, cache_bytes: u64) -> Result<Self, OpenFailure> {
+    fn open_unchecked(path: &Path, sizes: Sizes) -> Result<Self, OpenFailure> {
         let log_path = path.join("db");
         wait_for_unlocked(&log_path);
-        let config = sled::Config::default().path(path).cache_capacity(cache_bytes).flush_every_ms(None);
+        let batch_bytes_max = noted_size(path).unwrap_or(sizes.batch_bytes);
+        let config =
+            sled::Config::default().path(path).cache_capacity(sizes.cache_bytes).flush_every_ms(None);
+        let config = config.segment_size(segment_bytes(batch_bytes_max));
         let sled = config.open().map_err(|source| classify(path, source))?;
         let log = File::open(&log_path)
             .map_err(|error| OpenFailure::Other(StoreError::file("open", &log_path)(error)))?;
-        Ok(Self { path: path.to_path_buf(), sled: Some(sled), log, commit: AtomicU64::new(0) })
+        Ok(Self {
+            path: path.to_path_buf(),
+            sled: Some(sled),
+            log,
+            commit: AtomicU64::new(0),
+            batch_bytes_max,
+        })
     }
 
     fn sled(&self) -> &sled::Db {
         self.sled.as_ref().expect("it is taken only by drop")
+    }
+
+    /// The largest batch.
+    pub(super) const fn batch_bytes_max(&self) -> usize {
+        self.batch_bytes_max
     }
 
     /// The number of the last durable commit.
@@ -240,6 +256,22 @@ impl Drop for Database {
         // durable already, so there is nothing to tell.
         drop(catch_unwind(AssertUnwindSafe(move || drop(sled))));
     }
+}
+
+/// A batch is at most half a segment of sled's log, so that no segment can be freed and written again between two flushes.
+const fn segment_bytes(batch_bytes_max: usize) -> usize {
+    2 * batch_bytes_max
+}
+
+/// For which size of batches the database that is there was made. sled notes that of its segments in a file, and opens no database with
+/// another one.
+fn noted_size(path: &Path) -> Option<usize> {
+    let noted = fs::read(path.join("conf")).ok()?;
+    let sizes = iter::successors(Some(BATCH_BYTES_MAX), |size| Some(2 * size));
+    sizes.take_while(|size| *size <= BATCH_BYTES_LIMIT).find(|size| {
+        let line = format!("segment_size: {}", segment_bytes(*size));
+        noted.split(|byte| *byte == b'\n').any(|noted| noted == line.as_bytes())
+    })
 }
 
 /// Where part `index` (from 1) of a long value stands. The length keeps keys apart that begin alike.

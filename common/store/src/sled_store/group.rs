@@ -11,12 +11,9 @@ use std::thread::{self, Thread};
 
 use super::database::{Database, Writes};
 use super::folder::Folder;
-use crate::{BATCH_BYTES_MAX, Batch, StoreError};
+use crate::{Batch, StoreError};
 
 type Verdict = Result<(), StoreError>;
-
-/// A group is never larger than the largest batch: see [`BATCH_BYTES_MAX`].
-const GROUP_BYTES_MAX: usize = BATCH_BYTES_MAX;
 
 /// The queue, the writer's turn, and the view of readers.
 #[derive(Debug, Default)]
@@ -106,7 +103,7 @@ impl Group {
                 return verdict;
             }
             // Our batch is still in the queue, and each turn takes at least one from its front.
-            let group = next_group(&mut state.queue);
+            let group = next_group(&mut state.queue, database.batch_bytes_max());
             if group.is_empty() {
                 // The thread that took it panicked in its turn: nobody knows how far it came.
                 state.failed.get_or_insert_with(|| "the thread that wrote panicked".to_owned());
@@ -158,13 +155,13 @@ impl Group {
     }
 }
 
-/// Takes batches from the queue's front: at least one, and not more than fit into a group.
-fn next_group(queue: &mut VecDeque<Waiting>) -> Vec<Waiting> {
+/// Takes batches from the queue's front: at least one, and not more than are as large as the largest one may be.
+fn next_group(queue: &mut VecDeque<Waiting>, bytes_max: usize) -> Vec<Waiting> {
     let mut group = Vec::new();
     let mut bytes = 0;
     while let Some(next) = queue.front() {
         bytes += next.batch.bytes();
-        if !group.is_empty() && bytes > GROUP_BYTES_MAX {
+        if !group.is_empty() && bytes > bytes_max {
             break;
         }
         group.extend(queue.pop_front());

@@ -28,12 +28,14 @@ use folder::Folder;
 use group::Group;
 
 use crate::batch::check_key;
-use crate::{Batch, Pair, Store, StoreError};
+use crate::{BATCH_BYTES_MAX, Batch, Pair, Store, StoreError};
 
 /// Page cache of a small device's store.
 pub const CACHE_BYTES_DEFAULT: u64 = 2 * 1024 * 1024;
 /// Above this a page cache brings nothing to stores of our size.
 pub const CACHE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Segments of sled's log may have 16 MiB, and a batch half of one.
+const BATCH_BYTES_LIMIT: usize = 8 * 1024 * 1024;
 /// How much a damaged database may lose at most, when exports are asked for in time.
 pub const EXPORT_EVERY_DEFAULT: Duration = Duration::from_hours(1);
 
@@ -44,11 +46,35 @@ pub struct Options {
     pub cache_bytes: u64,
     /// The shortest time between two exports.
     pub export_every: Duration,
+    /// The largest batch of a database that is made, in bytes: a power of two from [`BATCH_BYTES_MAX`] to 8 MiB; what lies between
+    /// counts as the next one. A database that is there keeps what it was made with.
+    pub batch_bytes_max: usize,
+}
+
+impl Options {
+    fn made_for(&self) -> Sizes {
+        Sizes {
+            cache_bytes: self.cache_bytes.min(CACHE_BYTES_MAX),
+            batch_bytes: self.batch_bytes_max.clamp(BATCH_BYTES_MAX, BATCH_BYTES_LIMIT).next_power_of_two(),
+        }
+    }
+}
+
+/// How large the parts of a database are.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    cache_bytes: u64,
+    /// Of the largest batch.
+    batch_bytes: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: CACHE_BYTES_DEFAULT, export_every: EXPORT_EVERY_DEFAULT }
+        Self {
+            cache_bytes: CACHE_BYTES_DEFAULT,
+            export_every: EXPORT_EVERY_DEFAULT,
+            batch_bytes_max: BATCH_BYTES_MAX,
+        }
     }
 }
 
@@ -113,9 +139,8 @@ impl SledStore {
     /// Opens the store in the folder `path`, makes a new one, or restores a damaged one from its export.
     pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Opened, StoreError> {
         let folder = Folder::take(path.as_ref())?;
-        let cache_bytes = options.cache_bytes.min(CACHE_BYTES_MAX);
         let recover::Recovered { database, origin, exported_commit } =
-            recover::open_or_recover(&folder, cache_bytes)?;
+            recover::open_or_recover(&folder, options.made_for())?;
         tracing::info!(path = %folder.path().display(), commit = database.commit_number(), %origin, "store opened");
         let exports = Exports { every: options.export_every, last_commit: exported_commit, last_made: None };
         let store = Self { folder, database, group: Group::default(), exports: Mutex::new(exports) };
@@ -169,8 +194,12 @@ impl Store for SledStore {
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        batch.check()?;
+        batch.check(self.batch_bytes_max())?;
         self.group.commit(&self.folder, &self.database, batch)
+    }
+
+    fn batch_bytes_max(&self) -> usize {
+        self.database.batch_bytes_max()
     }
 }
 

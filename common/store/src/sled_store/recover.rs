@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use super::Origin;
 use super::database::{Database, OpenFailure, Writes};
 use super::export::{self, Exported};
 use super::folder::{self, Folder};
-use crate::{BATCH_BYTES_MAX, StoreError};
+use super::{Origin, Sizes};
+use crate::StoreError;
 
 /// An open database, where it came from, and the commit its newest sound export holds.
 pub(super) struct Recovered {
@@ -17,7 +17,7 @@ pub(super) struct Recovered {
 }
 
 /// Opens the database of `folder`; makes it when there is none; restores it when it is damaged.
-pub(super) fn open_or_recover(folder: &Folder, cache_bytes: u64) -> Result<Recovered, StoreError> {
+pub(super) fn open_or_recover(folder: &Folder, sizes: Sizes) -> Result<Recovered, StoreError> {
     // Left by a start that was cut short: never used by anyone.
     folder::remove_tree(&folder.new_database())?;
     let export = export::newest_sound(folder);
@@ -25,7 +25,7 @@ pub(super) fn open_or_recover(folder: &Folder, cache_bytes: u64) -> Result<Recov
     let recovered = |database, origin| Recovered { database, origin, exported_commit };
 
     let reason = if folder.database().exists() {
-        match Database::open(&folder.database(), cache_bytes) {
+        match Database::open(&folder.database(), sizes) {
             Ok(database) if Some(database.commit_number()) >= exported_commit => {
                 return Ok(recovered(database, Origin::Found));
             }
@@ -39,8 +39,8 @@ pub(super) fn open_or_recover(folder: &Folder, cache_bytes: u64) -> Result<Recov
             Err(OpenFailure::Other(error)) => return Err(error),
         }
     } else if export.is_none() && !folder.damaged_database().exists() {
-        build(folder, cache_bytes, None)?;
-        let database = open_built(folder, cache_bytes)?;
+        build(folder, sizes, None)?;
+        let database = open_built(folder, sizes)?;
         return Ok(recovered(database, Origin::Created));
     } else {
         "the database is missing beside its export or its damaged predecessor".to_owned()
@@ -50,16 +50,16 @@ pub(super) fn open_or_recover(folder: &Folder, cache_bytes: u64) -> Result<Recov
         return Err(StoreError::Damaged { path: folder.path().to_path_buf(), reason });
     };
     tracing::error!(path = %folder.path().display(), %reason, commit, "store is damaged, it is being restored");
-    build(folder, cache_bytes, Some((&path, commit)))?;
-    let database = open_built(folder, cache_bytes)?;
+    build(folder, sizes, Some((&path, commit)))?;
+    let database = open_built(folder, sizes)?;
     Ok(recovered(database, Origin::Restored { reason, pairs, commit }))
 }
 
 /// Builds a database aside, empty or from an export, and puts it in place when all of it is durable.
-fn build(folder: &Folder, cache_bytes: u64, export: Option<(&Path, u64)>) -> Result<(), StoreError> {
+fn build(folder: &Folder, sizes: Sizes, export: Option<(&Path, u64)>) -> Result<(), StoreError> {
     let new = folder.new_database();
     {
-        let database = Database::open(&new, cache_bytes).map_err(|failure| of_new(folder, failure))?;
+        let database = Database::open(&new, sizes).map_err(|failure| of_new(folder, failure))?;
         if let Some((path, commit)) = export {
             import(&database, path, commit)?;
         }
@@ -81,7 +81,7 @@ fn import(database: &Database, path: &Path, commit: u64) -> Result<(), StoreErro
     export::read(path, |key, value| {
         bytes += key.len() + value.len();
         writes.insert(key, Some(value));
-        if bytes >= BATCH_BYTES_MAX / 2 {
+        if bytes >= database.batch_bytes_max() / 2 {
             database.apply_as(&std::mem::take(&mut writes), commit)?;
             bytes = 0;
         }
@@ -90,8 +90,8 @@ fn import(database: &Database, path: &Path, commit: u64) -> Result<(), StoreErro
     database.apply_as(&writes, commit)
 }
 
-fn open_built(folder: &Folder, cache_bytes: u64) -> Result<Database, StoreError> {
-    Database::open(&folder.database(), cache_bytes).map_err(|failure| of_new(folder, failure))
+fn open_built(folder: &Folder, sizes: Sizes) -> Result<Database, StoreError> {
+    Database::open(&folder.database(), sizes).map_err(|failure| of_new(folder, failure))
 }
 
 /// A database that was just built and does not open: an export does not help against that.

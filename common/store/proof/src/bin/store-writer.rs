@@ -1,6 +1,6 @@
 //! Opens a store, examines what is in it, and commits numbered batches until it is stopped.
 //!
-//! `store-writer <wrapped|stock> FOLDER [BATCHES]` prints, a line each and at once: `opened ORIGIN`,
+//! `store-writer <wrapped|large|stock> FOLDER [BATCHES]` prints, a line each and at once: `opened ORIGIN`,
 //! `found LANE NUMBER` for every lane, `a LANE NUMBER` for every batch that the store acknowledged; and at its end
 //! `broken TEXT` when the contents are impossible, or `failed TEXT` when the store reports an error.
 
@@ -12,11 +12,13 @@ use std::thread;
 use std::time::Duration;
 
 use takt_store::{Options, SledStore, Store};
-use takt_store_proof::model::{self, LANES};
+use takt_store_proof::model::{self, LANES, Load};
 use takt_store_proof::stock::StockSled;
 
 /// An export is tried after so many batches of a lane, so that cuts meet exports too.
 const EXPORT_EVERY_BATCHES: u64 = 60;
+/// The largest batch of a store for large ones.
+const LARGE: usize = 1024 * 1024;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,7 +31,8 @@ fn main() -> ExitCode {
         _ => return usage(),
     };
     let ended = match kind {
-        "wrapped" => run_wrapped(Path::new(folder), batches),
+        "wrapped" => run_wrapped(Path::new(folder), Load::Usual, batches),
+        "large" => run_wrapped(Path::new(folder), Load::Large, batches),
         "stock" => run_stock(Path::new(folder), batches),
         _ => return usage(),
     };
@@ -43,7 +46,7 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    say("failed usage: store-writer <wrapped|stock> FOLDER [BATCHES]");
+    say("failed usage: store-writer <wrapped|large|stock> FOLDER [BATCHES]");
     ExitCode::from(2)
 }
 
@@ -54,13 +57,16 @@ fn say(line: &str) {
     let _ = out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush());
 }
 
-fn run_wrapped(folder: &Path, batches: u64) -> Result<(), String> {
-    let options = Options { export_every: Duration::ZERO, ..Options::default() };
+fn run_wrapped(folder: &Path, load: Load, batches: u64) -> Result<(), String> {
+    let mut options = Options { export_every: Duration::ZERO, ..Options::default() };
+    if load == Load::Large {
+        options.batch_bytes_max = LARGE;
+    }
     let opened = SledStore::open(folder, &options).map_err(|error| failed(&error))?;
     say(&format!("opened {}", opened.origin));
     let store = &opened.store;
     let clock = AtomicU64::new(0);
-    work(store, batches, &|number| {
+    work(store, load, batches, &|number| {
         if number.is_multiple_of(EXPORT_EVERY_BATCHES) {
             let now = Duration::from_secs(clock.fetch_add(1, Ordering::Relaxed));
             store.export_if_due(now).map_err(|error| failed(&error))?;
@@ -72,23 +78,23 @@ fn run_wrapped(folder: &Path, batches: u64) -> Result<(), String> {
 fn run_stock(folder: &Path, batches: u64) -> Result<(), String> {
     let store = StockSled::open(folder).map_err(|error| failed(&error))?;
     say("opened stock sled");
-    work(&store, batches, &|_| Ok(()))
+    work(&store, Load::Usual, batches, &|_| Ok(()))
 }
 
 type BetweenBatches<'a> = &'a (dyn Fn(u64) -> Result<(), String> + Sync);
 
 /// Examines the store, then commits in all lanes at once until `batches` more are in each, or the first error.
-fn work(store: &dyn Store, batches: u64, between: BetweenBatches<'_>) -> Result<(), String> {
+fn work(store: &dyn Store, load: Load, batches: u64, between: BetweenBatches<'_>) -> Result<(), String> {
     let mut lasts = Vec::new();
     for lane in 0..LANES {
-        let last = model::examine(store, lane).map_err(|error| format!("broken {error}"))?;
+        let last = model::examine(store, lane, load).map_err(|error| format!("broken {error}"))?;
         say(&format!("found {lane} {last}"));
         lasts.push((lane, last));
     }
     thread::scope(|scope| {
         let lanes: Vec<_> = lasts
             .into_iter()
-            .map(|(lane, last)| scope.spawn(move || work_lane(store, lane, last, batches, between)))
+            .map(|(lane, last)| scope.spawn(move || work_lane(store, (lane, load), last, batches, between)))
             .collect();
         lanes.into_iter().try_for_each(|lane| lane.join().map_err(|_| "failed a lane panicked".to_owned())?)
     })
@@ -96,13 +102,13 @@ fn work(store: &dyn Store, batches: u64, between: BetweenBatches<'_>) -> Result<
 
 fn work_lane(
     store: &dyn Store,
-    lane: u64,
+    (lane, load): (u64, Load),
     last: u64,
     batches: u64,
     between: BetweenBatches<'_>,
 ) -> Result<(), String> {
     for number in last + 1..=last.saturating_add(batches) {
-        store.commit(model::batch(lane, number)).map_err(|error| failed(&error))?;
+        store.commit(model::batch(lane, number, load)).map_err(|error| failed(&error))?;
         say(&format!("a {lane} {number}"));
         between(number)?;
     }
