@@ -170,6 +170,7 @@ impl Targets for PackageTargets<'_> {
                 version: manifest.release,
                 counter: manifest.counter,
                 hardware: manifest.hardware,
+                domains: target.domains,
             },
             TargetCustom::Artifact(artifact) => TargetContent::Artifact { releases: artifact.releases },
         };

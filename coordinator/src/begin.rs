@@ -1,12 +1,13 @@
 //! A campaign begins: what is asked is held against what is published, what runs and what other campaigns have.
 
-use takt_common::UnixTime;
 use takt_common::api::CampaignRequest;
+use takt_common::release::ReleaseId;
+use takt_common::{Name, UnixTime};
 use takt_coordinator_core::{Campaign, OpenError, Opening, open};
 use takt_store::Batch;
 
 use crate::coordinator::Coordinator;
-use crate::orders::{OrderError, Outdated};
+use crate::orders::{OrderError, Outdated, PublishedRelease};
 use crate::registry::{CAMPAIGN_DEVICES_MAX, CommitTogether, DomainError, DomainRules, RegistryError};
 
 /// A campaign cannot begin.
@@ -14,13 +15,25 @@ use crate::registry::{CAMPAIGN_DEVICES_MAX, CommitTogether, DomainError, DomainR
 pub enum BeginError {
     /// Its name is not new.
     #[error("there is a campaign '{0}' already")]
-    Taken(takt_common::Name),
+    Taken(Name),
     /// Its release cannot be installed.
     #[error(transparent)]
     Release(#[from] OrderError),
     /// Its release should not be installed any more.
     #[error("field 'release': {0}")]
     Outdated(String),
+    /// Its publishers have nothing to say where it is to go.
+    #[error(
+        "field 'domain': {release} is published for {domains} only, devices of '{domain}' would refuse it"
+    )]
+    ForeignDomain {
+        /// The release.
+        release: ReleaseId,
+        /// Where it may go.
+        domains: String,
+        /// Where it was to go.
+        domain: Name,
+    },
     /// Graph, DRM or schedule of its domain.
     #[error(transparent)]
     Domain(#[from] DomainError),
@@ -71,7 +84,12 @@ pub fn opened(
 ) -> Result<Campaign, BeginError> {
     let published = state.repository.published();
     let book = state.order_book(&published);
-    let release = book.release(&request.release, now)?.facts;
+    let PublishedRelease { facts: release, domains, .. } = book.release(&request.release, now)?;
+    if !domains.is_empty() && !domains.contains(&request.domain) {
+        let domains = domains.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
+        let (release, domain) = (release.id, request.domain.clone());
+        return Err(BeginError::ForeignDomain { release, domains, domain });
+    }
     let superseded = match book.outdated(&release)? {
         Some(Outdated::Revoked { floor }) => {
             let (id, counter) = (&release.id, release.counter);

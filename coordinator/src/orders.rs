@@ -87,6 +87,8 @@ pub struct PublishedRelease {
     pub facts: ReleaseFacts,
     /// What orders carry.
     pub members: Vec<Member>,
+    /// The domains whose devices may install it; none means any.
+    pub domains: Vec<Name>,
 }
 
 /// A signed order.
@@ -123,6 +125,7 @@ impl OrderBook<'_> {
             release: id.clone(),
             hw: hw.clone(),
         };
+        let domains = target.domains.clone();
         let mut members = vec![member(target.clone())];
         for artifact in &manifest.artifacts {
             let sha256 = artifact.sha256;
@@ -135,7 +138,7 @@ impl OrderBook<'_> {
             }
             members.push(member(signed));
         }
-        Ok(PublishedRelease { facts: ReleaseFacts::of(&manifest, target.sha256), members })
+        Ok(PublishedRelease { facts: ReleaseFacts::of(&manifest, target.sha256), members, domains })
     }
 
     /// Releases of the component with a lower counter that could be installed now.

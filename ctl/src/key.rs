@@ -1,5 +1,8 @@
 //! `takt key`: Ed25519 keys in files.
 
+mod passphrase;
+mod protected;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -7,10 +10,12 @@ use ring::rand::SystemRandom;
 use serde::Serialize;
 use takt_common::key::KeyError;
 use takt_common::{PublicKey, SigningKey};
+use zeroize::Zeroizing;
 
 use crate::exit::Exit;
 use crate::file::{self, FileError, Readers};
 use crate::output::{Output, OutputError};
+pub use passphrase::PassphraseError;
 
 /// A key file is a few hundred bytes; anything longer is another file.
 const KEY_FILE_LENGTH_MAX: u64 = 16 * 1024;
@@ -19,8 +24,11 @@ const KEY_FILE_LENGTH_MAX: u64 = 16 * 1024;
 #[derive(Debug, Subcommand)]
 pub enum KeyCommand {
     /// Makes a new Ed25519 key: FILE (private, 0600) and FILE.pub
-    #[command(after_help = "Example:\n  takt key new --out publisher.key")]
+    #[command(after_help = "Example:\n  takt key new --out publisher.key --protect")]
     New(NewArgs),
+    /// Writes a private key anew, under a passphrase: PKCS#8 as other programs read it
+    #[command(after_help = "Example:\n  takt key protect publisher.key --out publisher.protected.key")]
+    Protect(ProtectArgs),
     /// Shows the public key of a private or public key file
     #[command(after_help = "Example:\n  takt key show publisher.key")]
     Show(ShowArgs),
@@ -30,6 +38,21 @@ pub enum KeyCommand {
 #[derive(Debug, Args)]
 pub struct NewArgs {
     /// Where the private key goes; the public one goes to FILE.pub. Neither is ever overwritten
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Puts it under a passphrase, which is asked for on the terminal, or is the first line of the file that the environment variable
+    /// TAKT_PASSPHRASE_FILE names. So is every time that the key is used
+    #[arg(long)]
+    protect: bool,
+}
+
+/// `takt key protect`
+#[derive(Debug, Args)]
+pub struct ProtectArgs {
+    /// The private key
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Where the protected one goes. It is never overwritten
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
@@ -62,6 +85,21 @@ pub enum KeyFileError {
         /// The file.
         path: PathBuf,
     },
+    /// The passphrase of a protected one.
+    #[error(transparent)]
+    Passphrase(#[from] PassphraseError),
+    /// Protected in a way that is not known here.
+    #[error("{} is no PKCS#8 key under a passphrase (PBES2) that can be read", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It could not be put under a passphrase.
+    #[error("put the key of {} under a passphrase", path.display())]
+    Seal {
+        /// The file.
+        path: PathBuf,
+    },
     /// The system gave no random numbers.
     #[error(transparent)]
     Generate(KeyError),
@@ -75,8 +113,13 @@ impl KeyFileError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::File(FileError::Exists { .. }) => Exit::Refused,
-            Self::File(FileError::Write { .. }) | Self::Generate(_) | Self::Output(_) => Exit::Failed,
-            Self::File(_) | Self::NoKey { .. } | Self::OnlyPublic { .. } => Exit::BadInput,
+            Self::File(FileError::Write { .. }) | Self::Generate(_) | Self::Seal { .. } | Self::Output(_) => {
+                Exit::Failed
+            }
+            Self::Passphrase(error) => error.exit(),
+            Self::File(_) | Self::NoKey { .. } | Self::Unreadable { .. } | Self::OnlyPublic { .. } => {
+                Exit::BadInput
+            }
         }
     }
 }
@@ -91,11 +134,14 @@ pub enum KeyFile {
 }
 
 impl KeyFile {
-    /// Reads a private key (PEM) or a public one (hex digits).
+    /// Reads a private key (PEM), if need be with a passphrase that is asked for, or a public one (hex digits).
     pub fn read(path: &Path) -> Result<Self, KeyFileError> {
         let bytes = file::read_bytes(path, KEY_FILE_LENGTH_MAX)?;
         let no_key = |source| KeyFileError::NoKey { path: path.to_owned(), source };
         let text = String::from_utf8(bytes).map_err(|_| no_key(KeyError::NotPem))?;
+        if protected::is_protected(&text) {
+            return protected::open(path, &text).map(Self::Private);
+        }
         if text.contains("-----BEGIN") {
             return SigningKey::from_pem(&text).map(Self::Private).map_err(no_key);
         }
@@ -151,20 +197,25 @@ struct KeyResult<'a> {
 /// Does what a `takt key` command asks for.
 pub fn run(command: &KeyCommand, output: Output) -> Result<(), KeyFileError> {
     match command {
-        KeyCommand::New(args) => new(&args.out, output),
+        KeyCommand::New(args) => new(args, output),
+        KeyCommand::Protect(args) => protect(args, output),
         KeyCommand::Show(args) => show(&args.file, output),
     }
 }
 
-fn new(path: &Path, output: Output) -> Result<(), KeyFileError> {
+fn new(NewArgs { out: path, protect }: &NewArgs, output: Output) -> Result<(), KeyFileError> {
     let mut public_path = path.as_os_str().to_owned();
     public_path.push(".pub");
     let public_path = PathBuf::from(public_path);
     if public_path.exists() {
         return Err(FileError::Exists { path: public_path }.into());
     }
+    if path.exists() {
+        return Err(FileError::Exists { path: path.clone() }.into());
+    }
     let key = SigningKey::generate(&SystemRandom::new()).map_err(KeyFileError::Generate)?;
-    file::create(path, key.to_pem().as_bytes(), Readers::Owner)?;
+    let pem = if *protect { under_passphrase(path, &key)? } else { Zeroizing::new(key.to_pem()) };
+    file::create(path, pem.as_bytes(), Readers::Owner)?;
     file::create(&public_path, format!("{}\n", key.public()).as_bytes(), Readers::Everyone)?;
     let public_key = key.public();
     let result = KeyResult { public_key, file: path, public_file: Some(&public_path), holds: "private" };
@@ -175,6 +226,23 @@ fn new(path: &Path, output: Output) -> Result<(), KeyFileError> {
             format!("public file  {}", public_path.display()),
         ]
     })?)
+}
+
+fn protect(ProtectArgs { file, out }: &ProtectArgs, output: Output) -> Result<(), KeyFileError> {
+    if out.exists() {
+        return Err(FileError::Exists { path: out.clone() }.into());
+    }
+    let key = read_signing(file)?;
+    file::create(out, under_passphrase(out, &key)?.as_bytes(), Readers::Owner)?;
+    let public_key = key.public();
+    let result = KeyResult { public_key, file: out, public_file: None, holds: "private" };
+    Ok(output.give(&result, || {
+        vec![format!("private key  {} (under a passphrase; remove {})", out.display(), file.display())]
+    })?)
+}
+
+fn under_passphrase(path: &Path, key: &SigningKey) -> Result<Zeroizing<String>, KeyFileError> {
+    protected::seal(path, key, &passphrase::choose(path)?)
 }
 
 fn show(path: &Path, output: Output) -> Result<(), KeyFileError> {

@@ -17,6 +17,8 @@ pub struct Standing<'a> {
     pub me: DeviceId,
     /// Its hardware.
     pub hardware: &'a Name,
+    /// Its domain.
+    pub domain: &'a Name,
     /// The director root's order keys and threshold.
     pub signers: &'a Signers,
     /// The version of that root.
@@ -57,6 +59,8 @@ pub enum TargetContent {
         counter: u64,
         /// Hardware it fits; empty for any.
         hardware: Vec<Name>,
+        /// Domains for which its publishers may publish; empty for any.
+        domains: Vec<Name>,
     },
     /// A file of one or more releases.
     Artifact {
@@ -159,6 +163,16 @@ pub enum Refusal {
         /// What this is.
         hardware: Name,
     },
+    /// Its publishers have nothing to say in this domain.
+    #[error("'{path}' is published for domains {fits}, this device belongs to '{domain}'")]
+    WrongDomain {
+        /// Its path.
+        path: String,
+        /// For which domains it is.
+        fits: String,
+        /// The device's domain.
+        domain: Name,
+    },
     /// Below the floor of its component.
     #[error("release counter {counter} of {component} is below {floor}, the lowest that may be installed")]
     BelowFloor {
@@ -208,6 +222,7 @@ impl Refusal {
             Self::UnsignedMember { .. } => "publisher-signature",
             Self::MemberDiffers { .. } => "member",
             Self::WrongHardware { .. } => "hardware",
+            Self::WrongDomain { .. } => "domain",
             Self::BelowFloor { .. } => "floor",
             Self::OlderRelease { .. } => "older-release",
             Self::Members { .. } => "members",
@@ -280,7 +295,7 @@ impl Addressed {
             match target.content {
                 TargetContent::Artifact { releases } if releases.contains(&member.release.target_path()) => {}
                 TargetContent::Artifact { .. } => return Err(differs("release")),
-                TargetContent::Manifest { component, version, counter, hardware } => {
+                TargetContent::Manifest { component, version, counter, hardware, domains } => {
                     if component != member.release.name || version != member.release.version {
                         return Err(differs("release"));
                     }
@@ -288,9 +303,12 @@ impl Addressed {
                         return Err(differs("hardware"));
                     }
                     if !hardware.is_empty() && !hardware.contains(standing.hardware) {
-                        let fits = hardware.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
-                        let hardware = standing.hardware.clone();
+                        let (fits, hardware) = (joined(&hardware), standing.hardware.clone());
                         return Err(Refusal::WrongHardware { path: path(), fits, hardware });
+                    }
+                    if !domains.is_empty() && !domains.contains(standing.domain) {
+                        let (fits, domain) = (joined(&domains), standing.domain.clone());
+                        return Err(Refusal::WrongDomain { path: path(), fits, domain });
                     }
                     let floor = targets.floor(&component);
                     if counter < floor {
@@ -306,6 +324,10 @@ impl Addressed {
         }
         Ok(Accepted { order: self.order, digest: self.digest, at: standing.now })
     }
+}
+
+fn joined(names: &[Name]) -> String {
+    names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// Checks the envelope, the addressee, the position and the time of an order, in the order of DESIGN.

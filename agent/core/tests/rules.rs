@@ -45,6 +45,7 @@ struct Device {
     signers: Signers,
     me: DeviceId,
     hardware: Name,
+    domain: Name,
     highest: BTreeMap<Name, u64>,
     nonces: Vec<String>,
     epoch: u64,
@@ -61,6 +62,7 @@ impl Device {
             version: release().version,
             counter: 5,
             hardware: vec![name("board-a"), name("board-b")],
+            domains: Vec::new(),
         };
         let file = TargetContent::Artifact { releases: BTreeSet::from([release().target_path()]) };
         let targets = BTreeMap::from([
@@ -74,6 +76,7 @@ impl Device {
             signers: Signers { role: "the order keys".into(), keys, threshold: 2 },
             me: DeviceId::of_key(&key().public()),
             hardware: name("board-a"),
+            domain: name("north"),
             highest: BTreeMap::from([(release().name, 5)]),
             nonces: vec![NONCE.to_owned()],
             epoch: 3,
@@ -92,6 +95,7 @@ impl Device {
         Standing {
             me: self.me,
             hardware: &self.hardware,
+            domain: &self.domain,
             signers: &self.signers,
             epoch: self.epoch,
             last: self.last,
@@ -433,6 +437,24 @@ fn a_release_for_other_hardware_is_refused() {
 }
 
 #[test]
+fn a_release_whose_publishers_have_nothing_to_say_in_the_domain_is_refused() {
+    let mut device = Device::new();
+    let limit = |device: &mut Device, domains: &[&str]| {
+        let target = device.repository.targets.get_mut(&release().target_path()).unwrap();
+        let TargetContent::Manifest { domains: limited, .. } = &mut target.content else {
+            panic!("a manifest")
+        };
+        *limited = domains.iter().map(|domain| name(domain)).collect();
+    };
+    limit(&mut device, &["south", "west"]);
+    let refusal = device.changed(|_| ()).unwrap_err();
+    assert_eq!(refusal.rule(), "domain");
+    assert!(refusal.to_string().contains("south, west"), "{refusal}");
+    limit(&mut device, &["south", "north"]);
+    assert!(device.changed(|_| ()).is_ok());
+}
+
+#[test]
 fn a_release_below_the_floor_of_its_component_is_refused() {
     let mut device = Device::new();
     device.highest.clear();
@@ -600,6 +622,7 @@ fn the_names_of_the_rules_are_stable_and_each_stands_for_one_rule() {
         Refusal::UnsignedMember { path: path() },
         Refusal::MemberDiffers { path: path(), field: "length" },
         Refusal::WrongHardware { path: path(), fits: String::new(), hardware: name("a") },
+        Refusal::WrongDomain { path: path(), fits: String::new(), domain: name("a") },
         Refusal::BelowFloor { component: name("a"), counter: 0, floor: 1 },
         Refusal::OlderRelease { component: name("a"), counter: 0, highest: 1 },
         Refusal::Members { action: String::new(), count: 0 },
@@ -620,6 +643,7 @@ fn the_names_of_the_rules_are_stable_and_each_stands_for_one_rule() {
         "publisher-signature",
         "member",
         "hardware",
+        "domain",
         "floor",
         "older-release",
         "members",

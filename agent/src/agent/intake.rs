@@ -185,6 +185,7 @@ impl Agent {
         Standing {
             me: self.membership.device,
             hardware: &self.settings.hardware,
+            domain: &self.membership.domain,
             signers,
             epoch: self.keeper.director().epoch(),
             last: record.last_position,

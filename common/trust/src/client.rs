@@ -84,7 +84,7 @@ impl TufRefresh {
     pub fn begin(stored: &TufDocuments, now: UnixTime) -> Result<Self, TrustError> {
         let TufDocuments { root, timestamp, snapshot, targets } = stored.clone();
         let walk = RootWalk::begin(Rules::Tuf, &root)?;
-        let held = Held { timestamp, snapshot, targets };
+        let held = Held { timestamp, snapshot, targets, ..Held::default() };
         Ok(Self { visit: Visit::begin(&walk, held, false, now), now })
     }
 
@@ -100,7 +100,7 @@ impl TufRefresh {
 
     /// What has been verified so far, also after an error: it takes the place of what was stored.
     pub fn verified(&self) -> TufDocuments {
-        let Held { timestamp, snapshot, targets } = self.visit.verified().clone();
+        let Held { timestamp, snapshot, targets, .. } = self.visit.verified().clone();
         TufDocuments { root: self.visit.walk().root_bytes().to_vec(), timestamp, snapshot, targets }
     }
 

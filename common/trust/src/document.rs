@@ -53,6 +53,9 @@ pub enum DocumentError {
     /// A root that breaks a rule.
     #[error("the document breaks a rule for roots")]
     Rule(#[from] crate::rules::RootRule),
+    /// Delegations that break a rule.
+    #[error("the document breaks a rule for delegated roles")]
+    Delegation(#[from] crate::delegation::DelegationRule),
     /// A field would get lost when the document is written again.
     #[error(
         "the {kind} document says more than this version of Takt can write; use the version that wrote it"

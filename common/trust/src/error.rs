@@ -5,6 +5,7 @@ use sigstore_tuf::Error as TufError;
 use takt_common::strict_json::StrictJsonError;
 use takt_common::{Name, UnixTime};
 
+use crate::delegation::DelegationRule;
 use crate::document::Document;
 use crate::rules::{RoleSpec, RootRule, instant_of, key_id};
 
@@ -44,6 +45,15 @@ pub enum TrustError {
         /// What is wrong.
         #[source]
         source: TufError,
+    },
+    /// A delegation that breaks one of Takt's rules.
+    #[error("{document} breaks a rule for delegated roles")]
+    Delegation {
+        /// The file.
+        document: String,
+        /// The rule, with role and key.
+        #[source]
+        source: DelegationRule,
     },
     /// A root that breaks one of Takt's rules.
     #[error("{document} breaks a rule for roots")]
@@ -125,7 +135,7 @@ pub enum TrustError {
         /// The file with the new name.
         document: String,
         /// The role.
-        role: &'static str,
+        role: String,
         /// The version.
         version: u64,
     },

@@ -17,6 +17,7 @@
 
 pub mod author;
 pub mod client;
+pub mod delegation;
 pub mod document;
 pub mod error;
 pub mod names;
@@ -33,8 +34,9 @@ mod package;
 mod visit;
 mod walk;
 
-pub use author::{snapshot_for, timestamp_for};
+pub use author::{pinned_version, pins, snapshot_for, timestamp_for};
 pub use client::{TufDocuments, TufRefresh, TufSearch, TufTarget, TufTargets};
+pub use delegation::{Delegation, DelegationRule};
 pub use director::{DirectorRefresh, DirectorTrust};
 pub use document::{Document, DocumentError};
 pub use error::TrustError;

@@ -1,6 +1,7 @@
 //! What a device or coordinator trusts about packages.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use sigstore_tuf::metadata::Role;
 use sigstore_tuf::{Metadata, Root, Snapshot, Targets, Timestamp, TrustedMetadataSet};
@@ -8,8 +9,9 @@ use takt_common::order::SnapshotRef;
 use takt_common::{Name, Sha256Digest, UnixTime};
 
 use crate::author::ISSUED_FIELD;
+use crate::delegation::{Delegation, DelegationRule};
 use crate::error::{Subject, TrustError};
-use crate::names::{TIMESTAMP_FILE, snapshot_file, targets_file};
+use crate::names::{TIMESTAMP_FILE, delegated_file, snapshot_file, targets_file};
 use crate::refresh::{Need, Refresh, SNAPSHOT_LENGTH_MAX, TARGETS_LENGTH_MAX, TIMESTAMP_LENGTH_MAX};
 use crate::rules::{Purpose, RoleSpec, RootFacts, Rules, instant_of};
 use crate::stored::{STORED_FORMAT, StoredTrust};
@@ -40,6 +42,8 @@ pub struct VerifiedTarget {
     pub sha256: Sha256Digest,
     /// What it is.
     pub custom: TargetCustom,
+    /// The domains whose devices may install it; none means any.
+    pub domains: Vec<Name>,
 }
 
 /// The exact bytes of the documents below the root; each is signed as the root demands.
@@ -48,6 +52,8 @@ pub(crate) struct Held {
     pub(crate) timestamp: Option<Vec<u8>>,
     pub(crate) snapshot: Option<Vec<u8>>,
     pub(crate) targets: Option<Vec<u8>>,
+    /// Those of delegated roles, by role.
+    pub(crate) delegated: BTreeMap<String, Vec<u8>>,
 }
 
 /// What a complete set of documents says.
@@ -56,8 +62,10 @@ pub(crate) struct View {
     snapshot: SnapshotRef,
     issued: Option<UnixTime>,
     /// File, role and expiry of each document below the root.
-    expiries: [(String, &'static str, UnixTime); 3],
+    expiries: Vec<(String, &'static str, UnixTime)>,
     targets: BTreeMap<String, Target>,
+    /// Releases that some domains may have only, by path.
+    domains: BTreeMap<String, Vec<Name>>,
 }
 
 impl PackageTrust {
@@ -79,6 +87,11 @@ impl PackageTrust {
             timestamp: bytes(&stored.timestamp),
             snapshot: bytes(&stored.snapshot),
             targets: bytes(&stored.targets),
+            delegated: stored
+                .delegated
+                .iter()
+                .map(|(role, text)| (role.clone(), text.as_bytes().to_vec()))
+                .collect(),
         };
         held.check_signatures(walk.facts(), root_of(&walk))?;
         Self::of_held(walk, held)
@@ -93,6 +106,7 @@ impl PackageTrust {
             timestamp: self.held.timestamp.as_ref().map(text),
             snapshot: self.held.snapshot.as_ref().map(text),
             targets: self.held.targets.as_ref().map(text),
+            delegated: self.held.delegated.iter().map(|(role, bytes)| (role.clone(), text(bytes))).collect(),
         }
     }
 
@@ -132,9 +146,10 @@ impl PackageTrust {
 
     /// The target at `path`, if the publishers have signed one.
     pub fn target(&self, path: &str) -> Option<VerifiedTarget> {
-        let target = self.view.as_ref()?.targets.get(path)?.clone();
-        let Target { length, sha256, custom } = target;
-        Some(VerifiedTarget { path: path.to_owned(), length, sha256, custom })
+        let view = self.view.as_ref()?;
+        let Target { length, sha256, custom } = view.targets.get(path)?.clone();
+        let domains = view.domains.get(path).cloned().unwrap_or_default();
+        Some(VerifiedTarget { path: path.to_owned(), length, sha256, custom, domains })
     }
 
     /// The paths of all targets, in order.
@@ -165,14 +180,13 @@ impl PackageTrust {
     pub(crate) fn of_held(walk: RootWalk, held: Held) -> Result<Self, TrustError> {
         let view = match (&held.timestamp, &held.snapshot, &held.targets) {
             (Some(timestamp), Some(snapshot), Some(targets)) => {
-                Some(load(&walk, [timestamp, snapshot, targets])?)
+                load(&walk, [timestamp, snapshot, targets], &held.delegated)?
             }
             _ => None,
         };
-        let floors = match (&view, &held.targets) {
-            (Some(view), _) => view.floors(),
-            (None, Some(targets)) => floors_in(targets)?,
-            (None, None) => BTreeMap::new(),
+        let floors = match &view {
+            Some(view) => view.floors(),
+            None => held.floors(&walk.facts().timestamp)?,
         };
         Ok(Self { walk, held, view, floors })
     }
@@ -186,7 +200,7 @@ impl Held {
 
     /// Every document is signed as `root` demands.
     fn check_signatures(&self, facts: &RootFacts, root: &Root) -> Result<(), TrustError> {
-        let Self { timestamp, snapshot, targets } = self;
+        let Self { timestamp, snapshot, targets, delegated: _ } = self;
         check_signatures::<Timestamp>(timestamp.as_deref(), root, facts, &facts.timestamp)?;
         check_signatures::<Snapshot>(snapshot.as_deref(), root, facts, &facts.snapshot)?;
         check_signatures::<Targets>(targets.as_deref(), root, facts, &facts.targets)
@@ -196,41 +210,100 @@ impl Held {
     /// repository recovers from a stolen key that was used to run ahead (TUF 5.3.11).
     pub(crate) fn kept_under(&self, walk: &RootWalk) -> Self {
         let (facts, root) = (walk.facts(), root_of(walk));
-        let Self { timestamp, snapshot, targets } = self.clone();
+        let Self { timestamp, snapshot, targets, delegated } = self.clone();
+        let targets = targets
+            .filter(|bytes| check_signatures::<Targets>(Some(bytes), root, facts, &facts.targets).is_ok());
         Self {
+            // Whom the publishers trust is said in their document.
+            delegated: if targets.is_some() { delegated } else { BTreeMap::new() },
             timestamp: timestamp.filter(|bytes| {
                 check_signatures::<Timestamp>(Some(bytes), root, facts, &facts.timestamp).is_ok()
             }),
             snapshot: snapshot.filter(|bytes| {
                 check_signatures::<Snapshot>(Some(bytes), root, facts, &facts.snapshot).is_ok()
             }),
-            targets: targets.filter(|bytes| {
-                check_signatures::<Targets>(Some(bytes), root, facts, &facts.targets).is_ok()
-            }),
+            targets,
         }
+    }
+
+    /// The floors that its documents set, complete or not.
+    pub(crate) fn floors(&self, online: &RoleSpec) -> Result<BTreeMap<Name, u64>, TrustError> {
+        let document = "the stored targets";
+        let malformed = |source| TrustError::Malformed { document: document.to_owned(), source };
+        let Some(targets) = &self.targets else { return Ok(BTreeMap::new()) };
+        let metadata = Metadata::<Targets>::from_slice(targets).map_err(malformed)?;
+        let mut all: Vec<Target> = read_targets(document, metadata.signed())?.into_values().collect();
+        for delegation in read_delegations(document, metadata.signed(), online)? {
+            let Some(bytes) = self.delegated.get(&delegation.name) else { continue };
+            if is_signed_for(metadata.signed(), &delegation.name, bytes) {
+                let role = Metadata::<Targets>::from_slice(bytes).map_err(malformed)?;
+                all.extend(delegation.limit(read_targets(document, role.signed())?).into_values());
+            }
+        }
+        Ok(floors(all.iter()))
     }
 }
 
 impl View {
     /// Reads what the documents in `set` say; `snapshot` are the bytes of the snapshot in it.
-    pub(crate) fn of(set: &TrustedMetadataSet, snapshot: &[u8]) -> Result<Option<Self>, TrustError> {
+    pub(crate) fn of(
+        set: &TrustedMetadataSet,
+        snapshot: &[u8],
+        online: &RoleSpec,
+    ) -> Result<Option<Self>, TrustError> {
         let (Some(timestamp), Some(pins), Some(signed)) =
             (set.timestamp(), set.snapshot(), set.targets_role("targets"))
         else {
             return Ok(None);
         };
         let file = targets_file(signed.version);
-        let targets = read_targets(&file, signed)?;
-        Ok(Some(Self {
+        let mut view = Self {
             snapshot: SnapshotRef { version: pins.version, sha256: Sha256Digest::of(snapshot) },
             issued: issued_of(timestamp),
-            expiries: [
+            expiries: vec![
                 (TIMESTAMP_FILE.to_owned(), "timestamp", instant_of(timestamp.expires)),
                 (snapshot_file(pins.version), "snapshot", instant_of(pins.expires)),
-                (file, "targets", instant_of(signed.expires)),
+                (file.clone(), "targets", instant_of(signed.expires)),
             ],
-            targets,
-        }))
+            targets: read_targets(&file, signed)?,
+            domains: BTreeMap::new(),
+        };
+        for delegation in delegations_in(set, &file, online)? {
+            if let Some(signed) = set.targets_role(&delegation.name) {
+                view.add(&delegation, signed)?;
+            } else if pins.meta.contains_key(&format!("{}.json", delegation.name)) {
+                // Not there, though the snapshot names it.
+                return Ok(None);
+            }
+        }
+        Ok(Some(view))
+    }
+
+    /// Adds what a delegated role may speak of, behind all that is there already.
+    fn add(&mut self, delegation: &Delegation, signed: &Targets) -> Result<(), TrustError> {
+        let file = delegated_file(signed.version, &delegation.name);
+        if signed.delegations.as_ref().is_some_and(|below| !below.roles.is_empty()) {
+            let source = DelegationRule::Deep { role: delegation.name.clone() };
+            return Err(TrustError::Delegation { document: file, source });
+        }
+        for (path, target) in delegation.limit(read_targets(&file, signed)?) {
+            let domains = match &target.custom {
+                TargetCustom::Manifest(_) => delegation.domains.clone(),
+                TargetCustom::Artifact(_) => Vec::new(),
+            };
+            match self.targets.entry(path) {
+                Entry::Vacant(new) => {
+                    if !domains.is_empty() {
+                        self.domains.insert(new.key().clone(), domains);
+                    }
+                    new.insert(target);
+                }
+                // One file in releases of several roles.
+                Entry::Occupied(mut known) => known.get_mut().share(&target),
+            }
+        }
+        self.expiries.push((file, "targets", instant_of(signed.expires)));
+        Ok(())
     }
 
     /// The same under a newer timestamp.
@@ -259,12 +332,37 @@ fn issued_of(timestamp: &Timestamp) -> Option<UnixTime> {
     timestamp.extra.get(ISSUED_FIELD).and_then(serde_json::Value::as_u64).map(UnixTime::from_secs)
 }
 
-/// The floors of a targets document that was accepted before.
-pub(crate) fn floors_in(targets: &[u8]) -> Result<BTreeMap<Name, u64>, TrustError> {
-    let document = "the stored targets";
-    let metadata = Metadata::<Targets>::from_slice(targets)
-        .map_err(|source| TrustError::Malformed { document: document.to_owned(), source })?;
-    Ok(floors(read_targets(document, metadata.signed())?.values()))
+/// To whom the publishers' targets in `set` delegate; `online` has keys that must not be among theirs.
+pub(crate) fn delegations_in(
+    set: &TrustedMetadataSet,
+    document: &str,
+    online: &RoleSpec,
+) -> Result<Vec<Delegation>, TrustError> {
+    set.targets_role("targets")
+        .map_or_else(|| Ok(Vec::new()), |signed| read_delegations(document, signed, online))
+}
+
+fn read_delegations(
+    document: &str,
+    signed: &Targets,
+    online: &RoleSpec,
+) -> Result<Vec<Delegation>, TrustError> {
+    let Some(delegations) = &signed.delegations else { return Ok(Vec::new()) };
+    let refused = |source| TrustError::Delegation { document: document.to_owned(), source };
+    let all = Delegation::read_all(delegations).map_err(refused)?;
+    all.iter().try_for_each(|delegation| delegation.check_apart(online)).map_err(refused)?;
+    Ok(all)
+}
+
+/// Whether a document is signed as the publishers' targets demand it of a role.
+pub(crate) fn is_signed_for(publishers: &Targets, role: &str, bytes: &[u8]) -> bool {
+    let Some(delegations) = &publishers.delegations else { return false };
+    let Some(delegated) = delegations.roles.iter().find(|delegated| delegated.name == role) else {
+        return false;
+    };
+    Metadata::<Targets>::from_slice(bytes).is_ok_and(|metadata| {
+        metadata.verify_threshold(&delegations.keys, &delegated.role_keys(), role).is_ok()
+    })
 }
 
 fn read_targets(document: &str, signed: &Targets) -> Result<BTreeMap<String, Target>, TrustError> {
@@ -286,7 +384,11 @@ fn root_of(walk: &RootWalk) -> &Root {
 }
 
 /// Feeds one of each document to the TUF library as if time stood still.
-fn load(walk: &RootWalk, [timestamp, snapshot, targets]: [&Vec<u8>; 3]) -> Result<View, TrustError> {
+fn load(
+    walk: &RootWalk,
+    [timestamp, snapshot, targets]: [&Vec<u8>; 3],
+    delegated: &BTreeMap<String, Vec<u8>>,
+) -> Result<Option<View>, TrustError> {
     let facts = walk.facts();
     let mut set = walk.set().clone();
     let subject = |document, bytes, role, holders| Subject {
@@ -304,7 +406,15 @@ fn load(walk: &RootWalk, [timestamp, snapshot, targets]: [&Vec<u8>; 3]) -> Resul
     })?;
     set.update_targets(targets, LONG_AGO)
         .map_err(|error| subject("the stored targets", targets, "targets", &facts.targets).refused(error))?;
-    View::of(&set, snapshot)?.ok_or(TrustError::NoMetadata { root: facts.version })
+    for delegation in delegations_in(&set, "the stored targets", &facts.timestamp)? {
+        let Some(bytes) = delegated.get(&delegation.name) else { continue };
+        let document = format!("the stored targets of role '{}'", delegation.name);
+        check_text(&document, bytes, TARGETS_LENGTH_MAX)?;
+        set.update_delegated_targets(bytes, &delegation.name, "targets", LONG_AGO).map_err(|source| {
+            TrustError::Delegated { document, delegator: "targets".to_owned(), source: source.into() }
+        })?;
+    }
+    View::of(&set, snapshot, &facts.timestamp)
 }
 
 /// Before any document expires: for checks that are not about expiry.

@@ -6,7 +6,7 @@
 use takt_common::UnixTime;
 
 use crate::error::TrustError;
-use crate::package::{PackageTrust, View, floors_in};
+use crate::package::{PackageTrust, View};
 use crate::visit::Visit;
 pub use crate::walk::{ROOT_LENGTH_MAX, ROOTS_PER_VISIT_MAX};
 
@@ -98,17 +98,14 @@ impl Refresh {
             return Ok(view);
         }
         let snapshot = self.visit.verified().snapshot.as_deref().unwrap_or_default();
-        let view = View::of(set, snapshot)?.ok_or_else(none)?;
+        let view = View::of(set, snapshot, &self.visit.walk().facts().timestamp)?.ok_or_else(none)?;
         self.check_floors(&view)?;
         Ok(view)
     }
 
     fn check_floors(&self, view: &View) -> Result<(), TrustError> {
-        let Some(kept) = &self.visit.kept().targets else {
-            return Ok(());
-        };
         let floors = view.floors();
-        for (component, trusted) in floors_in(kept)? {
+        for (component, trusted) in self.visit.kept().floors(&self.visit.walk().facts().timestamp)? {
             let found = floors.get(&component).copied().unwrap_or(0);
             if found < trusted {
                 let document = self.visit.targets_name();

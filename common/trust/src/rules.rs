@@ -237,7 +237,7 @@ impl RoleSpec {
     }
 
     /// Reads the role `name` from a document's tables.
-    fn read(name: &str, role: &RoleKeys, keys: &BTreeMap<String, Key>) -> Result<Self, RootRule> {
+    pub(crate) fn read(name: &str, role: &RoleKeys, keys: &BTreeMap<String, Key>) -> Result<Self, RootRule> {
         if role.keyids.len() > ROLE_KEYS_MAX {
             return Err(RootRule::TooManyKeys { role: name.to_owned(), keys: role.keyids.len() });
         }

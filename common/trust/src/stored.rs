@@ -1,5 +1,7 @@
 //! What is kept on disk: the exact bytes of the documents, as text. They are verified again when they are read.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// The format of the stored forms.
@@ -19,6 +21,9 @@ pub struct StoredTrust {
     pub snapshot: Option<String>,
     /// The targets, if they were accepted under this root.
     pub targets: Option<String>,
+    /// The targets of delegated roles, by role.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub delegated: BTreeMap<String, String>,
 }
 
 /// A [`crate::DirectorTrust`] at rest.

@@ -9,6 +9,7 @@ use sigstore_tuf::{Metadata, TargetFile, Targets};
 use takt_common::release::{Artifact, Manifest, ManifestError, ReleaseId};
 use takt_common::{Name, Sha256Digest, UnixTime};
 
+use crate::delegation::{Delegation, DelegationsBody};
 use crate::document::{Document, DocumentError};
 use crate::root::faithful;
 use crate::rules::{SPEC_VERSION, instant_of};
@@ -87,6 +88,8 @@ pub struct TargetsDocument {
     pub expires: UnixTime,
     /// What is published, by path.
     pub targets: BTreeMap<String, Target>,
+    /// Who else may publish a part; a delegated role's own document has none.
+    pub delegations: Vec<Delegation>,
 }
 
 /// A change that would break a promise to devices.
@@ -164,6 +167,8 @@ pub enum TargetsError {
 struct TargetsBody {
     #[serde(rename = "_type")]
     kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delegations: Option<DelegationsBody>,
     expires: String,
     spec_version: &'static str,
     targets: BTreeMap<String, TargetBody>,
@@ -180,6 +185,18 @@ struct TargetBody {
 #[derive(Serialize)]
 struct Hashes {
     sha256: Sha256Digest,
+}
+
+impl Target {
+    /// Adds the releases of a role that has published the same file.
+    pub(crate) fn share(&mut self, other: &Self) {
+        let same = (self.length, self.sha256) == (other.length, other.sha256);
+        if let (true, TargetCustom::Artifact(known), TargetCustom::Artifact(more)) =
+            (same, &mut self.custom, &other.custom)
+        {
+            known.releases.extend(more.releases.iter().cloned());
+        }
+    }
 }
 
 impl ManifestCustom {
@@ -206,7 +223,7 @@ impl Release {
 impl TargetsDocument {
     /// The first version, with nothing published.
     pub fn new(now: UnixTime) -> Self {
-        Self { version: 1, expires: now + TARGETS_LIFE, targets: BTreeMap::new() }
+        Self { version: 1, expires: now + TARGETS_LIFE, targets: BTreeMap::new(), delegations: Vec::new() }
     }
 
     /// Reads a targets document back. Its signatures are not checked.
@@ -221,7 +238,12 @@ impl TargetsDocument {
                 targets.insert(path.clone(), target);
             }
         }
-        let again = Self { version: signed.version, expires: instant_of(signed.expires), targets };
+        let delegations = match &signed.delegations {
+            Some(delegations) => Delegation::read_all(delegations)?,
+            None => Vec::new(),
+        };
+        let again =
+            Self { version: signed.version, expires: instant_of(signed.expires), targets, delegations };
         faithful(document, &again.document())?;
         Ok(again)
     }
@@ -241,6 +263,7 @@ impl TargetsDocument {
         };
         Document::unsigned(&TargetsBody {
             kind: "targets",
+            delegations: Delegation::body_of(&self.delegations),
             expires: self.expires.to_string(),
             spec_version: SPEC_VERSION,
             targets: self.targets.iter().map(|(path, target)| (path.clone(), body(target))).collect(),

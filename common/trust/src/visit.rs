@@ -1,19 +1,21 @@
 //! One visit to a repository, without any I/O: it says which file it needs, and is given it.
 //!
 //! ```text
-//!   N+1.root.json ... until there is none -> timestamp.json -> S.snapshot.json -> T.targets.json -> done
+//!   N+1.root.json ... until there is none -> timestamp.json -> S.snapshot.json -> T.targets.json -> D.ROLE.json ... -> done
 //! ```
 //!
 //! This is the client workflow of TUF 1.0.31, section 5, for Takt's repositories and for those of others. In Takt's, beyond it:
-//! every pin has a length and a digest, and one version never has two contents. Versions do not go back even when the timestamp
+//! delegated roles are read at once, one level deep; every pin has a length and a digest, and one version never has two contents. Versions do not go back even when the timestamp
 //! key was changed.
 
 use sigstore_tuf::{Error as TufError, MetaFile, Metadata, Snapshot, Targets, TrustedMetadataSet};
 use takt_common::{Sha256Digest, UnixTime};
 
 use crate::error::{Subject, TrustError};
-use crate::names::{SNAPSHOT_FILE, TARGETS_FILE, TIMESTAMP_FILE, snapshot_file, targets_file};
-use crate::package::{Held, LONG_AGO};
+use crate::names::{
+    SNAPSHOT_FILE, TARGETS_FILE, TIMESTAMP_FILE, delegated_file, snapshot_file, targets_file,
+};
+use crate::package::{Held, LONG_AGO, delegations_in, is_signed_for};
 use crate::refresh::{Need, SNAPSHOT_LENGTH_MAX, TARGETS_LENGTH_MAX, TIMESTAMP_LENGTH_MAX};
 use crate::rules::{RoleSpec, RootFacts, Rules};
 use crate::walk::{ROOT_LENGTH_MAX, RootWalk, check_text};
@@ -41,7 +43,11 @@ enum Step {
     Timestamp,
     Snapshot(Pin),
     Targets(Pin),
-    Done { unchanged: bool },
+    /// Documents of delegated roles, never none; the next one is the last.
+    Delegated(Vec<Ahead>),
+    Done {
+        unchanged: bool,
+    },
     Failed,
 }
 
@@ -51,6 +57,19 @@ struct Pin {
     version: u64,
     length_max: usize,
     sha256: Option<Sha256Digest>,
+}
+
+/// The document of a delegated role.
+#[derive(Debug, Clone)]
+struct Ahead {
+    role: String,
+    pin: Pin,
+}
+
+impl Ahead {
+    fn file(&self) -> String {
+        delegated_file(self.pin.version, &self.role)
+    }
 }
 
 impl Visit {
@@ -77,6 +96,7 @@ impl Visit {
             Step::Timestamp => (TIMESTAMP_FILE.to_owned(), TIMESTAMP_LENGTH_MAX),
             Step::Snapshot(pin) => (self.snapshot_file(pin.version), pin.length_max),
             Step::Targets(pin) => (self.targets_file(pin.version), pin.length_max),
+            Step::Delegated(ahead) => ahead.last().map(|next| (next.file(), next.pin.length_max))?,
             Step::Done { .. } | Step::Failed => return None,
         };
         Some(Need { name, length_max })
@@ -157,6 +177,13 @@ impl Visit {
             Step::Timestamp => self.take_timestamp(&bytes),
             Step::Snapshot(_) => self.take_snapshot(bytes),
             Step::Targets(_) => self.take_targets(bytes),
+            Step::Delegated(ahead) => {
+                let mut ahead = ahead.clone();
+                if let Some(next) = ahead.pop() {
+                    self.take_delegated(&next, bytes)?;
+                }
+                self.take_at_hand(ahead)
+            }
             // `need` was `None` for these, so nothing is given.
             Step::Done { .. } | Step::Failed => Ok(Step::Failed),
         }
@@ -206,6 +233,7 @@ impl Visit {
             // The usual case, with nothing to verify again: the same root and the same snapshot, under a newer timestamp.
             self.verified.snapshot.clone_from(&self.before.snapshot);
             self.verified.targets.clone_from(&self.before.targets);
+            self.verified.delegated.clone_from(&self.before.delegated);
             return Ok(Step::Done { unchanged: true });
         }
         self.take_snapshot(kept)
@@ -236,7 +264,67 @@ impl Visit {
             return Err(self.subject(&file, &bytes, "targets", |facts| &facts.targets).refused(error));
         }
         self.verified.targets = Some(bytes);
-        Ok(Step::Done { unchanged: false })
+        if !self.is_takt() {
+            return Ok(Step::Done { unchanged: false });
+        }
+        let delegations = delegations_in(&self.set, &file, &self.walk.facts().timestamp)?;
+        // What others signed once for a role counts no more, and neither do its versions and floors.
+        if let Some(signed) = self.set.targets_role("targets") {
+            self.kept.delegated.retain(|role, bytes| is_signed_for(signed, role, bytes));
+        }
+        let mut ahead = Vec::new();
+        for delegation in delegations.into_iter().rev() {
+            ahead.extend(self.pinned(delegation.name)?);
+        }
+        self.take_at_hand(ahead)
+    }
+
+    /// The document of a delegated role, if there is one: a role that has never published anything is in no snapshot.
+    fn pinned(&self, role: String) -> Result<Option<Ahead>, TrustError> {
+        let name = format!("{role}.json");
+        let Some(snapshot) = self.set.snapshot() else { return Ok(None) };
+        let Some(meta) = snapshot.meta.get(&name) else { return Ok(None) };
+        let pin = self.pin(&self.snapshot_file(snapshot.version), &name, Some(meta), TARGETS_LENGTH_MAX)?;
+        Ok(Some(Ahead { role, pin }))
+    }
+
+    /// Takes documents that are here already, until one has to be fetched.
+    fn take_at_hand(&mut self, mut ahead: Vec<Ahead>) -> Result<Step, TrustError> {
+        while let Some(next) = ahead.last().cloned() {
+            let Some(kept) = self.kept.delegated.get(&next.role).cloned() else { break };
+            let version =
+                parsed::<Targets>("the stored targets of a delegated role", &kept)?.signed().version;
+            let document = self.snapshot_file(self.set.snapshot().map_or(0, |snapshot| snapshot.version));
+            let role = next.role.clone();
+            if next.pin.version < version {
+                return Err(TrustError::Rollback {
+                    document,
+                    role,
+                    trusted: version,
+                    found: next.pin.version,
+                });
+            }
+            if next.pin.version > version {
+                break;
+            }
+            if next.pin.sha256 != Some(Sha256Digest::of(&kept)) {
+                return Err(TrustError::Replaced { document, role, version });
+            }
+            ahead.pop();
+            self.take_delegated(&next, kept)?;
+        }
+        Ok(if ahead.is_empty() { Step::Done { unchanged: false } } else { Step::Delegated(ahead) })
+    }
+
+    fn take_delegated(&mut self, next: &Ahead, bytes: Vec<u8>) -> Result<(), TrustError> {
+        let updated = self.set.update_delegated_targets(&bytes, &next.role, "targets", instant(self.now));
+        updated.map_err(|source| TrustError::Delegated {
+            document: next.file(),
+            delegator: "targets".to_owned(),
+            source: source.into(),
+        })?;
+        self.verified.delegated.insert(next.role.clone(), bytes);
+        Ok(())
     }
 
     /// No targets document disappears from the snapshot or gets an older version in it.
@@ -312,7 +400,7 @@ impl Visit {
         match pin.sha256 {
             Some(sha256) if sha256 != Sha256Digest::of(bytes) => {
                 if self.is_takt() {
-                    return Err(TrustError::Replaced { document, role, version });
+                    return Err(TrustError::Replaced { document, role: role.to_owned(), version });
                 }
                 // What comes instead must be as it is pinned.
                 Ok(false)

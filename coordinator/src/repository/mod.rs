@@ -207,7 +207,7 @@ impl Repository {
                 .and_then(|trust| trust.snapshot())
                 .is_some_and(|snapshot| *version <= snapshot.version),
             // Snapshots pin targets by digest: the check of the snapshot finds a change.
-            DocumentName::Targets(_) => false,
+            DocumentName::Targets(_) | DocumentName::Delegated(..) => false,
         }
     }
 

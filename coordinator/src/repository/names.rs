@@ -1,11 +1,14 @@
 //! Which files an operator may publish.
 
 use serde::Deserialize;
+use takt_trust::delegation::is_role_name;
 
 /// A document by its file name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum DocumentName {
-    /// `N.targets.json`; written first, because the snapshot points to it.
+    /// `N.ROLE.json`, the targets of a delegated role; written first, because the snapshot points to it.
+    Delegated(String, u64),
+    /// `N.targets.json`.
     Targets(u64),
     /// `N.snapshot.json`.
     Snapshot(u64),
@@ -25,7 +28,10 @@ impl DocumentName {
             "snapshot.json" => Some(Self::Snapshot(version)),
             "root.json" => Some(Self::Root(version)),
             "director.root.json" => Some(Self::Director(version)),
-            _ => None,
+            _ => {
+                let role = rest.strip_suffix(".json").filter(|role| is_role_name(role))?;
+                Some(Self::Delegated(role.to_owned(), version))
+            }
         }
     }
 }
@@ -60,6 +66,7 @@ mod tests {
     fn only_canonical_names_of_documents_are_taken() {
         assert_eq!(DocumentName::parse("12.targets.json"), Some(DocumentName::Targets(12)));
         assert_eq!(DocumentName::parse("1.director.root.json"), Some(DocumentName::Director(1)));
+        assert_eq!(DocumentName::parse("3.os.json"), Some(DocumentName::Delegated("os".to_owned(), 3)));
         for name in [
             "01.root.json",
             "0.root.json",
@@ -67,7 +74,10 @@ mod tests {
             "root.json",
             "../1.root.json",
             "1.root.json.new",
-            "1.x.json",
+            "1.timestamp.json",
+            "1.os.apps.json",
+            "1.Os.json",
+            "1..json",
             "",
         ] {
             assert_eq!(DocumentName::parse(name), None, "{name}");

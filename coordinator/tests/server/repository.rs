@@ -95,10 +95,10 @@ async fn every_bad_document_is_refused_by_name_and_leaves_no_trace() {
     targets.begin_next(now);
     let forged = signed(targets.document(), &stranger);
     let mut forged_set = one("2.targets.json", &forged);
-    let snapshot = snapshot_for(forged.as_bytes(), 2, now).unwrap();
+    let snapshot = snapshot_for(forged.as_bytes(), [], None, 2, now).unwrap();
     forged_set.insert("2.snapshot.json".into(), signed(snapshot.clone(), &world.publisher.key));
     let good_targets = signed(targets.document(), &world.publisher.key);
-    let good_snapshot = snapshot_for(good_targets.as_bytes(), 2, now).unwrap();
+    let good_snapshot = snapshot_for(good_targets.as_bytes(), [], None, 2, now).unwrap();
     let mut forged_snapshot = one("2.targets.json", &good_targets);
     forged_snapshot.insert("2.snapshot.json".into(), signed(good_snapshot.clone(), &stranger));
     let keys: CoordinatorKeys = world.get("/api/v1/keys").await;

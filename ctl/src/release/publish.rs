@@ -15,7 +15,7 @@ use crate::api::Api;
 use crate::cli::Online;
 use crate::failure::Failure;
 use crate::output::{Output, Reader};
-use crate::trust::{Role, TrustDir, TrustDirError};
+use crate::trust::{Role, Stored, TrustDir, TrustDirError};
 
 /// `takt release publish`
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ pub(super) async fn run(args: PublishArgs, online: Online, output: Output) -> Re
     let folder = ReleaseFolder::open(&args.dir)?;
     let dir = TrustDir::open(&args.trust)?;
     check_signed(&dir, &folder)?;
-    let documents = dir.complete(&[Role::Targets, Role::Snapshot])?;
+    let documents = dir.complete(&dir.published()?)?;
     let api = online.api()?;
 
     let release = &folder.manifest.release;
@@ -76,15 +76,28 @@ pub(super) async fn run(args: PublishArgs, online: Online, output: Output) -> Re
     })?)
 }
 
-/// Whether the newest targets hold exactly this release.
+/// Whether what is to be published holds exactly this release.
 fn check_signed(dir: &TrustDir, folder: &ReleaseFolder) -> Result<(), Failure> {
-    let (stored, targets) = dir.targets()?;
-    let mut again = targets.clone();
-    again.add_release(&release_of(folder, &targets, None)?).map_err(TrustDirError::from)?;
-    if again == targets {
-        return Ok(());
+    let everything = dir.everything()?;
+    let mut again = everything.clone();
+    again.add_release(&release_of(folder, &everything, None)?).map_err(TrustDirError::from)?;
+    let release = folder.manifest.release.to_string();
+    if again != everything {
+        let targets = dir.targets()?.0.path;
+        return Err(ReleaseError::NotSigned { release, targets }.into());
     }
-    Err(ReleaseError::NotSigned { release: folder.manifest.release.to_string(), targets: stored.path }.into())
+    // In a document of a role that waits for signatures it is not published yet.
+    let path = folder.manifest.release.target_path();
+    for role in dir.published()?.into_iter().filter(|role| matches!(role, Role::Delegated(_))) {
+        let holds =
+            |stored: &Stored| Ok::<bool, TrustDirError>(stored.targets()?.targets.contains_key(&path));
+        let newest = dir.demand(&role)?;
+        let signed = dir.newest_signed(&role)?;
+        if holds(&newest)? && !signed.as_ref().map(holds).transpose()?.unwrap_or(false) {
+            return Err(ReleaseError::NotSigned { release, targets: newest.path }.into());
+        }
+    }
+    Ok(())
 }
 
 /// Artifacts first: nobody hears of a manifest whose files are not there.

@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use takt_common::release::ReleaseId;
 use takt_common::{PublicKey, SigningKey, UnixTime};
-use takt_trust::{Release, TargetsDocument};
+use takt_trust::{Delegation, Release, RoleSpec, TargetsDocument};
 
 use super::folder::{ReleaseError, ReleaseFolder};
 use crate::cli::Online;
@@ -28,6 +28,9 @@ pub struct SignArgs {
     /// A publisher's private key; may be given several times
     #[arg(long = "publisher-key", value_name = "FILE", required = true)]
     publisher_keys: Vec<PathBuf>,
+    /// The delegated role that publishes the release; without it the publishers do, or the role that the keys hold
+    #[arg(long, value_name = "ROLE")]
+    role: Option<String>,
     /// The private key that signs snapshots, when that is not a publisher's
     #[arg(long, value_name = "FILE")]
     snapshot_key: Option<PathBuf>,
@@ -60,55 +63,109 @@ pub(super) async fn run(args: SignArgs, online: Online, output: Output) -> Resul
     if !args.offline && trust::fetch(&dir, &online.api()?, now).await? == Fetched::NothingPublished {
         output.note("nothing is published yet: signing on top of the trust folder as it is")?;
     }
-    let keys = read_keys(&args, &dir)?;
-    prepare(&dir, &folder, args.floor, now)?;
+    let (role, keys) = read_keys(&args, &dir, &folder)?;
+    prepare(&dir, &folder, &role, args.floor, now)?;
     sign_pending(&dir, &keys, now)?;
-    tell(&dir, &folder, output)
+    tell(&dir, &folder, &role, output)
 }
 
-fn read_keys(args: &SignArgs, dir: &TrustDir) -> Result<Vec<SigningKey>, Failure> {
-    let mut keys = Vec::new();
-    for path in &args.publisher_keys {
-        keys.push(read_key(path, Role::Targets, dir)?);
+/// In which role the release is published, and all keys that sign.
+fn read_keys(
+    args: &SignArgs,
+    dir: &TrustDir,
+    folder: &ReleaseFolder,
+) -> Result<(Role, Vec<SigningKey>), Failure> {
+    let keys = args.publisher_keys.iter().map(|path| key::read_signing(path));
+    let mut keys = keys.collect::<Result<Vec<SigningKey>, _>>()?;
+    let publics: Vec<PublicKey> = keys.iter().map(SigningKey::public).collect();
+    let role = match &args.role {
+        Some(name) => Role::Delegated(name.clone()),
+        None => held_by(dir, folder, &publics)?,
+    };
+    for (path, public) in args.publisher_keys.iter().zip(&publics) {
+        check_holder(path, public, &role, dir)?;
     }
     if let Some(path) = &args.snapshot_key {
-        keys.push(read_key(path, Role::Snapshot, dir)?);
+        let key = key::read_signing(path)?;
+        check_holder(path, &key.public(), &Role::Snapshot, dir)?;
+        keys.push(key);
     }
-    Ok(keys)
+    Ok((role, keys))
 }
 
-/// A private key that holds `role`.
-fn read_key(path: &Path, role: Role, dir: &TrustDir) -> Result<SigningKey, Failure> {
-    let key = key::read_signing(path)?;
-    let public: PublicKey = key.public();
-    if !dir.role(role)?.keys.contains(&public) {
-        let root = Role::Root.file(dir.root()?.version);
-        let (file, signers) = (path.to_owned(), role.signers());
-        return Err(TrustDirError::WrongRole { file, public, signers, root }.into());
+/// The role that these keys hold: that of the publishers, or one that may publish the component.
+fn held_by(dir: &TrustDir, folder: &ReleaseFolder, keys: &[PublicKey]) -> Result<Role, TrustDirError> {
+    let holds = |spec: &RoleSpec| keys.iter().all(|key| spec.keys.contains(key));
+    if holds(&dir.role(&Role::Targets)?) {
+        return Ok(Role::Targets);
     }
-    Ok(key)
+    let component = &folder.manifest.release.name;
+    let fits = |delegation: &Delegation| holds(&delegation.holders) && delegation.covers_component(component);
+    let found = dir.delegations()?.into_iter().find(fits);
+    Ok(found.map_or(Role::Targets, |delegation| Role::Delegated(delegation.name)))
 }
 
-/// Sees to it that the newest targets hold the release: unchanged when they do, else as a new version.
-fn prepare(dir: &TrustDir, folder: &ReleaseFolder, floor: Option<u64>, now: UnixTime) -> Result<(), Failure> {
-    let (stored, mut targets) = dir.targets()?;
+/// Refuses a key that does not hold `role`.
+fn check_holder(path: &Path, public: &PublicKey, role: &Role, dir: &TrustDir) -> Result<(), Failure> {
+    if dir.role(role)?.keys.contains(public) {
+        return Ok(());
+    }
+    let root = match role {
+        Role::Delegated(_) => Role::Targets.file(dir.targets()?.0.version),
+        _ => Role::Root.file(dir.root()?.version),
+    };
+    let (file, public, signers) = (path.to_owned(), *public, role.signers());
+    Err(TrustDirError::WrongRole { file, public, signers, root }.into())
+}
+
+/// Sees to it that the newest document of the role holds the release: unchanged when it does, else as a new version.
+fn prepare(
+    dir: &TrustDir,
+    folder: &ReleaseFolder,
+    role: &Role,
+    floor: Option<u64>,
+    now: UnixTime,
+) -> Result<(), Failure> {
+    let mut everything = dir.everything()?;
+    let release = release_of(folder, &everything, floor)?;
+    if let Role::Delegated(name) = role {
+        let delegation = dir.delegation(name)?;
+        if !delegation.covers(&release.about) {
+            let (role, allowed) = (name.clone(), delegation.allowed());
+            let (kind, release) = (release.about.kind, folder.manifest.release.to_string());
+            return Err(TrustDirError::NotCovered { role, release, kind, allowed }.into());
+        }
+    }
+    // Against what all roles have published: devices see it together.
+    everything.add_release(&release).map_err(TrustDirError::from)?;
+    let stored = dir.newest(role)?;
+    let mut targets = match &stored {
+        Some(stored) => stored.targets()?,
+        None => TargetsDocument::new(now),
+    };
     let before = targets.clone();
-    targets.add_release(&release_of(folder, &targets, floor)?).map_err(TrustDirError::from)?;
+    targets.add_release(&release).map_err(TrustDirError::from)?;
     if targets == before {
         return Ok(());
     }
-    let publishers = dir.role(Role::Targets)?;
-    if !stored.document.is_signed_by(&publishers) {
-        return Err(TrustDirError::OtherPending {
-            path: stored.path,
-            valid: stored.document.valid_signatures(&publishers).len(),
-            threshold: publishers.threshold,
-            release: folder.manifest.release.to_string(),
+    let holders = dir.role(role)?;
+    match (stored, role) {
+        (Some(stored), _) if !stored.document.is_signed_by(&holders) => {
+            return Err(TrustDirError::OtherPending {
+                path: stored.path,
+                valid: stored.document.valid_signatures(&holders).len(),
+                threshold: holders.threshold,
+                release: folder.manifest.release.to_string(),
+            }
+            .into());
         }
-        .into());
+        (_, Role::Delegated(name)) => {
+            targets.begin_next(now);
+            targets.version = dir.next_version(name)?;
+        }
+        _ => targets.begin_next(now),
     }
-    targets.begin_next(now);
-    dir.write(Role::Targets, &targets.document())?;
+    dir.write(role, &targets.document())?;
     Ok(())
 }
 
@@ -126,16 +183,16 @@ pub(super) fn release_of(
         .map_err(|source| ReleaseError::Manifest { path: folder.manifest_path(), source })
 }
 
-fn tell(dir: &TrustDir, folder: &ReleaseFolder, output: Output) -> Result<(), Failure> {
+fn tell(dir: &TrustDir, folder: &ReleaseFolder, role: &Role, output: Output) -> Result<(), Failure> {
     let release = &folder.manifest.release;
-    let targets = DocumentStatus::of(dir, Role::Targets, &dir.demand(Role::Targets)?)?;
-    let complete = match dir.complete(&[Role::Targets, Role::Snapshot]) {
-        Ok(_) => true,
+    let targets = DocumentStatus::of(dir, role, &dir.demand(role)?)?;
+    let complete = match dir.complete(&dir.published()?) {
+        Ok(_) => targets.is_complete(),
         Err(TrustDirError::Unsigned { .. } | TrustDirError::NoSnapshot { .. }) => false,
         Err(error) => return Err(error.into()),
     };
     let snapshot = if complete {
-        Some(DocumentStatus::of(dir, Role::Snapshot, &dir.demand(Role::Snapshot)?)?)
+        Some(DocumentStatus::of(dir, &Role::Snapshot, &dir.demand(&Role::Snapshot)?)?)
     } else {
         None
     };

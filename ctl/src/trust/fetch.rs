@@ -72,7 +72,7 @@ impl FetchError {
 /// Fetches roots, snapshot and targets that are newer than what the folder holds, and verifies them with TUF's rules.
 pub async fn fetch(dir: &TrustDir, api: &Api, now: UnixTime) -> Result<Fetched, FetchError> {
     let refused = |error| FetchError::Trust { url: api.url().to_owned(), source: Box::new(error) };
-    let root = dir.demand(Role::Root)?;
+    let root = dir.demand(&Role::Root)?;
     let root_bytes = file::read_bytes(&root.path, DOCUMENT_LENGTH_MAX as u64)?;
     let trust = PackageTrust::from_root(&root_bytes).map_err(refused)?;
     let mut refresh = trust.begin_refresh(now);

@@ -95,9 +95,9 @@ pub(super) async fn run(args: InitArgs, online: Online, output: Output) -> Resul
 
     let dir = TrustDir::create(&args.dir)?;
     // The root comes last: a folder without it is made anew by the next attempt.
-    dir.write(Role::Targets, &TargetsDocument::new(now).document())?;
-    dir.write(Role::Director, &director_root)?;
-    dir.write(Role::Root, &package_root)?;
+    dir.write(&Role::Targets, &TargetsDocument::new(now).document())?;
+    dir.write(&Role::Director, &director_root)?;
+    dir.write(&Role::Root, &package_root)?;
     let signing: Vec<SigningKey> = root_keys
         .into_iter()
         .chain(publisher_keys)

@@ -13,6 +13,7 @@ use crate::key;
 use crate::output::Output;
 
 mod client;
+mod delegate;
 mod dir;
 mod fetch;
 mod init;
@@ -21,10 +22,10 @@ mod sign;
 mod status;
 
 pub use client::ClientError;
-pub use dir::{Role, TrustDir, TrustDirError};
+pub use dir::{Role, Stored, TrustDir, TrustDirError};
 pub use fetch::{FetchError, Fetched, fetch};
 pub use init::InitError;
-pub use sign::{sign_pending, snapshot_pins};
+pub use sign::sign_pending;
 pub use status::{DocumentStatus, Status};
 
 const INIT_EXAMPLE: &str =
@@ -43,6 +44,12 @@ pub enum TrustCommand {
     /// sign`, then somebody runs `takt trust publish`.
     #[command(after_help = rotate::EXAMPLE)]
     Rotate(rotate::RotateArgs),
+    /// Lets others publish a part of the components: those of some names, kinds and domains
+    ///
+    /// A delegated role has a document of its own, which its holders sign. What is named takes the place of what the role had;
+    /// the publishers sign that, then `takt trust publish`.
+    #[command(after_help = delegate::EXAMPLE)]
+    Delegate(delegate::DelegateArgs),
     /// Adds signatures to whatever in DIR still misses some
     #[command(after_help = "Example:\n  takt trust sign --dir trust --key second-root.key")]
     Sign(SignArgs),
@@ -79,6 +86,7 @@ pub async fn run(command: TrustCommand, online: Online, output: Output) -> Resul
     match command {
         TrustCommand::Init(args) => init::run(args, online, output).await,
         TrustCommand::Rotate(args) => rotate::run(&args, clock::now(), output),
+        TrustCommand::Delegate(args) => delegate::run(&args, clock::now(), output),
         TrustCommand::Sign(args) => sign(&args, clock::now(), output),
         TrustCommand::Publish(args) => {
             let dir = TrustDir::open(&args.dir)?;
@@ -111,8 +119,7 @@ fn sign(args: &SignArgs, now: UnixTime, output: Output) -> Result<(), Failure> {
 
 /// Publishes the newest document of each role; refuses when signatures are missing. Gives the file names.
 async fn publish(dir: &TrustDir, online: &Online) -> Result<Vec<String>, Failure> {
-    let roles = [Role::Root, Role::Director, Role::Targets, Role::Snapshot];
-    let documents = dir.complete(&roles)?;
+    let documents = dir.complete(&dir.all()?)?;
     let names: Vec<String> = documents.keys().cloned().collect();
     online.api()?.put("/api/v1/repository", &RepositoryUpload { documents }).await?;
     Ok(names)

@@ -87,16 +87,16 @@ pub(super) fn run(args: &RotateArgs, now: UnixTime, output: Output) -> Result<()
     if let Some(root) = &root {
         // Under the next root, what is published needs the signatures of those who publish then.
         let (Stored { document, .. }, mut targets) = dir.targets()?;
-        let snapshot = dir.newest(Role::Snapshot)?;
+        let snapshot = dir.newest(&Role::Snapshot)?;
         let snapshot = snapshot.is_some_and(|snapshot| snapshot.document.is_signed_by(&next.roles.snapshot));
         if !document.is_signed_by(&next.roles.targets) || !snapshot {
             targets.begin_next(now);
-            dir.write(Role::Targets, &targets.document())?;
+            dir.write(&Role::Targets, &targets.document())?;
         }
-        dir.write(Role::Root, root)?;
+        dir.write(&Role::Root, root)?;
     }
     if let Some(director) = &director {
-        dir.write(Role::Director, director)?;
+        dir.write(&Role::Director, director)?;
     }
     let all = root_keys.into_iter().chain(publisher_keys).chain(snapshot_key).chain(signing);
     let signing: Vec<SigningKey> = all.filter_map(KeyFile::into_signing).collect();

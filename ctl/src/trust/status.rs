@@ -35,12 +35,12 @@ impl Status {
     /// Looks at the folder.
     pub fn of(dir: &TrustDir) -> Result<Self, TrustDirError> {
         let mut documents = Vec::new();
-        for role in [Role::Root, Role::Director, Role::Targets, Role::Snapshot] {
+        let all = dir.all()?;
+        for role in &all {
             if let Some(stored) = dir.newest(role)? {
                 documents.push(DocumentStatus::of(dir, role, &stored)?);
             }
         }
-        let all = [Role::Root, Role::Director, Role::Targets, Role::Snapshot];
         let complete = match dir.complete(&all) {
             Ok(_) => true,
             Err(
@@ -65,7 +65,7 @@ impl Status {
 
 impl DocumentStatus {
     /// Looks at one document.
-    pub fn of(dir: &TrustDir, role: Role, stored: &Stored) -> Result<Self, TrustDirError> {
+    pub fn of(dir: &TrustDir, role: &Role, stored: &Stored) -> Result<Self, TrustDirError> {
         // A root needs the holders of two roots: what is told is of those of whom more are missing.
         let missing =
             |spec: &RoleSpec| spec.threshold.saturating_sub(stored.document.valid_signatures(spec).len());

@@ -362,6 +362,7 @@ impl Device {
         let standing = Standing {
             me: self.id,
             hardware: &self.hardware,
+            domain: &self.hardware,
             signers,
             epoch: 1,
             last: self.record.last_position,

@@ -117,6 +117,7 @@ fn targets() -> FixedTargets {
                     version: manifest.release.version.clone(),
                     counter: manifest.counter,
                     hardware: vec![],
+                    domains: vec![],
                 }
             } else {
                 TargetContent::Artifact { releases: BTreeSet::from([manifest.release.target_path()]) }

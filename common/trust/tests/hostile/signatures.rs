@@ -61,7 +61,7 @@ fn a_stolen_coordinator_cannot_publish() {
     repository.targets.add_release(&release("6.6.6", 666, 0)).unwrap();
     let mut targets = repository.targets.document();
     targets.add_signature(&repository.timestamp_key);
-    let mut snapshot = snapshot_for(&targets.to_bytes(), 2, NOW).unwrap();
+    let mut snapshot = snapshot_for(&targets.to_bytes(), [], None, 2, NOW).unwrap();
     snapshot.add_signature(&repository.timestamp_key);
     repository.files.insert("2.targets.json".into(), targets.to_bytes());
     repository.pin_snapshot(snapshot.to_bytes());

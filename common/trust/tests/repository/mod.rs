@@ -63,6 +63,8 @@ pub(crate) struct Repository {
     pub(crate) targets: TargetsDocument,
     pub(crate) snapshot_version: u64,
     pub(crate) timestamp_version: u64,
+    /// The documents of delegated roles, by role.
+    pub(crate) delegated: BTreeMap<String, Vec<u8>>,
 }
 
 impl Repository {
@@ -90,6 +92,7 @@ impl Repository {
             targets,
             snapshot_version,
             timestamp_version,
+            delegated: BTreeMap::new(),
         };
         repository.targets.add_release(&release("1.0", 1, 0)).unwrap();
         let bytes = repository.signed_root(&[0, 1]);
@@ -139,7 +142,12 @@ impl Repository {
     /// Writes these targets, and the next snapshot and timestamp for them.
     pub(crate) fn pin_targets(&mut self, targets: Vec<u8>) {
         self.snapshot_version += 1;
-        let mut snapshot = snapshot_for(&targets, self.snapshot_version, self.now).unwrap();
+        let delegated = self.delegated.iter().map(|(role, bytes)| (role.as_str(), bytes.as_slice()));
+        let mut snapshot = snapshot_for(&targets, delegated, None, self.snapshot_version, self.now).unwrap();
+        for (role, bytes) in &self.delegated {
+            let version = Document::from_bytes(bytes).unwrap().version();
+            self.files.insert(names::delegated_file(version, role), bytes.clone());
+        }
         snapshot.add_signature(&self.snapshot_key);
         let version = Document::from_bytes(&targets).unwrap().version();
         self.files.insert(names::targets_file(version), targets);

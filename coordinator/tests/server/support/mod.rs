@@ -279,7 +279,7 @@ impl Publisher {
     pub fn sign(&mut self, now: UnixTime) -> BTreeMap<String, String> {
         self.snapshot += 1;
         let targets = signed(self.targets.document(), &self.key);
-        let snapshot = snapshot_for(targets.as_bytes(), self.snapshot, now).unwrap();
+        let snapshot = snapshot_for(targets.as_bytes(), [], None, self.snapshot, now).unwrap();
         BTreeMap::from([
             (format!("{}.targets.json", self.targets.version), targets),
             (format!("{}.snapshot.json", self.snapshot), signed(snapshot, &self.key)),

@@ -195,6 +195,7 @@ impl Device {
         Standing {
             me: self.id,
             hardware: &self.site.hardware,
+            domain: &self.domain,
             signers,
             epoch,
             last: self.record.last_position,

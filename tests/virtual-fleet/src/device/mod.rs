@@ -18,7 +18,7 @@ use takt_agent_core::{
 };
 use takt_common::order::Position;
 use takt_common::report::{Outcome, Report};
-use takt_common::{DeviceId, Sha256Digest, SigningKey, UnixTime};
+use takt_common::{DeviceId, Name, Sha256Digest, SigningKey, UnixTime};
 use tokio::sync::mpsc;
 
 use crate::clock;
@@ -48,6 +48,7 @@ pub(crate) struct Device {
     /// Its number in the fleet.
     number: u64,
     id: DeviceId,
+    domain: Name,
     key: SigningKey,
     boot_id: String,
     record: Record,
@@ -81,12 +82,13 @@ impl Device {
     pub(crate) async fn begin(site: Arc<Site>, enrolled: Enrolled, delay: Duration) -> Self {
         clock::sleep(delay).await;
         let Enrolled { number, key, device, domain, host, port, tls } = enrolled;
-        let (link, events) = Link::start(LinkSettings { device, domain, host, port, tls });
+        let (link, events) = Link::start(LinkSettings { device, domain: domain.clone(), host, port, tls });
         let boot_id = format!("virtual-{:016x}", fastrand::u64(..));
         let uptime = site.uptime.now();
         Self {
             number,
             id: device,
+            domain,
             key,
             started: boot_time(&boot_id, uptime),
             boot_id,
