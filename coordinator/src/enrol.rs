@@ -124,6 +124,8 @@ impl Enrolment<'_> {
             }
             let mut changed = (*known).clone();
             changed.state.hardware = request.hardware.clone();
+            // It is known with its history, and may have lost its own.
+            (changed.enrolled_again, changed.state.quarantine) = (true, None);
             return Ok(self.registry.stage(together, &known, changed)?);
         }
         if let Some(owner) = self.registry.id_of_name(&domain, &name)? {
@@ -141,6 +143,7 @@ impl Enrolment<'_> {
             warnings: Vec::new(),
             hooks: BTreeMap::new(),
             refused: None,
+            enrolled_again: false,
         };
         Ok(self.registry.stage_new(together, record))
     }

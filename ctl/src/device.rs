@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
-use takt_common::api::{DeviceView, ForecastView};
+use takt_common::api::{DeviceView, ForecastView, QuarantineRequest};
 use takt_common::id::IdError;
 use takt_common::report::Installed;
 use takt_common::{Name, UnixTime};
@@ -31,6 +31,23 @@ pub enum DeviceCommand {
     /// Forecasts how busy a device will be on the next day
     #[command(after_help = "Example:\n  takt device forecast camera-1")]
     Forecast(ShowArgs),
+    /// Puts a device into quarantine: it is asked to begin nothing until it is released
+    #[command(after_help = "Example:\n  takt device quarantine camera-1 --why 'its case was open'")]
+    Quarantine(QuarantineArgs),
+    /// Ends the quarantine of a device
+    #[command(after_help = "Example:\n  takt device release camera-1")]
+    Release(ShowArgs),
+}
+
+/// `takt device quarantine`
+#[derive(Debug, Args)]
+pub struct QuarantineArgs {
+    /// A device's name or id
+    #[arg(value_name = "DEVICE")]
+    device: DeviceArg,
+    /// Why; whoever asks what the device waits for reads it
+    #[arg(long, value_name = "TEXT")]
+    why: String,
 }
 
 /// `takt device list`
@@ -85,12 +102,32 @@ pub async fn run(command: DeviceCommand, api: &Api, output: Output) -> Result<()
             let device: DeviceView = api.get(&format!("/api/v1/devices/{}", args.device)).await?;
             Ok(output.give(&device, || show(&device, clock::now(), output))?)
         }
+        DeviceCommand::Quarantine(args) => {
+            let path = format!("/api/v1/devices/{}/quarantine", args.device);
+            api.put(&path, &QuarantineRequest { why: args.why }).await?;
+            told(api, &args.device, output).await
+        }
+        DeviceCommand::Release(args) => {
+            api.delete(&format!("/api/v1/devices/{}/quarantine", args.device)).await?;
+            told(api, &args.device, output).await
+        }
         DeviceCommand::Forecast(args) => {
             let path = format!("/api/v1/devices/{}/forecast", args.device);
             let forecast: ForecastView = api.get(&path).await?;
             Ok(output.give(&forecast, || expected(&forecast))?)
         }
     }
+}
+
+/// How a device stands after a change.
+async fn told(api: &Api, device: &DeviceArg, output: Output) -> Result<(), Failure> {
+    let device: DeviceView = api.get(&format!("/api/v1/devices/{device}")).await?;
+    Ok(output.give(&device, || {
+        vec![match &device.quarantine {
+            Some(quarantine) => format!("{} is in quarantine: {}", device.name, quarantine.why),
+            None => format!("{} is not in quarantine", device.name),
+        }]
+    })?)
 }
 
 /// The devices that a query means; `component` is what it means by `version`.
@@ -178,6 +215,10 @@ fn show(device: &DeviceView, now: UnixTime, output: Output) -> Vec<String> {
     }
     if let Some(lease) = &device.lease {
         say("lease", format!("{} for {}, since {}", lease.token, lease.device, lease.since));
+    }
+    if let Some(quarantine) = &device.quarantine {
+        let text = format!("since {}: {}", quarantine.since, quarantine.why);
+        say("quarantine", output.toned(Tone::Bad, &text));
     }
     say("phase", cell(device.phase));
     if let Some(reason) = &device.waiting_on {

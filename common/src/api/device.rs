@@ -37,6 +37,23 @@ pub struct Lease {
     pub since: UnixTime,
 }
 
+/// Why a device is asked to begin nothing: what it says cannot be relied on, or an operator has said so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantine {
+    /// Since when.
+    pub since: UnixTime,
+    /// Why.
+    pub why: String,
+}
+
+/// `PUT /api/v1/devices/{name or id}/quarantine`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuarantineRequest {
+    /// Why; people will read it.
+    pub why: String,
+}
+
 /// `GET /api/v1/devices/{name or id}`, and each element of `GET /api/v1/devices`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeviceView {
@@ -54,6 +71,9 @@ pub struct DeviceView {
     pub online: bool,
     /// When it was last heard of.
     pub last_seen: Option<UnixTime>,
+    /// Why it is asked to begin nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<Quarantine>,
     /// What it said it runs.
     pub installed: Vec<Installed>,
     /// For whom it stands in.
@@ -162,6 +182,8 @@ pub enum HeldBy {
     Agent,
     /// An order that it has not accepted, has refused or cannot report on.
     Order,
+    /// It is in quarantine.
+    Quarantine,
     /// Target identification: it does not fit now.
     Target,
     /// A campaign that must be approved.

@@ -22,7 +22,8 @@ pub use campaign::{
     StepLimits,
 };
 pub use device::{
-    BacktestView, DeviceView, ForecastView, HeldBy, Hold, Lease, OpenOrder, SlotForecast, WhyView,
+    BacktestView, DeviceView, ForecastView, HeldBy, Hold, Lease, OpenOrder, Quarantine, QuarantineRequest,
+    SlotForecast, WhyView,
 };
 pub use domain::{
     DrmSpec, EdgeSpec, GatewaySpec, GraphSpec, ObservedEdgeView, ObservedGraphView, ScheduleMethod,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use takt_common::api::{Lease, OpenOrder};
+use takt_common::api::{Lease, OpenOrder, Quarantine};
 use takt_common::health::{HealthSample, Link, Unwell};
 use takt_common::order::{Action, Mode, Policy, Position};
 use takt_common::release::ReleaseId;
@@ -43,6 +43,9 @@ pub struct DeviceState {
     pub phase: Option<PhaseName>,
     /// What its agent waits on.
     pub waiting_on: Option<Waiting>,
+    /// Why it is asked to begin nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<Quarantine>,
     /// The order it has in hand: the last one issued, until it has ended.
     pub order: Option<OpenOrder>,
     /// The refusal of the order in hand, if its envelope was refused.
@@ -183,6 +186,7 @@ impl DeviceState {
             lease: None,
             phase: None,
             waiting_on: None,
+            quarantine: None,
             order: None,
             refused: None,
             ended: Vec::new(),
@@ -196,6 +200,12 @@ impl DeviceState {
     /// once something else is to be done there.
     pub fn in_hand(&self) -> Option<&OpenOrder> {
         self.order.as_ref().filter(|order| !matches!(order.action, Action::Checkpoint { .. }))
+    }
+
+    /// `is in quarantine since …`, where it is.
+    pub(crate) fn quarantined(&self) -> Option<String> {
+        let Quarantine { since, why } = self.quarantine.as_ref()?;
+        Some(format!("is in quarantine since {since}: {why}"))
     }
 
     /// The release of the component `name` that it said it runs.

@@ -43,6 +43,9 @@ impl Asked<'_> {
             Some(Some(false)) => return Fit::NotMeant,
             Some(None) => return Fit::Unfit("has not said yet what the query asks for".to_owned()),
         }
+        if let Some(why) = device.quarantined() {
+            return Fit::Unfit(why);
+        }
         if !self.release.hardware.is_empty() && !self.release.hardware.contains(&device.hardware) {
             let fits = self.release.hardware.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
             return Fit::Unfit(format!("has hardware {}, the release fits {fits}", device.hardware));

@@ -35,6 +35,14 @@ pub fn why(
     };
     let others = |campaign: &Campaign| Others::of(campaign, campaigns, usize::MAX);
     let mut answer = Answer::default();
+    if let Some(quarantine) = &device.quarantine {
+        answer.waits(
+            HeldBy::Quarantine,
+            Some(quarantine.since),
+            format!("`takt device release {}`", device.name),
+            format!("it is in quarantine since {}: {}", quarantine.since, quarantine.why),
+        );
+    }
     answer.of_agent(device);
     if let Some(order) = &device.order {
         answer.of_order(device, order);

@@ -8,16 +8,18 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use serde::Deserialize;
-use takt_common::api::{DeviceView, ForecastView, WhyView};
+use takt_common::api::{DeviceView, ForecastView, QuarantineRequest, WhyView};
 use takt_common::{DeviceId, Name};
 use takt_coordinator_core::{DeviceState, Query as TargetQuery, Subject, why};
+use takt_store::Batch;
 
-use super::extract::{Device, Operator};
+use super::SMALL_BODY_MAX;
+use super::extract::{Device, JsonBody, Operator};
 use super::problem::Refused;
 use crate::clock;
 use crate::coordinator::Coordinator;
 use crate::planning;
-use crate::registry::{DeviceRecord, blocking};
+use crate::registry::{Change, CommitTogether, DeviceRecord, blocking};
 
 /// Which devices are asked for.
 #[derive(Debug, Deserialize)]
@@ -86,6 +88,47 @@ pub(super) async fn waits(
         Ok(answer)
     });
     Ok(Json(answer.await?))
+}
+
+/// Puts a device into quarantine: it is asked to begin nothing until it is released.
+pub(super) async fn quarantine(
+    _: Operator,
+    State(state): State<Arc<Coordinator>>,
+    Path(device): Path<String>,
+    JsonBody(request): JsonBody<QuarantineRequest, SMALL_BODY_MAX>,
+) -> Result<StatusCode, Refused> {
+    if request.why.trim().is_empty() {
+        return Err(Refused::rule("field 'why': a reason is needed".to_owned()));
+    }
+    let now = clock::now();
+    change(state, &device, move |record| record.quarantine(&request.why, now)).await
+}
+
+/// Ends the quarantine of a device.
+pub(super) async fn release(
+    _: Operator,
+    State(state): State<Arc<Coordinator>>,
+    Path(device): Path<String>,
+) -> Result<StatusCode, Refused> {
+    change(state, &device, |record| record.state.quarantine = None).await
+}
+
+async fn change(
+    state: Arc<Coordinator>,
+    device: &str,
+    change: impl Fn(&mut DeviceRecord) + Send + 'static,
+) -> Result<StatusCode, Refused> {
+    let id = find(&state, device)?.state.id;
+    let changed = blocking(move || {
+        let changed = state.registry.change(id, |record| {
+            let mut changed = record.clone();
+            change(&mut changed);
+            Ok(Change::To(Box::new(changed), CommitTogether::new(Batch::new()), ()))
+        });
+        state.wake.notify_one();
+        changed
+    });
+    changed.await?.map(|()| StatusCode::NO_CONTENT).ok_or_else(|| Refused::not_found(id.to_string()))
 }
 
 /// How busy a device will be.

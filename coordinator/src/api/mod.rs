@@ -44,6 +44,7 @@ pub fn router(coordinator: Arc<Coordinator>) -> Router {
         .route("/devices", get(devices::list))
         .route("/devices/{device}", get(devices::show))
         .route("/devices/{device}/why", get(devices::waits))
+        .route("/devices/{device}/quarantine", put(devices::quarantine).delete(devices::release))
         .route("/devices/{device}/forecast", get(devices::forecast))
         .route("/devices/{device}/order", get(devices::order))
         .route("/devices/{device}/checkpoint", put(checkpoints::put).get(checkpoints::get))

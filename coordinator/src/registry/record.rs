@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use takt_common::api::DeviceView;
+use takt_common::api::{DeviceView, Quarantine};
 use takt_common::order::{Nonce, Position};
 use takt_common::release::HookPoint;
 use takt_common::report::{Refused, Report, Timing};
@@ -42,6 +42,9 @@ pub struct DeviceRecord {
     pub hooks: BTreeMap<HookPoint, String>,
     /// Its last refusal.
     pub refused: Option<Refused>,
+    /// It has enrolled again, so that its reports may begin again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub enrolled_again: bool,
 }
 
 /// The last report of a device.
@@ -79,6 +82,12 @@ impl DeviceRecord {
         if self.warnings.len() > WARNINGS_KEPT {
             self.warnings.remove(0);
         }
+    }
+
+    /// Puts the device into quarantine; the first reason stays.
+    pub fn quarantine(&mut self, why: &str, now: UnixTime) {
+        let why: String = why.chars().take(WARNING_CHARS_MAX).collect();
+        self.state.quarantine.get_or_insert(Quarantine { since: now, why });
     }
 
     /// The device may have forgotten what it had accepted: its order is sent again unless a report shows it.
@@ -143,6 +152,7 @@ impl DeviceRecord {
             enrolled: self.enrolled,
             online: live.online(),
             last_seen: state.last_seen.max(live.last_seen),
+            quarantine: state.quarantine.clone(),
             installed: state.installed.clone(),
             standing_in_for: state.standing_in_for,
             lease: state.lease,

@@ -91,9 +91,18 @@ pub fn take_report(
         }
         let mut changed = record.clone();
         let head = record.head.as_ref();
-        if let Some(warning) = verdict.warning(head.map(|head| head.sequence), report.sequence) {
+        // Whoever enrols again with its key was let in by an operator's token.
+        let expected = verdict == Verdict::Restart && record.enrolled_again;
+        changed.enrolled_again = false;
+        let warning = verdict.warning(head.map(|head| head.sequence), report.sequence);
+        if let Some(warning) = warning.filter(|_| !expected) {
             tracing::warn!(device = %record.state.name, %warning, "chain of reports broken");
             changed.warn(&warning);
+            // Two that sign as one, or one that does not know what it has said: nobody knows what an order would do there.
+            if matches!(verdict, Verdict::Restart | Verdict::Fork) {
+                tracing::error!(device = %record.state.name, %warning, "device is put into quarantine");
+                changed.quarantine(&warning, now);
+            }
         }
         if matches!(verdict, Verdict::Restart | Verdict::Fork) {
             changed.forget_acceptance();

@@ -56,6 +56,7 @@ impl Site {
             warnings: Vec::new(),
             hooks: BTreeMap::new(),
             refused: None,
+            enrolled_again: false,
         };
         let together = registry.stage_new(CommitTogether::new(Batch::new()), record);
         registry.commit(together).unwrap();
@@ -139,6 +140,40 @@ fn a_device_that_lost_its_state_is_sent_its_order_again() {
     site.say(3, Some(shown), None);
     site.say(2, Some(first), Some(b"issued"));
     assert_eq!(site.accepted(), Some(true), "a fork that shows the order has not forgotten it");
+}
+
+#[test]
+fn a_chain_that_forks_or_begins_again_puts_the_device_into_quarantine_for_the_first_reason() {
+    let site = Site::new();
+    let quarantined = || site.record().state.quarantine.clone();
+    let first = site.say(1, None, None);
+    let second = site.say(2, Some(first), None);
+    site.say(4, Some(second), None);
+    assert_eq!(quarantined(), None, "reports that were lost are warned of");
+    // Two that sign as one.
+    site.say(4, Some(first), None);
+    let why = quarantined().unwrap();
+    assert!(why.why.contains("report 4 does not follow"), "{why:?}");
+    assert_eq!(why.since, NOW);
+    site.say(1, None, Some(b"issued"));
+    assert_eq!(quarantined(), Some(why), "the first reason stays");
+}
+
+#[test]
+fn a_device_that_has_enrolled_again_may_begin_again_once() {
+    let site = Site::new();
+    let first = site.say(1, None, None);
+    site.say(2, Some(first), None);
+    let again = |record: &DeviceRecord| {
+        let mut changed = record.clone();
+        changed.enrolled_again = true;
+        Ok(Change::To(Box::new(changed), CommitTogether::new(Batch::new()), ()))
+    };
+    site.registry.change(site.device, again).unwrap();
+    site.say(1, None, Some(b"issued"));
+    assert_eq!((site.record().state.quarantine.clone(), site.record().warnings.len()), (None, 0));
+    site.say(1, None, None);
+    assert!(site.record().state.quarantine.is_some());
 }
 
 #[test]

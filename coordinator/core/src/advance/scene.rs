@@ -136,6 +136,9 @@ impl<'a> Scene<'a> {
         let Some(state) = self.fleet.devices.get(&member.device) else {
             return Start::Wait("it is not enrolled any more".to_owned());
         };
+        if let Some(why) = state.quarantined() {
+            return Start::Wait(format!("it {why}"));
+        }
         if let Some(why) = self.not_free(state) {
             return Start::Wait(why);
         }
@@ -278,6 +281,9 @@ impl<'a> Scene<'a> {
         let Some(state) = self.fleet.devices.get(&standby) else {
             return Some("is not enrolled any more".to_owned());
         };
+        if let Some(why) = state.quarantined() {
+            return Some(why);
+        }
         if !state.online {
             return Some(offline(state));
         }
