@@ -27,6 +27,8 @@ const RESPONSE_MS: f64 = 100.0;
 const LOOK_SECS: u64 = 10;
 const LOOK_SECS_MANY: u64 = 60;
 const MANY: u32 = 20_000;
+const LOOK_SECS_MOST: u64 = 300;
+const MOST: u32 = 200_000;
 /// Seconds that a device may take to accept its order.
 const DEADLINE_SECS: u64 = 1_800;
 
@@ -212,7 +214,11 @@ impl<'a> World<'a> {
             self.happen(at, event);
         }
         let changed = !self.campaign.is_settled() && self.round();
-        let every = if self.scenario.devices > MANY { LOOK_SECS_MANY } else { LOOK_SECS };
+        let every = match self.scenario.devices {
+            devices if devices > MOST => LOOK_SECS_MOST,
+            devices if devices > MANY => LOOK_SECS_MANY,
+            _ => LOOK_SECS,
+        };
         let event = self.events.peek().map(|Reverse((at, ..))| at.div_ceil(every) * every);
         let wakes = self.campaign.wakes_at(self.time()).map(|at| at.since(START).as_secs());
         let again = changed.then_some(self.now + every);
