@@ -24,6 +24,12 @@ impl Facts {
     pub(super) fn of(scene: &Scene, acts: &Acts) -> Self {
         let mut facts = Self(Vec::new());
         facts.check(format!("all three devices run and verified {FIRST}"), verified(&acts.first.looks, None));
+        facts.check(
+            format!(
+                "{GOOD} could neither be published nor ordered while one of two publishers had signed it"
+            ),
+            refused_half_signed(acts),
+        );
         let strategy = Some(Strategy::Preserve);
         facts.check(
             format!("all three devices run and verified {GOOD}, switched with `preserve`"),
@@ -98,6 +104,15 @@ fn verified(looks: &[CampaignView], strategy: Option<Strategy>) -> Result<(), St
                 device.name,
                 by.map_or("nothing".to_owned(), |by| by.to_string())
             )
+        })?;
+    }
+    Ok(())
+}
+
+fn refused_half_signed(acts: &Acts) -> Result<(), String> {
+    for (said, part) in acts.half_signed.iter().zip(["signed", GOOD]) {
+        ensure(said.code != 0 && said.err.contains(part), || {
+            format!("it ended with {} and said: {}{}", said.code, said.out, said.err)
         })?;
     }
     Ok(())

@@ -7,7 +7,7 @@ use takt_workload::Nature;
 
 use super::follow::{Followed, follow};
 use super::scene::{CAMERAS, GATEWAY, NAMES, Scene};
-use crate::fleet::{CampaignSpec, FleetError, HttpWatcher, ReleaseSpec};
+use crate::fleet::{CampaignSpec, Fleet, FleetError, HttpWatcher, ReleaseSpec, Said};
 
 /// The release that the devices begin with.
 pub(super) const FIRST: &str = "1.0.0";
@@ -31,6 +31,9 @@ pub(super) struct Acts {
     pub(super) enrolled_at: Duration,
     /// The campaign that brought the first release.
     pub(super) first: Followed,
+    /// What was said to the good release while one of two publishers had signed it: to its publication, and to a
+    /// campaign with it.
+    pub(super) half_signed: [Said; 2],
     /// The good upgrade.
     pub(super) good: Followed,
     /// When all three devices were upgraded and verified.
@@ -50,7 +53,7 @@ pub(super) struct Acts {
 pub(super) fn play(scene: &mut Scene) -> Result<Acts, FleetError> {
     scene.say(&format!("coordinator at {}, trust roots signed and published", scene.fleet.coordinator.url()));
     scene.fleet.publish(&ReleaseSpec::new(FIRST, Nature::Good))?;
-    scene.say(&format!("published counter {FIRST}, built from source, signed by the publisher"));
+    scene.say(&format!("published counter {FIRST}, built from source, signed by both publishers"));
     scene.enrol()?;
     scene.wait_able()?;
     let enrolled_at = scene.fleet.stopwatch.elapsed();
@@ -72,8 +75,7 @@ pub(super) fn play(scene: &mut Scene) -> Result<Acts, FleetError> {
         "declared: devices are upgraded in slots of {SLOT}, each in the least busy one that can be"
     ));
 
-    scene.fleet.publish(&ReleaseSpec::new(GOOD, Nature::Good))?;
-    scene.say(&format!("published counter {GOOD}"));
+    let half_signed = publish_in_two_steps(scene)?;
     let good = campaign(scene, "upgrade", GOOD, 1)?;
     let upgraded_at = scene.fleet.stopwatch.elapsed();
     for ((name, clients), count) in NAMES.iter().zip(&scene.clients).zip(COUNTS) {
@@ -97,6 +99,7 @@ pub(super) fn play(scene: &mut Scene) -> Result<Acts, FleetError> {
     Ok(Acts {
         enrolled_at,
         first,
+        half_signed,
         good,
         upgraded_at,
         bad,
@@ -105,6 +108,23 @@ pub(super) fn play(scene: &mut Scene) -> Result<Acts, FleetError> {
         containers_after,
         whys_after,
     })
+}
+
+/// The good release gets the signature of one publisher, which is not enough, and then that of the other one.
+fn publish_in_two_steps(scene: &Scene) -> Result<[Said; 2], FleetError> {
+    let Fleet { takt, trust, .. } = &scene.fleet;
+    let [one, other] = trust.publisher_keys();
+    let release = ReleaseSpec::new(GOOD, Nature::Good);
+    let out = scene.fleet.make(&release)?;
+    trust.sign(takt, &out, &[one])?;
+    let published = takt.run(&["release", "publish", "--dir", &out, "--trust", &trust.documents()])?;
+    scene.say(&format!("counter {GOOD}, signed by one of two publishers: {}", published.err));
+    let started = takt.run(&["campaign", "start", "too-early", "--release", &release.name()])?;
+    scene.say(&format!("a campaign with it: {}", started.err));
+    trust.sign(takt, &out, &[other])?;
+    scene.fleet.publish_signed(&out)?;
+    scene.say(&format!("published counter {GOOD}, signed by both"));
+    Ok([published, started])
 }
 
 /// Gives a client the time to see a version. What it does not see then is missing among the facts, with all the rest.

@@ -109,15 +109,15 @@ impl ReleaseSpec {
         format!("{COMPONENT}@{}", self.version)
     }
 
-    /// Builds the image in `folder`, then makes, signs and publishes the release. `mark` goes into the image, so that
+    /// Builds the image in `folder`, then makes the release, and gives its folder. `mark` goes into the image, so that
     /// fleets which share a container engine do not share images.
-    pub(super) fn publish(
+    pub(super) fn make(
         &self,
         takt: &Takt,
         trust: &Ceremony,
         folder: &Path,
         mark: &str,
-    ) -> Result<(), FleetError> {
+    ) -> Result<String, FleetError> {
         std::fs::create_dir_all(folder).map_err(FleetError::file("make the folder", folder))?;
         let archive = folder.join(format!("{}.tar", self.version));
         let mut recipe = Recipe::counter(&self.version, self.nature, workload_binary()?);
@@ -152,16 +152,6 @@ impl ReleaseSpec {
         if let Some(more) = &self.more {
             more.apply(Path::new(&out))?;
         }
-        let publisher = trust.publisher_key();
-        let snapshot = trust.snapshot_key();
-        let signing = [
-            ["--dir", &out],
-            ["--trust", &documents],
-            ["--publisher-key", &publisher],
-            ["--snapshot-key", &snapshot],
-        ];
-        takt.text(&[&["release", "sign"], signing.as_flattened()].concat())?;
-        takt.text(&["release", "publish", "--dir", &out, "--trust", &documents])?;
-        Ok(())
+        Ok(out)
     }
 }

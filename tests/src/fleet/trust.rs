@@ -1,4 +1,4 @@
-//! The ceremony that begins a fleet: the keys of root, publisher and snapshot, and the first documents.
+//! The ceremony that begins a fleet: the keys of root, publishers and snapshot, and the first documents.
 
 use std::path::{Path, PathBuf};
 
@@ -16,8 +16,9 @@ impl Ceremony {
     pub fn hold(takt: &Takt, folder: &Path) -> Result<Self, FleetError> {
         std::fs::create_dir_all(folder).map_err(FleetError::file("make the folder", folder))?;
         let ceremony = Self { folder: folder.to_owned() };
-        for key in [ceremony.root_key(), ceremony.publisher_key(), ceremony.snapshot_key()] {
-            takt.text(&["key", "new", "--out", &key])?;
+        let [first, second] = ceremony.publisher_keys();
+        for key in [&ceremony.root_key(), &first, &second, &ceremony.snapshot_key()] {
+            takt.text(&["key", "new", "--out", key])?;
         }
         takt.text(&[
             "trust",
@@ -27,7 +28,11 @@ impl Ceremony {
             "--root-key",
             &ceremony.root_key(),
             "--publisher-key",
-            &ceremony.publisher_key(),
+            &first,
+            "--publisher-key",
+            &second,
+            "--publisher-threshold",
+            "2",
             "--snapshot-key",
             &ceremony.snapshot_key(),
         ])?;
@@ -44,9 +49,20 @@ impl Ceremony {
         self.path("root.key")
     }
 
-    /// The key that signs releases.
-    pub fn publisher_key(&self) -> String {
-        self.path("publisher.key")
+    /// The keys that sign releases: each release needs both.
+    pub fn publisher_keys(&self) -> [String; 2] {
+        ["publisher-1.key", "publisher-2.key"].map(|name| self.path(name))
+    }
+
+    /// Signs the release in the folder `out` with these publishers' keys, and with the snapshot's.
+    pub fn sign(&self, takt: &Takt, out: &str, publishers: &[String]) -> Result<String, FleetError> {
+        let (documents, snapshot) = (self.documents(), self.snapshot_key());
+        let mut line =
+            vec!["release", "sign", "--dir", out, "--trust", &documents, "--snapshot-key", &snapshot];
+        for key in publishers {
+            line.extend(["--publisher-key", key]);
+        }
+        takt.text(&line)
     }
 
     /// The key that signs snapshots.

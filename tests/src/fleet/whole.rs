@@ -89,10 +89,23 @@ impl Fleet {
         Ok(Self { coordinator, takt, trust, api, stopwatch, binaries, engine, folder })
     }
 
+    /// Builds a release, and gives its folder.
+    pub fn make(&self, release: &ReleaseSpec) -> Result<String, FleetError> {
+        let mark = self.folder.path().display().to_string();
+        release.make(&self.takt, &self.trust, &self.folder.path().join("releases"), &mark)
+    }
+
     /// Builds, signs and publishes a release.
     pub fn publish(&self, release: &ReleaseSpec) -> Result<(), FleetError> {
-        let mark = self.folder.path().display().to_string();
-        release.publish(&self.takt, &self.trust, &self.folder.path().join("releases"), &mark)
+        let out = self.make(release)?;
+        self.trust.sign(&self.takt, &out, &self.trust.publisher_keys())?;
+        self.publish_signed(&out)
+    }
+
+    /// Publishes the signed release in the folder `out`.
+    pub fn publish_signed(&self, out: &str) -> Result<(), FleetError> {
+        self.takt.text(&["release", "publish", "--dir", out, "--trust", &self.trust.documents()])?;
+        Ok(())
     }
 
     /// Makes devices with these names, enrols them with one token, starts their agents and waits until all are online.

@@ -107,7 +107,7 @@ fn an_unreadable_publisher_key_signs_nothing_and_publishes_nothing() {
     let world = World::enrolled();
     world.publish(&release(BASE));
     let takt = &world.fleet.takt;
-    let (documents, publisher) = (world.fleet.trust.documents(), world.fleet.trust.publisher_key());
+    let (documents, [publisher, _]) = (world.fleet.trust.documents(), world.fleet.trust.publisher_keys());
     let dir = world.fleet.folder().join("releases").join(BASE).display().to_string();
     let before = snapshot(Path::new(&documents));
     let good = fs::read(&publisher).unwrap();
@@ -117,8 +117,8 @@ fn an_unreadable_publisher_key_signs_nothing_and_publishes_nothing() {
     };
     for (damage, part) in [
         (Some(&b"no key"[..]), "PRIVATE KEY"),
-        (Some(&good[..good.len() / 2]), "publisher.key"),
-        (Some(&[0xff, 0xfe][..]), "publisher.key"),
+        (Some(&good[..good.len() / 2]), "publisher-1.key"),
+        (Some(&[0xff, 0xfe][..]), "publisher-1.key"),
         (None, "No such file"),
     ] {
         match damage {
@@ -127,7 +127,7 @@ fn an_unreadable_publisher_key_signs_nothing_and_publishes_nothing() {
         }
         let said = sign();
         assert_eq!(said.code, 2, "{said:?}");
-        assert!(said.err.contains("publisher.key") && said.err.contains(part), "{said:?}");
+        assert!(said.err.contains("publisher-1.key") && said.err.contains(part), "{said:?}");
         assert_eq!(said.err.lines().count(), 1, "{said:?}");
     }
     assert_eq!(snapshot(Path::new(&documents)), before, "a document was changed");

@@ -72,12 +72,10 @@ impl World {
         write(&description, RELEASE)?;
         let out = sources.join("out").display().to_string();
         let (description, documents) = (description.display().to_string(), self.trust.documents());
-        let (publisher, snapshot) = (self.trust.publisher_key(), self.trust.snapshot_key());
         let trust = ["--trust", &documents];
         let new = ["--from", &description, "--name", "lamp", "--version", version, "--out", &out];
         self.takt.text(&[&["release", "new"], &new[..], &trust].concat())?;
-        let keys = ["--publisher-key", &publisher, "--snapshot-key", &snapshot];
-        self.takt.text(&[&["release", "sign", "--dir", &out], &keys[..], &trust].concat())?;
+        self.trust.sign(&self.takt, &out, &self.trust.publisher_keys())?;
         self.takt.text(&[&["release", "publish", "--dir", &out], &trust[..]].concat())?;
         Ok(())
     }
