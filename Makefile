@@ -11,8 +11,9 @@ BINARIES := takt-agent takt-launcher takt-coordinator takt
 # The programs as they go to users, and as tests try them.
 SHIPPED := target/shipped
 TRIED := target/tried
-# What the tests of the packages install first, and what they upgrade to: packed fast, not tightly.
+# What the tests of the packages install first, the same once more, and what they upgrade to: packed fast, not tightly.
 PACK = packaging/build.sh --fast --programs $(1) --out target/packages/tried/this && \
+	packaging/build.sh --fast --programs $(1) --out target/packages/tried/again && \
 	packaging/build.sh --fast --programs $(1) --out target/packages/tried/next --version 99.0.0~test1
 DENY_VERSION := 0.20.2
 
@@ -21,7 +22,7 @@ TRIED_POINTS := target/crash-matrix
 POINTS_MIN := 1000
 
 .PHONY: help demo test crash-matrix check bench bench-swap bench-handover bench-preserve bench-journal bench-agent at-rest bench-planner bench-fleet soak \
-	docs packages packages-test install install-demo install-packages build device tried
+	docs packages reproducible packages-test install install-demo install-packages build device tried
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -80,6 +81,9 @@ check: install ## Formatting, clippy, licences and bans, documentation.
 packages: install-packages device ## The .deb and .rpm of agent, coordinator and CLI, into target/packages (VERSION=0.1.1~test1).
 	cargo build --locked -j $(JOBS) -p takt-paperwork
 	packaging/build.sh --programs $(SHIPPED) $(if $(VERSION),--version '$(VERSION)')
+
+reproducible: install-packages ## Build programs and packages twice from nothing and compare their digests (some twenty minutes).
+	packaging/reproduce.sh
 
 packages-test: install device ## Packages installed, started, upgraded, removed and purged on machines with a real systemd.
 	cargo build --locked -j $(JOBS) -p takt-paperwork

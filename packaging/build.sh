@@ -60,7 +60,7 @@ mkdir "$STAGE/man-gz"
 for page in "$STAGE"/man/*; do
     gzip --best --no-name <"$page" >"$STAGE/man-gz/${page##*/}.gz"
 done
-gzip --best --no-name "$STAGE"/third-party/*.txt
+gzip --best --no-name "$STAGE"/third-party/*.txt "$STAGE"/sbom/*.json
 
 architecture=$(dpkg --print-architecture)
 pack() { # pack CRATE

@@ -51,13 +51,13 @@ pub struct Known {
 /// One of them.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Library {
-    name: String,
-    version: String,
-    license: Option<String>,
-    repository: Option<String>,
-    manifest_path: PathBuf,
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) license: Option<String>,
+    pub(crate) repository: Option<String>,
+    pub(crate) manifest_path: PathBuf,
     /// Where it comes from; our own crates come from nowhere.
-    source: Option<String>,
+    pub(crate) source: Option<String>,
 }
 
 impl Known {

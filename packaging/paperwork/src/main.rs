@@ -1,10 +1,11 @@
-//! `takt-paperwork FOLDER`: writes `man/`, `completions/` and `third-party/` into a folder. Run in the workspace.
+//! `takt-paperwork FOLDER`: writes `man/`, `completions/`, `third-party/` and `sbom/` into a folder. Run in the workspace.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use takt_paperwork::libraries::{self, Known};
+use takt_paperwork::sbom::{self, Checksums};
 use takt_paperwork::{Sheet, pages};
 
 /// The crates whose programs are packaged.
@@ -18,9 +19,13 @@ fn main() -> anyhow::Result<()> {
         sheets.iter().try_for_each(|sheet| write(&folder, sheet))?;
     }
     let known = Known::ask()?;
+    let checksums = Checksums::read(Path::new("Cargo.lock"))?;
     for package in PACKAGES {
-        let bytes = libraries::text(&known.linked_into(package)?)?.into_bytes();
+        let linked = known.linked_into(package)?;
+        let bytes = libraries::text(&linked)?.into_bytes();
         write(&folder, &Sheet { path: format!("third-party/{package}.txt"), bytes })?;
+        let bytes = sbom::json(package, env!("CARGO_PKG_VERSION"), &linked, &checksums)?;
+        write(&folder, &Sheet { path: format!("sbom/{package}.cdx.json"), bytes })?;
     }
     Ok(())
 }

@@ -14,4 +14,4 @@ pub mod rpms;
 pub use clock::wait_until;
 pub use fleet::Fleet;
 pub use machine::{Machine, Said};
-pub use packages::{Format, NEXT_VERSION, package, repository};
+pub use packages::{Format, NEXT_VERSION, package, package_again, repository};

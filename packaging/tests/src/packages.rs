@@ -1,4 +1,4 @@
-//! The packages as `make test` has built them: the workspace's version, and a newer one for upgrades.
+//! The packages as `make test` has built them: the workspace's version, the same once more, and a newer one for upgrades.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,8 +25,19 @@ pub fn repository() -> PathBuf {
 /// # Panics
 /// When it was not built.
 pub fn package(name: &str, version: &str, format: Format) -> PathBuf {
-    let folder = repository().join("target/packages/tried");
-    let folder = folder.join(if version == NEXT_VERSION { "next" } else { "this" });
+    packed(if version == NEXT_VERSION { "next" } else { "this" }, name, version, format)
+}
+
+/// The package of the workspace's version, made once more from the same programs.
+///
+/// # Panics
+/// When it was not built.
+pub fn package_again(name: &str, version: &str, format: Format) -> PathBuf {
+    packed("again", name, version, format)
+}
+
+fn packed(folder: &str, name: &str, version: &str, format: Format) -> PathBuf {
+    let folder = repository().join("target/packages/tried").join(folder);
     let file = match format {
         Format::Deb => format!("{name}_{version}_{}.deb", first_line("dpkg", "--print-architecture")),
         Format::Rpm => format!("{name}-{version}-1.{}.rpm", first_line("uname", "-m")),

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use takt_package_tests::{Format, Machine, NEXT_VERSION, package};
+use takt_package_tests::{Format, Machine, NEXT_VERSION, package, package_again};
 
 const NAMES: [&str; 3] = ["takt-agent", "takt-coordinator", "takt-ctl"];
 
@@ -48,6 +48,34 @@ fn rpmlint_has_nothing_to_say() {
     arguments.extend(rpms.iter().map(|rpm| text(rpm)));
     let (clean, said) = run("rpmlint", &arguments);
     assert!(clean && said.contains(" 0 errors, 0 warnings"), "{said}");
+}
+
+#[test]
+fn the_same_programs_give_the_same_packages_byte_for_byte() {
+    for name in NAMES {
+        for format in [Format::Deb, Format::Rpm] {
+            let one = package(name, Machine::version(), format);
+            let other = package_again(name, Machine::version(), format);
+            let same = fs::read(&one).unwrap() == fs::read(&other).unwrap();
+            assert!(same, "{} and {} differ", one.display(), other.display());
+        }
+    }
+}
+
+#[test]
+fn every_package_lists_its_libraries_in_its_bill_of_materials() {
+    for (name, library) in [
+        ("takt-agent", "pkg:cargo/ring@"),
+        ("takt-coordinator", "pkg:cargo/rumqttd@"),
+        ("takt-ctl", "pkg:cargo/clap@"),
+    ] {
+        let deb = package(name, Machine::version(), Format::Deb);
+        let file = format!("./usr/share/doc/{name}/sbom.cdx.json.gz");
+        let script = format!("dpkg-deb --fsys-tarfile {} | tar -xO {file} | gzip -d", text(&deb));
+        let (there, said) = run("sh", &["-c", &script]);
+        assert!(there && said.contains("\"bomFormat\": \"CycloneDX\""), "{name}: {said:.400}");
+        assert!(said.contains(library), "{name} does not list {library}");
+    }
 }
 
 #[test]
