@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ring::rand::SystemRandom;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use takt_common::{DeviceId, Name, SigningKey, UnixTime};
 
+use crate::certificate::OwnCertificate;
 use crate::tls::{Server, builder};
 
 const KEY_FILE: &str = "device.key";
@@ -171,6 +172,15 @@ impl IdentityFolder {
         write_whole(&self.0.join(file), &bytes)
     }
 
+    /// What the device shows of itself.
+    pub fn own_certificate(
+        &self,
+        membership: &Membership,
+        key: &SigningKey,
+    ) -> Result<Arc<OwnCertificate>, IdentityError> {
+        OwnCertificate::new(&membership.certificate_pem, key).map_err(|why| self.bad_certificate(why))
+    }
+
     /// The TLS settings of an enrolled device: TLS 1.3, its own certificate, and no authority but the fleet CA. It is
     /// `floor` or later.
     pub fn tls(
@@ -179,23 +189,32 @@ impl IdentityFolder {
         key: &SigningKey,
         floor: UnixTime,
     ) -> Result<Arc<rustls::ClientConfig>, IdentityError> {
-        let bad = |why: String| IdentityError::Certificate { path: self.0.join(MEMBERSHIP_FILE), why };
+        self.tls_of(membership, Some(self.own_certificate(membership, key)?), floor)
+    }
+
+    /// The same with `own` for a certificate, or without any.
+    pub fn tls_of(
+        &self,
+        membership: &Membership,
+        own: Option<Arc<OwnCertificate>>,
+        floor: UnixTime,
+    ) -> Result<Arc<rustls::ClientConfig>, IdentityError> {
+        let bad = |why: String| self.bad_certificate(why);
         let mut roots = rustls::RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(membership.ca_pem.as_bytes()) {
             let certificate = certificate.map_err(|error| bad(error.to_string()))?;
             roots.add(certificate).map_err(|error| bad(error.to_string()))?;
         }
-        let chain = CertificateDer::pem_slice_iter(membership.certificate_pem.as_bytes())
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| bad(error.to_string()))?;
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8().to_vec()));
         let server = Server::new(roots, floor).map_err(|error| bad(error.to_string()))?;
-        let config = builder()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(server))
-            .with_client_auth_cert(chain, key)
-            .map_err(|error| bad(error.to_string()))?;
-        Ok(Arc::new(config))
+        let builder = builder().dangerous().with_custom_certificate_verifier(Arc::new(server));
+        Ok(Arc::new(match own {
+            Some(own) => builder.with_client_cert_resolver(own),
+            None => builder.with_no_client_auth(),
+        }))
+    }
+
+    fn bad_certificate(&self, why: String) -> IdentityError {
+        IdentityError::Certificate { path: self.0.join(MEMBERSHIP_FILE), why }
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod artifacts;
 pub mod budget;
+pub mod certificate;
 pub mod cli;
 pub mod clock;
 pub mod engine;
@@ -24,6 +25,7 @@ mod pin;
 pub mod ports;
 pub mod power;
 pub mod probe;
+pub mod renew;
 pub mod restart;
 pub mod service;
 pub mod settings;

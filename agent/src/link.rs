@@ -200,7 +200,7 @@ async fn session(
 }
 
 /// Between half of `span` and all of it, so that a fleet does not come back in one beat.
-fn jittered(span: Duration) -> Duration {
+pub(crate) fn jittered(span: Duration) -> Duration {
     let mut byte = [128];
     // Without randomness the middle is as good as any other.
     let _ = SystemRandom::new().fill(&mut byte);

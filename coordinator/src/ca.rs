@@ -16,13 +16,14 @@ const DAY: Duration = Duration::from_hours(24);
 /// Long, because devices pin it; its change is a matter of a new enrolment.
 const CA_VALID: Duration = Duration::from_hours(20 * 365 * 24);
 
-/// Life of a device certificate (DESIGN: trust, enrolment).
+/// Life of a device certificate unless the settings say otherwise (DESIGN: trust, enrolment). Devices renew theirs at two thirds.
 pub const DEVICE_VALID: Duration = Duration::from_hours(90 * 24);
 
 /// Life of the server certificate, which is made anew at every start and every day.
 pub const SERVER_VALID: Duration = Duration::from_hours(90 * 24);
 
-/// Clocks of devices that are this much behind still accept a new certificate.
+/// Clocks that are this much behind still accept a new certificate. For one with a short life it is a tenth of that, so that two thirds of
+/// its life are still to come when it is made.
 const BACKDATED: Duration = DAY;
 
 /// The CA with its key.
@@ -30,6 +31,7 @@ pub struct FleetCa {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
     certificate_pem: String,
+    device_valid: Duration,
 }
 
 /// The CA cannot be made, read or used.
@@ -88,7 +90,14 @@ impl FleetCa {
         let certificate =
             CertificateDer::from_pem_slice(certificate_pem.as_bytes()).map_err(|_| CaError::Certificate)?;
         let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(|_| CaError::Certificate)?;
-        Ok(Self { issuer, certificate, certificate_pem: certificate_pem.to_owned() })
+        let certificate_pem = certificate_pem.to_owned();
+        Ok(Self { issuer, certificate, certificate_pem, device_valid: DEVICE_VALID })
+    }
+
+    /// The same CA, whose device certificates are good for so long.
+    #[must_use]
+    pub fn with_device_valid(self, device_valid: Duration) -> Self {
+        Self { device_valid, ..self }
     }
 
     /// The CA's certificate as DER.
@@ -131,7 +140,7 @@ impl FleetCa {
         now: UnixTime,
     ) -> Result<Certificate, CaError> {
         let device = DeviceId::of_key(key);
-        let mut params = params(now, DEVICE_VALID);
+        let mut params = params(now, self.device_valid);
         params.distinguished_name.push(DnType::CommonName, device.to_string());
         params.distinguished_name.push(DnType::OrganizationalUnitName, domain.as_str());
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -148,7 +157,7 @@ fn params(now: UnixTime, valid: Duration) -> CertificateParams {
     params.use_authority_key_identifier_extension = true;
     // `rcgen` takes the calendar type of a crate that is not ours: its value comes from its own constructor.
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
-    params.not_before = epoch + Duration::from_secs(now.as_secs()).saturating_sub(BACKDATED);
+    params.not_before = epoch + Duration::from_secs(now.as_secs()).saturating_sub(BACKDATED.min(valid / 10));
     params.not_after = epoch + Duration::from_secs(now.as_secs()) + valid;
     params
 }

@@ -18,6 +18,7 @@ use crate::orders::OrderBook;
 use crate::peers::PeerBook;
 use crate::planning::Failures;
 use crate::registry::{DeviceRecord, DomainError, DomainRules, Registry, RegistryError, StoredCampaign};
+use crate::renew::Challenges;
 use crate::reports::NonsenseCount;
 use crate::repository::{Published, Repository};
 use crate::response::ResponseTimes;
@@ -33,6 +34,8 @@ pub struct Coordinator {
     pub order_key: SigningKey,
     /// The operator's token, hashed.
     pub operator: Sha256Digest,
+    /// What devices sign for their next certificate.
+    pub challenges: Challenges,
     /// What must not be forgotten.
     pub registry: Registry,
     /// Signed metadata.
@@ -86,6 +89,8 @@ pub struct Parts {
     pub order_key: SigningKey,
     /// The operator's token, hashed.
     pub operator: Sha256Digest,
+    /// What devices sign for their next certificate.
+    pub challenges: Challenges,
     /// What must not be forgotten.
     pub registry: Registry,
     /// Signed metadata.
@@ -109,6 +114,7 @@ impl Coordinator {
             ca,
             order_key,
             operator,
+            challenges,
             registry,
             repository,
             artifacts,
@@ -123,6 +129,7 @@ impl Coordinator {
             ca,
             order_key,
             operator,
+            challenges,
             registry,
             repository,
             artifacts,

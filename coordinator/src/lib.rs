@@ -37,6 +37,7 @@ pub mod peers;
 pub mod places;
 pub mod planning;
 pub mod registry;
+pub mod renew;
 pub mod reports;
 pub mod repository;
 mod response;

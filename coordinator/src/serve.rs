@@ -22,11 +22,13 @@ use crate::gate::{self, GateError, GateHandle, GateLimits};
 use crate::https::{self, HttpsLimits};
 use crate::identity::{Identity, IdentityError};
 use crate::registry::{Registry, RegistryError, blocking};
+use crate::renew::Challenges;
 use crate::repository::{Repository, RepositoryError};
 use crate::sentence::sentence;
 use crate::settings::Settings;
 use crate::sink::GateSink;
 use crate::tls::{ClientCertificate, ServerIdentity, TlsError, server_config};
+use crate::token::NoRandom;
 use crate::{api, dispatch, engine};
 
 /// Timestamp and server certificate are renewed this often.
@@ -71,6 +73,9 @@ pub enum ServeError {
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// What challenges are made with.
+    #[error(transparent)]
+    NoRandom(#[from] NoRandom),
     /// A part ended although nobody asked for it.
     #[error("the coordinator's {0} ended by itself")]
     Ended(&'static str),
@@ -99,6 +104,7 @@ pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<Ru
         Ok(Identity::load(&prepared.data_dir)?)
     });
     let Identity { ca, order_key, timestamp_key, operator } = identity.await?;
+    let ca = ca.with_device_valid(settings.certificates.valid());
     let listen = |source| ServeError::Listen { address: settings.api.listen, source };
     let listener = TcpListener::bind(settings.api.listen).await.map_err(listen)?;
     let api_addr = listener.local_addr().map_err(listen)?;
@@ -136,6 +142,7 @@ pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<Ru
         ca,
         order_key,
         operator,
+        challenges: Challenges::new()?,
         registry,
         repository,
         artifacts,

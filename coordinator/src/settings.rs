@@ -8,10 +8,15 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::ca::DEVICE_VALID;
+
 /// The largest settings file, far above the commented default one.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 const DAY_MINUTES: u64 = 24 * 60;
+
+/// A certificate for longer would outlive every reason to have one.
+const VALID_SECS_MAX: u64 = 10 * 365 * 86_400;
 
 /// What an operator may choose.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -28,6 +33,8 @@ pub struct Settings {
     pub gate: GateSettings,
     /// Orders.
     pub orders: OrderSettings,
+    /// Certificates of devices.
+    pub certificates: CertificateSettings,
     /// Artifacts.
     pub artifacts: ArtifactSettings,
     /// How busy devices are.
@@ -70,6 +77,14 @@ pub struct OrderSettings {
     pub in_hand_max: usize,
 }
 
+/// Certificates of devices.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CertificateSettings {
+    /// Seconds that a device's certificate is good for; devices renew theirs at two thirds.
+    pub valid_secs: u64,
+}
+
 /// Artifacts.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -94,6 +109,7 @@ impl Default for Settings {
             api: ApiSettings::default(),
             gate: GateSettings::default(),
             orders: OrderSettings::default(),
+            certificates: CertificateSettings::default(),
             artifacts: ArtifactSettings::default(),
             load: LoadSettings::default(),
         }
@@ -124,6 +140,19 @@ impl Default for GateSettings {
 impl Default for OrderSettings {
     fn default() -> Self {
         Self { resend_secs: 5, in_hand_max: 2_000 }
+    }
+}
+
+impl Default for CertificateSettings {
+    fn default() -> Self {
+        Self { valid_secs: DEVICE_VALID.as_secs() }
+    }
+}
+
+impl CertificateSettings {
+    /// The same as a span.
+    pub const fn valid(&self) -> Duration {
+        Duration::from_secs(self.valid_secs)
     }
 }
 
@@ -241,12 +270,16 @@ impl Settings {
             ("gate.connections_per_source_max", self.gate.connections_per_source_max as u64),
             ("orders.resend_secs", self.orders.resend_secs),
             ("orders.in_hand_max", self.orders.in_hand_max as u64),
+            ("certificates.valid_secs", self.certificates.valid_secs),
             ("artifacts.bytes_max", self.artifacts.bytes_max),
             ("load.sample_minutes", self.load.sample_minutes),
         ] {
             if value == 0 {
                 return refuse(field, "it must be at least 1".to_owned());
             }
+        }
+        if self.certificates.valid_secs > VALID_SECS_MAX {
+            return refuse("certificates.valid_secs", format!("it must be at most {VALID_SECS_MAX}"));
         }
         if !DAY_MINUTES.is_multiple_of(self.load.sample_minutes) {
             let why = format!("a day does not have a whole number of {} minutes", self.load.sample_minutes);
@@ -285,7 +318,7 @@ fn toml_error(text: &str, file: &Path, error: &toml::de::Error) -> SettingsError
 
 /// The settings file that a first start writes: the defaults, explained.
 pub fn default_file() -> String {
-    let Settings { api, gate, orders, artifacts, load, .. } = Settings::default();
+    let Settings { api, gate, orders, certificates, artifacts, load, .. } = Settings::default();
     format!(
         r#"# Settings of takt-coordinator. Every field may be left out; a commented one shows its default.
 
@@ -318,6 +351,10 @@ listen = "{}"
 # So many devices have an order in hand at a time, campaigns together; others wait for them.
 # in_hand_max = {}
 
+[certificates]
+# Seconds that a device's certificate is good for (90 days). Devices renew theirs at two thirds of that, or when they come back.
+# valid_secs = {}
+
 [artifacts]
 # The largest artifact that is taken, in bytes.
 # bytes_max = {}
@@ -336,6 +373,7 @@ listen = "{}"
         gate.connections_per_source_max,
         orders.resend_secs,
         orders.in_hand_max,
+        certificates.valid_secs,
         artifacts.bytes_max,
         load.sample_minutes
     )
@@ -393,6 +431,8 @@ mod tests {
             ("[gate]\nlisten = \"0.0.0.0:8443\"", "gate.listen"),
             ("surprise = 1", "surprise"),
             ("[artifacts]\nbytes_max = \"1 GiB\"", "bytes_max"),
+            ("[certificates]\nvalid_secs = 0", "certificates.valid_secs"),
+            ("[certificates]\nvalid_secs = 400000000", "certificates.valid_secs"),
             ("[load]\nsample_minutes = 7", "load.sample_minutes"),
             ("[load]\nsample_minutes = 2880", "load.sample_minutes"),
         ] {

@@ -4,6 +4,7 @@ mod boot;
 mod intake;
 mod look;
 mod outbox;
+mod renewing;
 mod reporting;
 mod responses;
 mod watch;
@@ -39,6 +40,7 @@ use crate::link::{Link, LinkEvent, LinkSettings};
 use crate::peers::Peers;
 use crate::perform::{Performer, Wanted};
 use crate::ports::Ports;
+use crate::renew::{RenewError, Renewal};
 use crate::restart::Restarter;
 use crate::settings::Settings;
 use crate::takeover::MemoryTravel;
@@ -47,6 +49,7 @@ use crate::variables::{RoleVariables, Variables};
 use intake::Pending;
 use look::Looking;
 use outbox::Flow;
+use renewing::Renewing;
 use responses::Responses;
 use watch::Watched;
 
@@ -81,6 +84,9 @@ pub enum AgentError {
     /// Trust documents.
     #[error(transparent)]
     Trust(#[from] KeeperError),
+    /// What renews the certificate.
+    #[error(transparent)]
+    Renewal(#[from] RenewError),
     /// The broker's address is none.
     #[error("use the broker's address '{0}': host:port expected")]
     Broker(String),
@@ -128,6 +134,7 @@ pub struct Agent {
     first_report: Option<u64>,
     heard: bool,
     boot: boot::Boot,
+    renewing: Renewing,
     /// When the launcher hears that this agent is in good health; `None` once it has.
     alive_at: Option<Duration>,
     /// When memory is given back; `None` once it is.
@@ -144,7 +151,10 @@ impl Agent {
         if let Some(text) = restored {
             tracing::warn!(%text, "journal was restored");
         }
-        let tls = identity.tls(&membership, &key, journal.record().time_floor)?;
+        let floor = journal.record().time_floor;
+        let own = identity.own_certificate(&membership, &key)?;
+        let tls = identity.tls_of(&membership, Some(Arc::clone(&own)), floor)?;
+        let renewal = Renewal::new(identity.clone(), &settings.coordinator, own, floor)?;
         let keeper = Keeper::load(identity, &membership)?;
         let performer = Arc::new(performer(&settings, &membership, of_memory, &tls, stop)?);
         let host = Host::new(&settings.state_dir).map_err(|error| AgentError::Adapter {
@@ -196,6 +206,7 @@ impl Agent {
             first_report: None,
             heard: false,
             boot: boot::Boot::default(),
+            renewing: Renewing::new(renewal, up_since),
             alive_at: Some(up_since + ALIVE_AFTER),
             give_back_at: Some(up_since + AT_REST_AFTER),
         })
@@ -383,6 +394,7 @@ impl Agent {
             crate::memory::give_back();
         }
         self.keep_flowing()?;
+        self.look_at_certificate().await;
         self.look_at_peers();
         if resting {
             let installed = self.journal.record().installed.values();

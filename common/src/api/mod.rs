@@ -5,6 +5,7 @@
 mod campaign;
 mod device;
 mod domain;
+mod renewal;
 
 use std::collections::BTreeMap;
 
@@ -29,6 +30,7 @@ pub use domain::{
     DrmSpec, EdgeSpec, GatewaySpec, GraphSpec, ObservedEdgeView, ObservedGraphView, ScheduleMethod,
     ScheduleSpec, ServeSetSpec, StandbySpec,
 };
+pub use renewal::{RenewalChallenge, RenewalRequest, RenewalResponse};
 
 /// What a refused request gets (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

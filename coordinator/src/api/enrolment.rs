@@ -1,4 +1,4 @@
-//! `/api/v1/tokens`, `/api/v1/enrol` and `/api/v1/keys`.
+//! `/api/v1/tokens`, `/api/v1/enrol`, `/api/v1/renewal` and `/api/v1/keys`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,10 @@ use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
 use takt_common::Sha256Digest;
-use takt_common::api::{CoordinatorKeys, EnrolRequest, EnrolResponse, TokenRequest, TokenResponse};
+use takt_common::api::{
+    CoordinatorKeys, EnrolRequest, EnrolResponse, RenewalChallenge, RenewalRequest, RenewalResponse,
+    TokenRequest, TokenResponse,
+};
 
 use super::SMALL_BODY_MAX;
 use super::extract::{JsonBody, Operator};
@@ -16,7 +19,7 @@ use crate::clock;
 use crate::coordinator::Coordinator;
 use crate::enrol::Enrolment;
 use crate::registry::{StoredToken, blocking};
-use crate::token;
+use crate::{renew, token};
 
 /// Tokens for longer than this would be passwords.
 const VALID_SECS_MAX: u64 = 90 * 86_400;
@@ -62,4 +65,19 @@ pub(super) async fn enrol(
         Enrolment { registry, ca, published: &published, broker }.enrol(&request, clock::now())
     });
     Ok(Json(enrolled.await?))
+}
+
+/// Something fresh to sign, for anybody.
+pub(super) async fn challenge(State(state): State<Arc<Coordinator>>) -> Json<RenewalChallenge> {
+    Json(RenewalChallenge { challenge: state.challenges.give(clock::now()) })
+}
+
+/// Gives a device its next certificate. Its signature is all that counts, so it may have an expired one, or none at hand.
+pub(super) async fn renew(
+    State(state): State<Arc<Coordinator>>,
+    JsonBody(request): JsonBody<RenewalRequest, SMALL_BODY_MAX>,
+) -> Result<Json<RenewalResponse>, Refused> {
+    let renewed =
+        blocking(move || renew::renew(&state.registry, &state.ca, &state.challenges, &request, clock::now()));
+    Ok(Json(renewed.await?))
 }

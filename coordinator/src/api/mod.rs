@@ -1,7 +1,7 @@
 //! The HTTPS API (`/api/v1`).
 //!
 //! Everything needs the operator's token, except: `healthz` and the signed repository, which anybody may read; `enrol`,
-//! which has a token of its own; a device's own order and memory, which need its certificate; and artifacts, which devices read
+//! which has a token of its own; `renewal`, which takes a device's signature; a device's own order and memory, which need its certificate; and artifacts, which devices read
 //! too. All refusals are problem documents.
 
 mod artifacts;
@@ -38,6 +38,7 @@ pub fn router(coordinator: Arc<Coordinator>) -> Router {
         .route("/keys", get(enrolment::keys))
         .route("/tokens", post(enrolment::token))
         .route("/enrol", post(enrolment::enrol))
+        .route("/renewal", get(enrolment::challenge).post(enrolment::renew))
         .route("/repository", put(repository::put))
         .route("/repository/{file}", get(repository::get))
         .route("/artifacts/{sha256}", put(artifacts::put).get(artifacts::get))

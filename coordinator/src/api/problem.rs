@@ -15,6 +15,7 @@ use crate::enrol::EnrolError;
 use crate::files::FileError;
 use crate::orders::OrderError;
 use crate::registry::{DomainError, RegistryError};
+use crate::renew::RenewError;
 use crate::repository::RepositoryError;
 use crate::sentence::sentence;
 
@@ -183,6 +184,15 @@ impl From<EnrolError> for Refused {
             }
             EnrolError::Ca(error) => Self::internal(&error),
             EnrolError::Registry(error) => error.into(),
+        }
+    }
+}
+
+impl From<RenewError> for Refused {
+    fn from(error: RenewError) -> Self {
+        match error {
+            RenewError::Ca(error) => Self::internal(&error),
+            error => Self::forbidden(sentence(&error)),
         }
     }
 }

@@ -14,6 +14,7 @@ mod observed;
 mod operator;
 mod order_round_trip;
 mod process;
+mod renewal;
 mod repository;
 mod slots;
 mod support;

@@ -1,5 +1,6 @@
 //! A real coordinator on free ports, with a publisher and an operator.
 
+pub mod agent;
 pub mod device;
 
 use std::collections::BTreeMap;
@@ -118,6 +119,19 @@ impl World {
     /// With more tables of settings.
     pub async fn start_with(tables: &str) -> Self {
         Self::start_as(&settings_text(tables)).await
+    }
+
+    /// On ports that stay the same when it goes on, so that agents find it again.
+    pub async fn start_with_fixed_ports(tables: &str) -> Self {
+        let mut settings = settings_text(tables);
+        // Both are held until both are known: else they could be one.
+        let free = [(), ()].map(|()| std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap());
+        for listener in &free {
+            let port = listener.local_addr().unwrap().port();
+            settings = settings.replacen("127.0.0.1:0", &format!("127.0.0.1:{port}"), 1);
+        }
+        drop(free);
+        Self::start_as(&settings).await
     }
 
     /// As a process of its own, which can be killed.
