@@ -12,6 +12,7 @@ use crate::artifacts::ArtifactStore;
 use crate::ca::FleetCa;
 use crate::checkpoints::CheckpointStore;
 use crate::dispatch::Outgoing;
+use crate::gate::GateHandle;
 use crate::live::Live;
 use crate::load::Rollups;
 use crate::orders::OrderBook;
@@ -58,6 +59,8 @@ pub struct Coordinator {
     pub nonsense: NonsenseCount,
     /// `host:port` of the gate, as devices reach it; set once the gate listens.
     pub broker: OnceLock<String>,
+    /// The gate, once it listens.
+    pub gate: OnceLock<GateHandle>,
     /// Wakes the engine.
     pub wake: Notify,
     outbox: mpsc::Sender<Outgoing>,
@@ -141,6 +144,7 @@ impl Coordinator {
             response: ResponseTimes::default(),
             nonsense: NonsenseCount::default(),
             broker: OnceLock::new(),
+            gate: OnceLock::new(),
             wake: Notify::new(),
             outbox,
             in_hand_max,
@@ -192,6 +196,13 @@ impl Coordinator {
     pub fn send(&self, outgoing: Outgoing) {
         if self.outbox.try_send(outgoing).is_err() {
             tracing::warn!("dispatcher has too much to do; a message waits for its repetition");
+        }
+    }
+
+    /// Ends the device's session at the gate, if it has one. Before this the registry says that it is not let in.
+    pub fn cut(&self, device: DeviceId) {
+        if self.gate.get().is_some_and(|gate| gate.disconnect(device)) {
+            tracing::info!(%device, "session cut");
         }
     }
 

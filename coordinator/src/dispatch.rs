@@ -181,7 +181,9 @@ impl Dispatcher {
     }
 }
 
-/// The order that the device has not shown in a report yet.
+/// The order that the device has not shown in a report yet, if it is to be told of it.
 fn waiting_for(record: &DeviceRecord) -> Option<Position> {
-    record.state.order.as_ref().filter(|order| !order.accepted).map(|order| order.position)
+    let state = &record.state;
+    let order = state.order.as_ref().filter(|order| !order.accepted && state.may_be_told(&order.action));
+    order.map(|order| order.position)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use takt_common::api::{EnrolRequest, EnrolResponse};
+use takt_common::api::{EnrolRequest, EnrolResponse, Revocation};
 use takt_common::order::Position;
 use takt_common::{DeviceId, Name, Sha256Digest, UnixTime};
 use takt_coordinator_core::DeviceState;
@@ -42,6 +42,14 @@ pub enum EnrolError {
         name: Name,
         /// Its domain.
         domain: Name,
+    },
+    /// An operator has revoked the device.
+    #[error("device {device} {revocation}")]
+    Revoked {
+        /// The device.
+        device: DeviceId,
+        /// Since when and why.
+        revocation: Revocation,
     },
     /// There is nothing yet that the device could trust.
     #[error("no {0} is published yet, so no device can be enrolled; run `takt trust init` and publish it")]
@@ -115,6 +123,9 @@ impl Enrolment<'_> {
         let (name, domain) = (request.name.clone(), token.domain.clone());
         if let Some(known) = self.registry.devices().get(device) {
             let state = &known.state;
+            if let Some(revocation) = state.revoked.clone() {
+                return Err(EnrolError::Revoked { device, revocation });
+            }
             if state.name != name || state.domain != domain {
                 return Err(EnrolError::Known {
                     device,

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
 use ring::rand::SystemRandom;
-use takt_common::api::{RenewalRequest, RenewalResponse};
+use takt_common::api::{RenewalRequest, RenewalResponse, Revocation};
 use takt_common::digest::to_hex;
 use takt_common::{DeviceId, UnixTime};
 
@@ -38,6 +38,14 @@ pub enum RenewError {
     /// The device does not hold the key that it was enrolled with.
     #[error("device {0}: the proof is not a signature of its enrolled key over this challenge")]
     Proof(DeviceId),
+    /// An operator has revoked the device.
+    #[error("device {device} {revocation}")]
+    Revoked {
+        /// The device.
+        device: DeviceId,
+        /// Since when and why.
+        revocation: Revocation,
+    },
     /// The certificate could not be made.
     #[error(transparent)]
     Ca(#[from] CaError),
@@ -106,6 +114,9 @@ pub fn renew(
     }
     if !challenges.use_up(device, number) {
         return Err(RenewError::Used(device));
+    }
+    if let Some(revocation) = record.state.revoked.clone() {
+        return Err(RenewError::Revoked { device, revocation });
     }
     let certificate = ca.device_certificate(&record.key, &record.state.domain, now)?;
     tracing::info!(%device, name = %record.state.name, "device certificate renewed");

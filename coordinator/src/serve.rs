@@ -158,6 +158,7 @@ pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<Ru
         gate::serve_devices(settings.gate.listen, gate_limits(&settings), required, sink, stop.clone())
             .await?;
     let gate_addr = gate.local_addr();
+    coordinator.gate.get_or_init(|| gate.clone());
     // Nobody enrols before this: the HTTPS server starts below.
     coordinator.broker.get_or_init(|| authority(&own, gate_addr.port()));
 

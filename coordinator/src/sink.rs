@@ -19,6 +19,7 @@ impl Sink for GateSink {
     async fn admit(&self, peer: &Peer) -> Result<(), Refusal> {
         match self.0.registry.devices().get(peer.device) {
             None => Err(Refusal::Unknown),
+            Some(record) if record.state.revoked.is_some() => Err(Refusal::Revoked),
             Some(record) if record.state.domain != peer.domain => Err(Refusal::WrongDomain),
             Some(_) => Ok(()),
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
-use takt_common::api::{DeviceView, ForecastView, QuarantineRequest};
+use takt_common::api::{DeviceView, ForecastView, QuarantineRequest, RevocationRequest};
 use takt_common::id::IdError;
 use takt_common::report::Installed;
 use takt_common::{Name, UnixTime};
@@ -37,6 +37,12 @@ pub enum DeviceCommand {
     /// Ends the quarantine of a device
     #[command(after_help = "Example:\n  takt device release camera-1")]
     Release(ShowArgs),
+    /// Revokes a device: its session is cut, and it is not let in until it is reinstated
+    #[command(after_help = "Example:\n  takt device revoke camera-1 --reason 'it was stolen'")]
+    Revoke(RevokeArgs),
+    /// Lets a revoked device in again
+    #[command(after_help = "Example:\n  takt device reinstate camera-1")]
+    Reinstate(ShowArgs),
 }
 
 /// `takt device quarantine`
@@ -48,6 +54,17 @@ pub struct QuarantineArgs {
     /// Why; whoever asks what the device waits for reads it
     #[arg(long, value_name = "TEXT")]
     why: String,
+}
+
+/// `takt device revoke`
+#[derive(Debug, Args)]
+pub struct RevokeArgs {
+    /// A device's name or id
+    #[arg(value_name = "DEVICE")]
+    device: DeviceArg,
+    /// Why; whoever asks what the device waits for reads it
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
 }
 
 /// `takt device list`
@@ -111,6 +128,15 @@ pub async fn run(command: DeviceCommand, api: &Api, output: Output) -> Result<()
             api.delete(&format!("/api/v1/devices/{}/quarantine", args.device)).await?;
             told(api, &args.device, output).await
         }
+        DeviceCommand::Revoke(args) => {
+            let path = format!("/api/v1/devices/{}/revocation", args.device);
+            api.put(&path, &RevocationRequest { why: args.reason }).await?;
+            told(api, &args.device, output).await
+        }
+        DeviceCommand::Reinstate(args) => {
+            api.delete(&format!("/api/v1/devices/{}/revocation", args.device)).await?;
+            told(api, &args.device, output).await
+        }
         DeviceCommand::Forecast(args) => {
             let path = format!("/api/v1/devices/{}/forecast", args.device);
             let forecast: ForecastView = api.get(&path).await?;
@@ -123,11 +149,19 @@ pub async fn run(command: DeviceCommand, api: &Api, output: Output) -> Result<()
 async fn told(api: &Api, device: &DeviceArg, output: Output) -> Result<(), Failure> {
     let device: DeviceView = api.get(&format!("/api/v1/devices/{device}")).await?;
     Ok(output.give(&device, || {
-        vec![match &device.quarantine {
-            Some(quarantine) => format!("{} is in quarantine: {}", device.name, quarantine.why),
-            None => format!("{} is not in quarantine", device.name),
-        }]
+        let standing = standing(&device);
+        let text = standing.as_deref().unwrap_or("is neither revoked nor in quarantine");
+        vec![format!("{} {text}", device.name)]
     })?)
+}
+
+/// What an operator, or what the device has said, holds it back with; as it goes on after its name.
+fn standing(device: &DeviceView) -> Option<String> {
+    if let Some(revocation) = &device.revoked {
+        return Some(revocation.to_string());
+    }
+    let quarantine = device.quarantine.as_ref()?;
+    Some(format!("is in quarantine since {}: {}", quarantine.since, quarantine.why))
 }
 
 /// The devices that a query means; `component` is what it means by `version`.
@@ -179,7 +213,7 @@ fn list(devices: &[DeviceView], now: UnixTime) -> Vec<String> {
             installed(&device.installed),
             cell(device.phase),
             cell(device.last_seen.map(|seen| ago(seen, now))),
-            cell(device.waiting_on.as_deref()),
+            cell(standing(device).or_else(|| device.waiting_on.clone())),
         ]);
     }
     table.lines()
@@ -215,6 +249,10 @@ fn show(device: &DeviceView, now: UnixTime, output: Output) -> Vec<String> {
     }
     if let Some(lease) = &device.lease {
         say("lease", format!("{} for {}, since {}", lease.token, lease.device, lease.since));
+    }
+    if let Some(revocation) = &device.revoked {
+        let text = format!("since {}: {}", revocation.since, revocation.why);
+        say("revoked", output.toned(Tone::Bad, &text));
     }
     if let Some(quarantine) = &device.quarantine {
         let text = format!("since {}: {}", quarantine.since, quarantine.why);

@@ -1,6 +1,7 @@
 //! Devices: what is known of them, and what holds them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,30 @@ pub struct QuarantineRequest {
     pub why: String,
 }
 
+/// Why a device is not let in: its session is cut, and neither gate nor API take its certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// Since when.
+    pub since: UnixTime,
+    /// Why.
+    pub why: String,
+}
+
+impl fmt::Display for Revocation {
+    /// As it goes on after the device's name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "is revoked since {}: {}", self.since, self.why)
+    }
+}
+
+/// `PUT /api/v1/devices/{name or id}/revocation`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevocationRequest {
+    /// Why; people will read it.
+    pub why: String,
+}
+
 /// `GET /api/v1/devices/{name or id}`, and each element of `GET /api/v1/devices`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeviceView {
@@ -74,6 +99,9 @@ pub struct DeviceView {
     /// Why it is asked to begin nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<Quarantine>,
+    /// Why it is not let in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Revocation>,
     /// What it said it runs.
     pub installed: Vec<Installed>,
     /// For whom it stands in.
@@ -184,6 +212,8 @@ pub enum HeldBy {
     Order,
     /// It is in quarantine.
     Quarantine,
+    /// It is revoked.
+    Revocation,
     /// Target identification: it does not fit now.
     Target,
     /// A campaign that must be approved.

@@ -24,7 +24,7 @@ pub use campaign::{
 };
 pub use device::{
     BacktestView, DeviceView, ForecastView, HeldBy, Hold, Lease, OpenOrder, Quarantine, QuarantineRequest,
-    SlotForecast, WhyView,
+    Revocation, RevocationRequest, SlotForecast, WhyView,
 };
 pub use domain::{
     DrmSpec, EdgeSpec, GatewaySpec, GraphSpec, ObservedEdgeView, ObservedGraphView, ScheduleMethod,

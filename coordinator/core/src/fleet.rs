@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use takt_common::api::{Lease, OpenOrder, Quarantine};
+use takt_common::api::{Lease, OpenOrder, Quarantine, Revocation};
 use takt_common::health::{HealthSample, Link, Unwell};
 use takt_common::order::{Action, Mode, Policy, Position};
 use takt_common::release::ReleaseId;
@@ -46,6 +46,9 @@ pub struct DeviceState {
     /// Why it is asked to begin nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<Quarantine>,
+    /// Why it is not let in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Revocation>,
     /// The order it has in hand: the last one issued, until it has ended.
     pub order: Option<OpenOrder>,
     /// The refusal of the order in hand, if its envelope was refused.
@@ -187,6 +190,7 @@ impl DeviceState {
             phase: None,
             waiting_on: None,
             quarantine: None,
+            revoked: None,
             order: None,
             refused: None,
             ended: Vec::new(),
@@ -202,10 +206,20 @@ impl DeviceState {
         self.order.as_ref().filter(|order| !matches!(order.action, Action::Checkpoint { .. }))
     }
 
-    /// `is in quarantine since …`, where it is.
-    pub(crate) fn quarantined(&self) -> Option<String> {
+    /// Why it is asked to begin nothing, as it goes on after its name: `is revoked since …`, `is in quarantine since …`.
+    pub fn barred(&self) -> Option<String> {
+        if let Some(revocation) = &self.revoked {
+            return Some(revocation.to_string());
+        }
         let Quarantine { since, why } = self.quarantine.as_ref()?;
         Some(format!("is in quarantine since {since}: {why}"))
+    }
+
+    /// Whether it is to be told of an order that asks for this. What ends something is told in quarantine too: nobody is helped by a
+    /// device that goes on with what was withdrawn.
+    pub fn may_be_told(&self, action: &Action) -> bool {
+        let ends = matches!(action, Action::Withdraw | Action::HandBack { .. });
+        self.barred().is_none() || (self.revoked.is_none() && ends)
     }
 
     /// The release of the component `name` that it said it runs.

@@ -43,7 +43,7 @@ impl Asked<'_> {
             Some(Some(false)) => return Fit::NotMeant,
             Some(None) => return Fit::Unfit("has not said yet what the query asks for".to_owned()),
         }
-        if let Some(why) = device.quarantined() {
+        if let Some(why) = device.barred() {
             return Fit::Unfit(why);
         }
         if !self.release.hardware.is_empty() && !self.release.hardware.contains(&device.hardware) {

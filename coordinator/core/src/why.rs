@@ -35,6 +35,14 @@ pub fn why(
     };
     let others = |campaign: &Campaign| Others::of(campaign, campaigns, usize::MAX);
     let mut answer = Answer::default();
+    if let Some(revocation) = &device.revoked {
+        answer.waits(
+            HeldBy::Revocation,
+            Some(revocation.since),
+            format!("`takt device reinstate {}`", device.name),
+            format!("it {revocation}"),
+        );
+    }
     if let Some(quarantine) = &device.quarantine {
         answer.waits(
             HeldBy::Quarantine,

@@ -113,7 +113,7 @@ pub(super) async fn release(
     change(state, &device, |record| record.state.quarantine = None).await
 }
 
-async fn change(
+pub(super) async fn change(
     state: Arc<Coordinator>,
     device: &str,
     change: impl Fn(&mut DeviceRecord) + Send + 'static,
@@ -156,7 +156,7 @@ pub(super) async fn order(
         return Err(Refused::forbidden(format!("device {caller} may only ask for its own order")));
     };
     state.heard(caller, clock::now());
-    if record.state.order.is_none() {
+    if !record.state.order.as_ref().is_some_and(|order| record.state.may_be_told(&order.action)) {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let envelope = blocking(move || state.registry.order_envelope(caller)).await?;
@@ -170,7 +170,7 @@ fn view(state: &Coordinator, record: &DeviceRecord) -> DeviceView {
 }
 
 /// A device by its id, or by its name where only one domain has it.
-fn find(state: &Coordinator, text: &str) -> Result<Arc<DeviceRecord>, Refused> {
+pub(super) fn find(state: &Coordinator, text: &str) -> Result<Arc<DeviceRecord>, Refused> {
     let devices = state.registry.devices();
     let by_id = text.parse::<DeviceId>().ok().and_then(|id| devices.get(id));
     if let Some(record) = by_id {

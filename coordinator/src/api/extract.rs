@@ -84,7 +84,12 @@ impl FromRequestParts<Arc<Coordinator>> for Device {
             return Err(Refused::unauthorized("a device's certificate is needed"));
         };
         match state.registry.devices().get(subject.device) {
-            Some(record) if record.state.domain == subject.domain => Ok(Self(subject.device)),
+            Some(record) if record.state.domain == subject.domain => match &record.state.revoked {
+                None => Ok(Self(subject.device)),
+                Some(revocation) => {
+                    Err(Refused::forbidden(format!("device {} {revocation}", subject.device)))
+                }
+            },
             _ => Err(Refused::forbidden(format!("device {} is not enrolled here", subject.device))),
         }
     }
@@ -94,11 +99,16 @@ impl FromRequestParts<Arc<Coordinator>> for Reader {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<Coordinator>) -> Result<Self, Refused> {
-        if Device::from_request_parts(parts, state).await.is_ok() {
+        let device = Device::from_request_parts(parts, state).await;
+        if device.is_ok() {
             return Ok(Self);
         }
         if parts.headers.contains_key(header::AUTHORIZATION) {
             return Operator::from_request_parts(parts, state).await.map(|_| Self);
+        }
+        // Who has shown a certificate hears what is wrong with it.
+        if parts.extensions.get::<Caller>().is_some_and(|caller| caller.device.is_some()) {
+            device?;
         }
         Err(Refused::unauthorized("a device's certificate or the operator's token is needed"))
     }

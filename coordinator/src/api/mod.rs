@@ -16,6 +16,7 @@ mod problem;
 mod range;
 mod remainder;
 mod repository;
+mod standing;
 
 use std::sync::Arc;
 
@@ -46,6 +47,7 @@ pub fn router(coordinator: Arc<Coordinator>) -> Router {
         .route("/devices/{device}", get(devices::show))
         .route("/devices/{device}/why", get(devices::waits))
         .route("/devices/{device}/quarantine", put(devices::quarantine).delete(devices::release))
+        .route("/devices/{device}/revocation", put(standing::revoke).delete(standing::reinstate))
         .route("/devices/{device}/forecast", get(devices::forecast))
         .route("/devices/{device}/order", get(devices::order))
         .route("/devices/{device}/checkpoint", put(checkpoints::put).get(checkpoints::get))

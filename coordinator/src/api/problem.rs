@@ -178,7 +178,7 @@ impl From<EnrolError> for Refused {
     fn from(error: EnrolError) -> Self {
         match error {
             EnrolError::Token(error) => Self::unauthorized(sentence(&error)),
-            EnrolError::Proof(_) => Self::forbidden(sentence(&error)),
+            EnrolError::Proof(_) | EnrolError::Revoked { .. } => Self::forbidden(sentence(&error)),
             EnrolError::NameTaken { .. } | EnrolError::Known { .. } | EnrolError::NoRoot(_) => {
                 Self::conflict(sentence(&error))
             }

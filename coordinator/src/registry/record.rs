@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use takt_common::api::{DeviceView, Quarantine};
+use takt_common::api::{DeviceView, Quarantine, Revocation};
 use takt_common::order::{Nonce, Position};
 use takt_common::release::HookPoint;
 use takt_common::report::{Refused, Report, Timing};
@@ -90,6 +90,12 @@ impl DeviceRecord {
         self.state.quarantine.get_or_insert(Quarantine { since: now, why });
     }
 
+    /// Revokes the device; the first reason stays.
+    pub fn revoke(&mut self, why: &str, now: UnixTime) {
+        let why: String = why.chars().take(WARNING_CHARS_MAX).collect();
+        self.state.revoked.get_or_insert(Revocation { since: now, why });
+    }
+
     /// The device may have forgotten what it had accepted: its order is sent again unless a report shows it.
     pub const fn forget_acceptance(&mut self) {
         if let Some(order) = self.state.order.as_mut() {
@@ -153,6 +159,7 @@ impl DeviceRecord {
             online: live.online(),
             last_seen: state.last_seen.max(live.last_seen),
             quarantine: state.quarantine.clone(),
+            revoked: state.revoked.clone(),
             installed: state.installed.clone(),
             standing_in_for: state.standing_in_for,
             lease: state.lease,

@@ -17,5 +17,6 @@ mod process;
 mod renewal;
 mod repository;
 mod slots;
+mod standing;
 mod support;
 mod targeting;

@@ -17,29 +17,29 @@ async fn prepared(tables: &str) -> World {
     world
 }
 
-async fn challenge(world: &World) -> String {
+pub async fn challenge(world: &World) -> String {
     let response = world.stranger("GET", "/api/v1/renewal").send().await.unwrap();
     assert_eq!(response.status(), 200);
     response.json::<RenewalChallenge>().await.unwrap().challenge
 }
 
-fn request(device: DeviceId, challenge: &str, key: &SigningKey) -> RenewalRequest {
+pub fn request(device: DeviceId, challenge: &str, key: &SigningKey) -> RenewalRequest {
     let proof = STANDARD.encode(key.sign(&RenewalRequest::proof_message(device, challenge)));
     RenewalRequest { device, challenge: challenge.to_owned(), proof }
 }
 
-async fn renew(world: &World, request: &RenewalRequest) -> Response {
+pub async fn renew(world: &World, request: &RenewalRequest) -> Response {
     world.stranger("POST", "/api/v1/renewal").json(request).send().await.unwrap()
 }
 
 /// Whether the coordinator takes the device's certificate.
-async fn is_let_in(world: &World, id: DeviceId, identity_pem: &str) -> bool {
+pub async fn is_let_in(world: &World, id: DeviceId, identity_pem: &str) -> bool {
     let own = client(world.data(), Some(identity_pem));
     let asked = own.get(world.path(&format!("/api/v1/devices/{id}/order"))).send().await;
     asked.is_ok_and(|response| response.status().is_success())
 }
 
-async fn is_online(world: &World, name: &str) -> bool {
+pub async fn is_online(world: &World, name: &str) -> bool {
     world.get::<DeviceView>(&format!("/api/v1/devices/{name}")).await.online
 }
 

@@ -136,7 +136,7 @@ impl<'a> Scene<'a> {
         let Some(state) = self.fleet.devices.get(&member.device) else {
             return Start::Wait("it is not enrolled any more".to_owned());
         };
-        if let Some(why) = state.quarantined() {
+        if let Some(why) = state.barred() {
             return Start::Wait(format!("it {why}"));
         }
         if let Some(why) = self.not_free(state) {
@@ -281,7 +281,7 @@ impl<'a> Scene<'a> {
         let Some(state) = self.fleet.devices.get(&standby) else {
             return Some("is not enrolled any more".to_owned());
         };
-        if let Some(why) = state.quarantined() {
+        if let Some(why) = state.barred() {
             return Some(why);
         }
         if !state.online {

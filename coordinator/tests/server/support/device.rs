@@ -231,6 +231,20 @@ impl Online {
         }
     }
 
+    /// Waits until the connection stands.
+    pub async fn stand(&mut self) {
+        let acknowledged = async {
+            while !matches!(self.events.poll().await.unwrap(), Event::Incoming(Packet::SubAck(_))) {}
+        };
+        tokio::time::timeout(PATIENCE, acknowledged).await.expect("the connection stands in time");
+    }
+
+    /// Waits for the end of the connection, or for the refusal of one; after it the next one begins.
+    pub async fn ended(&mut self) {
+        let ended = async { while self.events.poll().await.is_ok() {} };
+        tokio::time::timeout(PATIENCE, ended).await.expect("the connection ends in time");
+    }
+
     /// The next message on a topic of `subject`, opened by the coordinator's key.
     pub async fn hear<T: DeserializeOwned>(
         &mut self,

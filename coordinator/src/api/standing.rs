@@ -1,0 +1,45 @@
+//! How devices stand: `/api/v1/devices/{device}/revocation`.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use http::StatusCode;
+use takt_common::api::RevocationRequest;
+
+use super::SMALL_BODY_MAX;
+use super::devices::{change, find};
+use super::extract::{JsonBody, Operator};
+use super::problem::Refused;
+use crate::clock;
+use crate::coordinator::Coordinator;
+
+/// Revokes a device: from now on neither gate nor API take its certificate, and its session is cut.
+pub(super) async fn revoke(
+    operator: Operator,
+    State(state): State<Arc<Coordinator>>,
+    Path(device): Path<String>,
+    JsonBody(request): JsonBody<RevocationRequest, SMALL_BODY_MAX>,
+) -> Result<StatusCode, Refused> {
+    if request.why.trim().is_empty() {
+        return Err(Refused::rule("field 'why': a reason is needed"));
+    }
+    let (id, now) = (find(&state, &device)?.state.id, clock::now());
+    let why = request.why.clone();
+    let done = change(state.clone(), &id.to_string(), move |record| record.revoke(&why, now)).await?;
+    // In this order: whoever comes in between is refused already, or cut.
+    state.cut(id);
+    tracing::warn!(device = %id, operator = operator.name, why = request.why, "device revoked");
+    Ok(done)
+}
+
+/// Lets a revoked device in again.
+pub(super) async fn reinstate(
+    operator: Operator,
+    State(state): State<Arc<Coordinator>>,
+    Path(device): Path<String>,
+) -> Result<StatusCode, Refused> {
+    let id = find(&state, &device)?.state.id;
+    let done = change(state, &id.to_string(), |record| record.state.revoked = None).await?;
+    tracing::warn!(device = %id, operator = operator.name, "device is let in again");
+    Ok(done)
+}

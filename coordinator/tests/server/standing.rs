@@ -1,0 +1,146 @@
+//! Devices that are revoked or in quarantine: over the API and at the gate.
+
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+use takt_common::api::{CampaignRequest, CampaignView, DeviceView, HeldBy, WhyView};
+
+use crate::order_round_trip::{campaign, order_key, start, world_with_release};
+use crate::renewal::{challenge, is_let_in, is_online, renew, request as renewal};
+use crate::support::agent::RealDevice;
+use crate::support::device::{FakeDevice, enrol, request, token};
+use crate::support::{World, client, problem, until};
+
+/// Asks for a change of how a device stands.
+async fn stand(world: &World, method: &str, device: &str, what: &str, why: Option<&str>) -> StatusCode {
+    let asked = world.operator(method, &format!("/api/v1/devices/{device}/{what}"));
+    let asked = match why {
+        Some(why) => asked.json(&serde_json::json!({ "why": why })),
+        None => asked,
+    };
+    asked.send().await.unwrap().status()
+}
+
+async fn why(world: &World, device: &str) -> WhyView {
+    world.get(&format!("/api/v1/devices/{device}/why")).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_device_is_cut_off_at_once_and_everything_refuses_it_until_it_is_reinstated() {
+    let (mut world, release) = world_with_release().await;
+    let device = FakeDevice::enrol(&world, "camera-1").await;
+    FakeDevice::enrol(&world, "camera-2").await;
+    let mut online = device.connect().await;
+    online.stand().await;
+    assert!(is_let_in(&world, device.id(), &device.identity_pem()).await);
+
+    let revoked_at = Instant::now();
+    assert_eq!(stand(&world, "PUT", "camera-1", "revocation", Some("it was stolen")).await, 204);
+    online.ended().await;
+    assert!(revoked_at.elapsed() < Duration::from_secs(5), "far within a health interval");
+    // The client tries again and is refused.
+    online.ended().await;
+    assert!(!is_online(&world, "camera-1").await);
+
+    let refused = |detail: &str| {
+        assert!(detail.contains(&format!("device {} is revoked since", device.id())), "{detail}");
+        assert!(detail.ends_with("it was stolen"), "{detail}");
+    };
+    let own = client(world.data(), Some(&device.identity_pem()));
+    let artifact = world.upload(b"an artifact").await;
+    for path in
+        [format!("/api/v1/devices/{}/order", device.id()), format!("/api/v1/artifacts/{}", artifact.sha256)]
+    {
+        let answer = problem(own.get(world.path(&path)).send().await.unwrap()).await;
+        assert_eq!(answer.status, 403, "{path}");
+        refused(&answer.detail);
+    }
+    let asked = renewal(device.id(), &challenge(&world).await, &device.key);
+    let answer = problem(renew(&world, &asked).await).await;
+    assert_eq!(answer.status, 403);
+    refused(&answer.detail);
+    let secret = token(&world, 1, 60).await;
+    let answer = problem(enrol(&world, &request(&secret, "camera-1", &device.key)).await).await;
+    assert_eq!(answer.status, 403);
+    refused(&answer.detail);
+
+    // Campaigns leave it out, and everybody hears why. It stays so after a restart, for the first reason.
+    let begun: CampaignView = start(&world, &campaign("first", release)).await;
+    assert_eq!(begun.devices.len(), 1);
+    assert!(begun.excluded[0].reason.contains("is revoked since"), "{:?}", begun.excluded);
+    world.stop().await;
+    world.go_on().await;
+    assert_eq!(stand(&world, "PUT", "camera-1", "revocation", Some("again")).await, 204);
+    let answer = why(&world, "camera-1").await;
+    assert!(answer.waiting && answer.reasons[0].ends_with("it was stolen"), "{answer:?}");
+    assert_eq!(answer.holds[0].by, HeldBy::Revocation);
+    assert!(answer.holds[0].released_by.contains("takt device reinstate camera-1"));
+    assert!(!is_let_in(&world, device.id(), &device.identity_pem()).await);
+
+    // Only an operator ends it. The token that was refused is still good.
+    assert_eq!(stand(&world, "DELETE", "camera-1", "revocation", None).await, 204);
+    assert_eq!(world.get::<DeviceView>("/api/v1/devices/camera-1").await.revoked, None);
+    assert!(is_let_in(&world, device.id(), &device.identity_pem()).await);
+    let asked = renewal(device.id(), &challenge(&world).await, &device.key);
+    assert_eq!(renew(&world, &asked).await.status(), 200);
+    assert_eq!(enrol(&world, &request(&secret, "camera-1", &device.key)).await.status(), 200);
+
+    for (body, status) in [(r#"{"why":" "}"#, 422), ("{}", 400), (r#"{"why":"x","y":1}"#, 400)] {
+        let asked = world.operator("PUT", "/api/v1/devices/camera-1/revocation").body(body);
+        assert_eq!(problem(asked.send().await.unwrap()).await.status, status, "{body}");
+    }
+    assert_eq!(stand(&world, "PUT", "camera-7", "revocation", Some("x")).await, 404);
+    for method in ["PUT", "DELETE"] {
+        let path = "/api/v1/devices/camera-1/revocation";
+        let stranger = world.stranger(method, path).body(r#"{"why":"x"}"#).send().await.unwrap();
+        assert_eq!(problem(stranger).await.status, 401);
+        let other = own.request(method.parse().unwrap(), world.path(path)).body(r#"{"why":"x"}"#);
+        assert_eq!(problem(other.send().await.unwrap()).await.status, 401);
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_was_revoked_comes_back_by_itself_once_it_is_reinstated() {
+    let mut world = World::start().await;
+    world.init_trust().await;
+    let device = RealDevice::enrol(&world, "camera-1").await;
+    let agent = device.start();
+    until("the agent", async || is_online(&world, "camera-1").await.then_some(())).await;
+    assert_eq!(stand(&world, "PUT", "camera-1", "revocation", Some("a drill")).await, 204);
+    until("the cut", async || (!is_online(&world, "camera-1").await).then_some(())).await;
+    assert_eq!(stand(&world, "DELETE", "camera-1", "revocation", None).await, 204);
+    until("the agent again", async || is_online(&world, "camera-1").await.then_some(())).await;
+    drop(agent);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_in_quarantine_stays_connected_and_reports_and_is_told_of_no_order() {
+    let (mut world, release) = world_with_release().await;
+    let mut device = FakeDevice::enrol(&world, "camera-1").await;
+    let order_key = order_key(&world).await;
+    let only = |name: &str| CampaignRequest {
+        devices: vec!["camera-1".parse().unwrap()],
+        ..campaign(name, release.clone())
+    };
+    // The order is made while the device is away, and withheld when it is back.
+    start(&world, &only("first")).await;
+    until("the order", async || world.get::<DeviceView>("/api/v1/devices/camera-1").await.order).await;
+    assert_eq!(stand(&world, "PUT", "camera-1", "quarantine", Some("its case was open")).await, 204);
+    let mut online = device.connect().await;
+    assert_eq!(online.orders_within(Duration::from_secs(3)).await, 0);
+    let own = client(world.data(), Some(&device.identity_pem()));
+    let path = world.path(&format!("/api/v1/devices/{}/order", device.id()));
+    assert_eq!(own.get(&path).send().await.unwrap().status(), 204);
+    let report = device.report(|_| ());
+    let ack = online.say_until_heard(&device.seal(&report), order_key).await;
+    assert_eq!(ack.sequence, 1);
+    assert!(is_online(&world, "camera-1").await);
+    let answer = why(&world, "camera-1").await;
+    assert_eq!(answer.holds[0].by, HeldBy::Quarantine);
+
+    assert_eq!(stand(&world, "DELETE", "camera-1", "quarantine", None).await, 204);
+    assert_eq!(online.order(order_key).await.0.device, device.id());
+    world.stop().await;
+}
