@@ -143,11 +143,14 @@ impl Enrolment<'_> {
             return Err(EnrolError::NameTaken { name, domain, owner });
         }
         let first = Position { epoch, generation: 1 };
+        let mut state = DeviceState::enrolled(device, name, domain, request.hardware.clone(), first);
+        // It is about the key: whoever was approved, or waits, does so after enrolling again as well.
+        state.unapproved = token.approval.then_some(now);
         let record = DeviceRecord {
             revision: 0,
             key: request.public_key,
             enrolled: now,
-            state: DeviceState::enrolled(device, name, domain, request.hardware.clone(), first),
+            state,
             head: None,
             issued: None,
             timing: None,

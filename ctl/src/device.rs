@@ -40,6 +40,9 @@ pub enum DeviceCommand {
     /// Revokes a device: its session is cut, and it is not let in until it is reinstated
     #[command(after_help = "Example:\n  takt device revoke camera-1 --reason 'it was stolen'")]
     Revoke(RevokeArgs),
+    /// Approves the enrolment of a device: from now on it gets orders
+    #[command(after_help = "Example:\n  takt device approve camera-1")]
+    Approve(ShowArgs),
     /// Lets a revoked device in again
     #[command(after_help = "Example:\n  takt device reinstate camera-1")]
     Reinstate(ShowArgs),
@@ -133,6 +136,10 @@ pub async fn run(command: DeviceCommand, api: &Api, output: Output) -> Result<()
             api.put(&path, &RevocationRequest { why: args.reason }).await?;
             told(api, &args.device, output).await
         }
+        DeviceCommand::Approve(args) => {
+            api.put(&format!("/api/v1/devices/{}/approval", args.device), &()).await?;
+            told(api, &args.device, output).await
+        }
         DeviceCommand::Reinstate(args) => {
             api.delete(&format!("/api/v1/devices/{}/revocation", args.device)).await?;
             told(api, &args.device, output).await
@@ -150,7 +157,7 @@ async fn told(api: &Api, device: &DeviceArg, output: Output) -> Result<(), Failu
     let device: DeviceView = api.get(&format!("/api/v1/devices/{device}")).await?;
     Ok(output.give(&device, || {
         let standing = standing(&device);
-        let text = standing.as_deref().unwrap_or("is neither revoked nor in quarantine");
+        let text = standing.as_deref().unwrap_or("is approved, and neither revoked nor in quarantine");
         vec![format!("{} {text}", device.name)]
     })?)
 }
@@ -159,6 +166,9 @@ async fn told(api: &Api, device: &DeviceArg, output: Output) -> Result<(), Failu
 fn standing(device: &DeviceView) -> Option<String> {
     if let Some(revocation) = &device.revoked {
         return Some(revocation.to_string());
+    }
+    if let Some(since) = device.unapproved {
+        return Some(format!("waits since {since} for `takt device approve`"));
     }
     let quarantine = device.quarantine.as_ref()?;
     Some(format!("is in quarantine since {}: {}", quarantine.since, quarantine.why))
@@ -253,6 +263,12 @@ fn show(device: &DeviceView, now: UnixTime, output: Output) -> Vec<String> {
     if let Some(revocation) = &device.revoked {
         let text = format!("since {}: {}", revocation.since, revocation.why);
         say("revoked", output.toned(Tone::Bad, &text));
+    }
+    if let Some(since) = device.unapproved {
+        say(
+            "not approved",
+            output.toned(Tone::Bad, &format!("since {since}: takt device approve {}", device.name)),
+        );
     }
     if let Some(quarantine) = &device.quarantine {
         let text = format!("since {}: {}", quarantine.since, quarantine.why);

@@ -13,7 +13,8 @@ use crate::span;
 #[derive(Debug, Subcommand)]
 pub enum EnrolCommand {
     /// Makes a token that devices enrol with; it is shown once
-    #[command(after_help = "Example:\n  takt enrol token --domain line-7 --uses 3 --valid 1h")]
+    #[command(after_help = "Examples:\n  takt enrol token --domain line-7 --uses 3 --valid 1h\n  \
+        takt enrol token --domain line-7 --approval")]
     Token(TokenArgs),
 }
 
@@ -29,19 +30,28 @@ pub struct TokenArgs {
     /// How long it may be used: 90s, 10m, 1h, 7d
     #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = span::parse_secs)]
     valid: u64,
+    /// Devices that enrol with it get no orders until `takt device approve`
+    #[arg(long)]
+    approval: bool,
 }
 
 /// Does what a `takt enrol` command asks for. On a terminal or a pipe the first line is the token alone.
 pub async fn run(command: EnrolCommand, api: &Api, output: Output) -> Result<(), Failure> {
     let EnrolCommand::Token(args) = command;
-    let request = TokenRequest { domain: args.domain, uses: args.uses, valid_secs: args.valid };
+    let TokenArgs { domain, uses, valid: valid_secs, approval } = args;
+    let request = TokenRequest { domain, uses, valid_secs, approval };
     let answer: TokenResponse = api.post("/api/v1/tokens", &request).await?;
     Ok(output.give(&answer, || {
         let devices =
             if request.uses == 1 { "one device".to_owned() } else { format!("{} devices", request.uses) };
         vec![
             answer.token.clone(),
-            format!("for {devices} of domain {}, until {}", request.domain, answer.not_after),
+            format!(
+                "for {devices} of domain {}, until {}{}",
+                request.domain,
+                answer.not_after,
+                if request.approval { "; each waits for `takt device approve`" } else { "" }
+            ),
         ]
     })?)
 }

@@ -102,6 +102,9 @@ pub struct DeviceView {
     /// Why it is not let in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Revocation>,
+    /// Since when it waits for an operator's approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unapproved: Option<UnixTime>,
     /// What it said it runs.
     pub installed: Vec<Installed>,
     /// For whom it stands in.
@@ -214,6 +217,8 @@ pub enum HeldBy {
     Quarantine,
     /// It is revoked.
     Revocation,
+    /// No operator has approved its enrolment yet.
+    Enrolment,
     /// Target identification: it does not fit now.
     Target,
     /// A campaign that must be approved.

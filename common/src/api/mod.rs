@@ -56,6 +56,9 @@ pub struct TokenRequest {
     pub uses: u32,
     /// Seconds until it is void.
     pub valid_secs: u64,
+    /// Devices that enrol with it get no orders until an operator has approved them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub approval: bool,
 }
 
 /// The answer: `takt1.<secret>.<SHA-256 of the fleet CA's certificate in DER>`. It is shown once and kept hashed.

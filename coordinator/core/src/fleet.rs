@@ -49,6 +49,9 @@ pub struct DeviceState {
     /// Why it is not let in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Revocation>,
+    /// Since when it waits for an operator's approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unapproved: Option<UnixTime>,
     /// The order it has in hand: the last one issued, until it has ended.
     pub order: Option<OpenOrder>,
     /// The refusal of the order in hand, if its envelope was refused.
@@ -191,6 +194,7 @@ impl DeviceState {
             waiting_on: None,
             quarantine: None,
             revoked: None,
+            unapproved: None,
             order: None,
             refused: None,
             ended: Vec::new(),
@@ -206,10 +210,14 @@ impl DeviceState {
         self.order.as_ref().filter(|order| !matches!(order.action, Action::Checkpoint { .. }))
     }
 
-    /// Why it is asked to begin nothing, as it goes on after its name: `is revoked since …`, `is in quarantine since …`.
+    /// Why it is asked to begin nothing, as it goes on after its name: `is revoked since …`, `waits since … for …`,
+    /// `is in quarantine since …`.
     pub fn barred(&self) -> Option<String> {
         if let Some(revocation) = &self.revoked {
             return Some(revocation.to_string());
+        }
+        if let Some(since) = self.unapproved {
+            return Some(format!("waits since {since} for an operator to approve its enrolment"));
         }
         let Quarantine { since, why } = self.quarantine.as_ref()?;
         Some(format!("is in quarantine since {since}: {why}"))

@@ -43,6 +43,14 @@ pub fn why(
             format!("it {revocation}"),
         );
     }
+    if let Some(since) = device.unapproved {
+        answer.waits(
+            HeldBy::Enrolment,
+            Some(since),
+            format!("`takt device approve {}`", device.name),
+            format!("it waits since {since} for an operator to approve its enrolment"),
+        );
+    }
     if let Some(quarantine) = &device.quarantine {
         answer.waits(
             HeldBy::Quarantine,

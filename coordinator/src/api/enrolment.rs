@@ -46,8 +46,8 @@ pub(super) async fn token(
     let not_after = now + Duration::from_secs(request.valid_secs);
     let secret = token::make().map_err(|error| Refused::internal(&error))?;
     let answer = format!("takt1.{secret}.{}", state.ca.fingerprint());
-    let stored =
-        StoredToken { domain: request.domain, uses_left: request.uses, not_after, used_by: Vec::new() };
+    let TokenRequest { domain, uses: uses_left, approval, .. } = request;
+    let stored = StoredToken { domain, uses_left, not_after, approval, used_by: Vec::new() };
     blocking(move || state.registry.add_token(&Sha256Digest::of(secret.as_bytes()), &stored, now)).await?;
     Ok((StatusCode::CREATED, Json(TokenResponse { token: answer, not_after })))
 }

@@ -1,4 +1,4 @@
-//! How devices stand: `/api/v1/devices/{device}/revocation`.
+//! How devices stand: `/api/v1/devices/{device}/revocation` and `/api/v1/devices/{device}/approval`.
 
 use std::sync::Arc;
 
@@ -41,5 +41,17 @@ pub(super) async fn reinstate(
     let id = find(&state, &device)?.state.id;
     let done = change(state, &id.to_string(), |record| record.state.revoked = None).await?;
     tracing::warn!(device = %id, operator = operator.name, "device is let in again");
+    Ok(done)
+}
+
+/// Approves the enrolment of a device: from now on it is told of orders.
+pub(super) async fn approve(
+    operator: Operator,
+    State(state): State<Arc<Coordinator>>,
+    Path(device): Path<String>,
+) -> Result<StatusCode, Refused> {
+    let id = find(&state, &device)?.state.id;
+    let done = change(state, &id.to_string(), |record| record.state.unapproved = None).await?;
+    tracing::info!(device = %id, operator = operator.name, "enrolment approved");
     Ok(done)
 }

@@ -160,6 +160,7 @@ impl DeviceRecord {
             last_seen: state.last_seen.max(live.last_seen),
             quarantine: state.quarantine.clone(),
             revoked: state.revoked.clone(),
+            unapproved: state.unapproved,
             installed: state.installed.clone(),
             standing_in_for: state.standing_in_for,
             lease: state.lease,

@@ -19,6 +19,9 @@ pub struct StoredToken {
     pub uses_left: u32,
     /// Until when.
     pub not_after: UnixTime,
+    /// Who enrols with it waits for an operator's approval.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub approval: bool,
     /// Who has used it: they are answered again without another use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub used_by: Vec<DeviceId>,

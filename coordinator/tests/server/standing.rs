@@ -1,15 +1,17 @@
-//! Devices that are revoked or in quarantine: over the API and at the gate.
+//! Devices that are revoked, not approved or in quarantine: over the API and at the gate.
 
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
-use takt_common::api::{CampaignRequest, CampaignView, DeviceView, HeldBy, WhyView};
+use takt_common::api::{
+    CampaignRequest, CampaignView, DeviceView, EnrolResponse, HeldBy, TokenRequest, TokenResponse, WhyView,
+};
 
 use crate::order_round_trip::{campaign, order_key, start, world_with_release};
 use crate::renewal::{challenge, is_let_in, is_online, renew, request as renewal};
 use crate::support::agent::RealDevice;
 use crate::support::device::{FakeDevice, enrol, request, token};
-use crate::support::{World, client, problem, until};
+use crate::support::{World, client, key, problem, until};
 
 /// Asks for a change of how a device stands.
 async fn stand(world: &World, method: &str, device: &str, what: &str, why: Option<&str>) -> StatusCode {
@@ -142,5 +144,64 @@ async fn a_device_in_quarantine_stays_connected_and_reports_and_is_told_of_no_or
 
     assert_eq!(stand(&world, "DELETE", "camera-1", "quarantine", None).await, 204);
     assert_eq!(online.order(order_key).await.0.device, device.id());
+    world.stop().await;
+}
+
+/// Whether camera-1 waits for its approval.
+async fn waits(world: &World) -> bool {
+    world.get::<DeviceView>("/api/v1/devices/camera-1").await.unapproved.is_some()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_with_a_token_for_approval_is_known_and_reports_and_gets_orders_once_it_is_approved() {
+    let (mut world, release) = world_with_release().await;
+    let asked = TokenRequest { domain: "north".parse().unwrap(), uses: 1, valid_secs: 60, approval: true };
+    let response = world.operator("POST", "/api/v1/tokens").json(&asked).send().await.unwrap();
+    let answer: TokenResponse = response.json().await.unwrap();
+    let secret = answer.token.split('.').nth(1).unwrap().to_owned();
+    let key = key();
+    let enrolled: EnrolResponse =
+        enrol(&world, &request(&secret, "camera-1", &key)).await.json().await.unwrap();
+    let mut device = FakeDevice { key, enrolled, sequence: 0, previous: None };
+    FakeDevice::enrol(&world, "camera-2").await;
+    let order_key = order_key(&world).await;
+
+    // It is let in and reports, and campaigns leave it out.
+    let mut online = device.connect().await;
+    let report = device.report(|_| ());
+    assert_eq!(online.say_until_heard(&device.seal(&report), order_key).await.sequence, 1);
+    let begun = start(&world, &campaign("first", release.clone())).await;
+    assert_eq!(begun.devices.len(), 1);
+    assert!(begun.excluded[0].reason.ends_with("for an operator to approve its enrolment"), "{begun:?}");
+    let aborted = world.operator("POST", "/api/v1/campaigns/first/abort").send().await.unwrap();
+    assert!(aborted.status().is_success());
+    let answer = why(&world, "camera-1").await;
+    assert!(answer.waiting && answer.holds[0].by == HeldBy::Enrolment, "{answer:?}");
+    assert!(answer.holds[0].released_by.contains("takt device approve camera-1"));
+
+    // Enrolling again, with a token that asks for no approval, does not approve it; nor does a restart.
+    let plain = token(&world, 1, 60).await;
+    assert_eq!(enrol(&world, &request(&plain, "camera-1", &device.key)).await.status(), 200);
+    assert!(waits(&world).await);
+    world.stop().await;
+    world.go_on().await;
+    assert!(waits(&world).await);
+    let stranger = world.stranger("PUT", "/api/v1/devices/camera-1/approval").send().await.unwrap();
+    assert_eq!(problem(stranger).await.status, 401);
+
+    assert_eq!(stand(&world, "PUT", "camera-1", "approval", None).await, 204);
+    device.enrolled.broker = format!("localhost:{}", world.gate.port());
+    let only =
+        CampaignRequest { devices: vec!["camera-1".parse().unwrap()], ..campaign("second", release.clone()) };
+    start(&world, &only).await;
+    let mut online = device.connect().await;
+    let (order, _, _) = online.order(order_key).await;
+    assert_eq!((order.device, &order.members[0].path), (device.id(), &release.target_path()));
+    // Who was approved stays so, also with a token for approval.
+    let again = world.operator("POST", "/api/v1/tokens").json(&asked).send().await.unwrap();
+    let again: TokenResponse = again.json().await.unwrap();
+    let secret = again.token.split('.').nth(1).unwrap();
+    assert_eq!(enrol(&world, &request(secret, "camera-1", &device.key)).await.status(), 200);
+    assert!(!waits(&world).await);
     world.stop().await;
 }

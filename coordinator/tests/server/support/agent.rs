@@ -97,7 +97,7 @@ fn settings(world: &World, name: &str, folder: &TempDir) -> Settings {
 
 /// The whole token, as agents take it.
 async fn whole_token(world: &World) -> String {
-    let body = TokenRequest { domain: "north".parse().unwrap(), uses: 1, valid_secs: 60 };
+    let body = TokenRequest { domain: "north".parse().unwrap(), uses: 1, valid_secs: 60, approval: false };
     let response = world.operator("POST", "/api/v1/tokens").json(&body).send().await.unwrap();
     response.json::<TokenResponse>().await.unwrap().token
 }

@@ -38,7 +38,7 @@ pub struct Online {
 }
 
 pub async fn token(world: &World, uses: u32, valid_secs: u64) -> String {
-    let request = TokenRequest { domain: "north".parse().unwrap(), uses, valid_secs };
+    let request = TokenRequest { domain: "north".parse().unwrap(), uses, valid_secs, approval: false };
     let response = world.operator("POST", "/api/v1/tokens").json(&request).send().await.unwrap();
     assert_eq!(response.status(), 201);
     let answer: TokenResponse = response.json().await.unwrap();
