@@ -31,6 +31,8 @@ pub enum PayloadType {
     Ack,
     /// A device's statement about its memory that it hands to a standby.
     Checkpoint,
+    /// A coordinator's statement of where its audit log ends.
+    AuditHead,
 }
 
 impl PayloadType {
@@ -42,6 +44,7 @@ impl PayloadType {
             Self::Health => "application/vnd.takt.health+json",
             Self::Ack => "application/vnd.takt.ack+json",
             Self::Checkpoint => "application/vnd.takt.checkpoint+json",
+            Self::AuditHead => "application/vnd.takt.audit-head+json",
         }
     }
 }
@@ -164,6 +167,11 @@ impl Envelope {
     /// The payload without any check, for showing refused documents and for reading who claims to have sent one.
     pub fn unverified_payload(&self) -> Option<Vec<u8>> {
         STANDARD.decode(&self.payload).ok()
+    }
+
+    /// The key that the first signature names, where it is one; whether it has signed is for [`Envelope::open`] to say.
+    pub fn first_signer(&self) -> Option<PublicKey> {
+        self.signatures.first().and_then(|signature| signature.keyid.parse().ok())
     }
 
     fn signed_by(&self) -> String {

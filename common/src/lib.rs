@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock or starts a thread. Randomness and time are arguments.
 
 pub mod api;
+pub mod audit;
 pub mod checkpoint;
 pub mod digest;
 pub mod envelope;

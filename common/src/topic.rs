@@ -1,4 +1,4 @@
-//! The grammar of MQTT topics: `down/<domain>/<device>/order|ack|time` and `up/<domain>/<device>/report|health`.
+//! The grammar of MQTT topics: `down/<domain>/<device>/order|ack|time|audit` and `up/<domain>/<device>/report|health`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,6 +14,8 @@ pub enum Down {
     Ack,
     /// A signed statement of the time.
     Time,
+    /// The signed head of the coordinator's audit log, the same for all devices.
+    Audit,
 }
 
 /// What travels from a device to the coordinator.
@@ -48,7 +50,7 @@ pub struct Topic {
 /// A text is not a topic of Takt.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "'{topic}' is not a topic of Takt: down/<domain>/<device>/order|ack|time or up/<domain>/<device>/report|health expected"
+    "'{topic}' is not a topic of Takt: down/<domain>/<device>/order|ack|time|audit or up/<domain>/<device>/report|health expected"
 )]
 pub struct TopicError {
     topic: String,
@@ -72,6 +74,7 @@ impl fmt::Display for Topic {
             Way::Down(Down::Order) => ("down", "order"),
             Way::Down(Down::Ack) => ("down", "ack"),
             Way::Down(Down::Time) => ("down", "time"),
+            Way::Down(Down::Audit) => ("down", "audit"),
             Way::Up(Up::Report) => ("up", "report"),
             Way::Up(Up::Health) => ("up", "health"),
         };
@@ -92,6 +95,7 @@ impl FromStr for Topic {
             ("down", "order") => Way::Down(Down::Order),
             ("down", "ack") => Way::Down(Down::Ack),
             ("down", "time") => Way::Down(Down::Time),
+            ("down", "audit") => Way::Down(Down::Audit),
             ("up", "report") => Way::Up(Up::Report),
             ("up", "health") => Way::Up(Up::Health),
             _ => return Err(error()),
@@ -114,6 +118,7 @@ mod tests {
             "down/north/{}/order",
             "down/north/{}/ack",
             "down/n/{}/time",
+            "down/n/{}/audit",
             "up/a.b/{}/report",
             "up/a/{}/health",
         ] {

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use takt_common::api::{CampaignRequest, EnrolRequest, Problem, RetryPolicy, StepLimits};
+use takt_common::api::{CampaignRequest, CampaignState, EnrolRequest, Problem, RetryPolicy, StepLimits};
+use takt_common::audit::{Control, End, Entry, Head, IssuedOrders, StepInputs, Stepped, What, Who};
 use takt_common::envelope::{PayloadType, Signers};
 use takt_common::health::{
     HEALTH_FORMAT, HealthSample, HostFacts, Link, PeerSeen, PeersSeen, Talk, Unwell, WorkloadFacts,
@@ -469,4 +470,78 @@ fn a_report_with_a_field_of_a_later_version_is_read() {
     let mut value = serde_json::to_value(report()).unwrap();
     value["colour"] = "red".into();
     assert_eq!(strict_json::from_slice::<Report>(value.to_string().as_bytes(), 64 * 1024).unwrap(), report());
+}
+
+#[test]
+fn entries_of_the_audit_log_and_its_heads_have_the_form_of_their_goldens() {
+    let (domain, campaign) = (name("north"), name("week-47"));
+    let sha256 = Sha256Digest::of(b"document");
+    let stepped = Stepped {
+        campaign: campaign.clone(),
+        state: CampaignState::Ongoing,
+        reason: "element 1 is in work".into(),
+        devices: 40,
+        ended: 2,
+        decided: vec!["element 1 has 2 devices".into()],
+        events: 3,
+        orders: Some(IssuedOrders {
+            count: 2,
+            lowest: Position { epoch: 1, generation: 6 },
+            highest: Position { epoch: 1, generation: 7 },
+            sha256: Sha256Digest::of(b"orders"),
+        }),
+        inputs: Some(StepInputs { rules: sha256, known: 44, room: 500, response_millis: Some(12), lease: 3 }),
+    };
+    let operator = || Who::operator(name("anna"));
+    let token = What::token_name(&Sha256Digest::of(b"secret"));
+    let (not_after, documents) = (UnixTime::from_secs(1_795_251_600), [("2.root.json".to_owned(), sha256)]);
+    let told = [
+        (operator(), What::TokenMade { token: token.clone(), domain: domain.clone(), uses: 40, not_after }),
+        (
+            Who::Device { device: device() },
+            What::DeviceEnrolled {
+                device: device(),
+                name: name("camera-1"),
+                domain: domain.clone(),
+                token,
+                again: false,
+            },
+        ),
+        (
+            Who::Coordinator,
+            What::DeviceQuarantined { device: device(), name: name("camera-1"), why: "it forks".into() },
+        ),
+        (operator(), What::DeviceReleased { device: device(), name: name("camera-1") }),
+        (operator(), What::OperatorAdded { name: name("ben") }),
+        (operator(), What::OperatorRemoved { name: name("ben") }),
+        (operator(), What::GraphSet { domain: domain.clone(), sha256 }),
+        (operator(), What::DrmSet { domain: domain.clone(), sha256 }),
+        (operator(), What::ScheduleSet { domain: domain.clone(), sha256 }),
+        (operator(), What::ScheduleCleared { domain: domain.clone() }),
+        (operator(), What::FollowSet { domain: domain.clone(), component: name("counter"), sha256 }),
+        (operator(), What::FollowEnded { domain: domain.clone(), component: name("counter") }),
+        (operator(), What::Published { documents: documents.into() }),
+        (
+            operator(),
+            What::CampaignStarted {
+                campaign: campaign.clone(),
+                release: release(),
+                domain,
+                devices: 40,
+                request: sha256,
+            },
+        ),
+        (operator(), What::CampaignControlled { campaign, control: Control::Approve }),
+        (Who::Coordinator, What::CampaignStepped(Box::new(stepped))),
+    ];
+    let (mut end, mut entries) = (End::start(), Vec::new());
+    for (who, what) in told {
+        let entry = Entry::after(end, UnixTime::from_secs(1_795_248_000), who, what);
+        end = End::at(entry.number, &entry.to_bytes());
+        entries.push(entry);
+    }
+    hold("audit-entries.json", &entries);
+    let head = Head::new(end, UnixTime::from_secs(1_795_248_001));
+    hold("audit-head.json", &head);
+    hold("audit-head-envelope.json", &head.seal(&key()));
 }

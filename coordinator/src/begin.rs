@@ -1,11 +1,13 @@
 //! A campaign begins: what is asked is held against what is published, what runs and what other campaigns have.
 
 use takt_common::api::CampaignRequest;
+use takt_common::audit::Who;
 use takt_common::release::ReleaseId;
 use takt_common::{Name, UnixTime};
 use takt_coordinator_core::{Campaign, OpenError, Opening, open};
 use takt_store::Batch;
 
+use crate::audit;
 use crate::coordinator::Coordinator;
 use crate::orders::{OrderError, Outdated, PublishedRelease};
 use crate::registry::{CAMPAIGN_DEVICES_MAX, CommitTogether, DomainError, DomainRules, RegistryError};
@@ -50,11 +52,12 @@ pub enum BeginError {
     Registry(#[from] RegistryError),
 }
 
-/// Begins a campaign.
+/// Begins a campaign that `operator` has asked for; the audit log names `by`.
 pub fn begin(
     state: &Coordinator,
     request: &CampaignRequest,
     operator: &str,
+    by: Who,
     now: UnixTime,
 ) -> Result<Campaign, BeginError> {
     let _alone = state.begin_alone();
@@ -65,7 +68,8 @@ pub fn begin(
     if campaign.devices() > CAMPAIGN_DEVICES_MAX {
         return Err(BeginError::TooMany(campaign.devices()));
     }
-    match state.registry.commit(CommitTogether::new(Batch::new()).with_campaign(None, &campaign)) {
+    let together = CommitTogether::new(Batch::new()).with_campaign(None, &campaign);
+    match state.registry.commit(together.with_entry(audit::started(&campaign, request, by, now))) {
         Ok(()) => {}
         Err(error) if error.is_conflict() => return Err(BeginError::Taken(request.name.clone())),
         Err(error) => return Err(error.into()),

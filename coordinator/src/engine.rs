@@ -8,6 +8,7 @@ use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use takt_common::audit::{IssuedOrders, StepInputs};
 use takt_common::order::Member;
 use takt_common::release::ReleaseId;
 use takt_common::{Name, UnixTime};
@@ -15,6 +16,7 @@ use takt_coordinator_core::{Campaign, FleetView, Look, OrderRequest, Others, Ste
 use takt_store::{Batch, Store as _};
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::{self, OrderTally};
 use crate::clock;
 use crate::coordinator::Coordinator;
 use crate::dispatch::Outgoing;
@@ -192,7 +194,18 @@ fn step(
         .map_err(|source| StepError::Domain { domain: domain.clone(), source: Box::new(source) })?;
     // What is decided on this look is committed against this look: a device that changes meanwhile is a conflict.
     let (looked_at, fleet) = book.look(coordinator);
-    let alone = |planned: &Campaign| CommitTogether::new(Batch::new()).with_campaign(Some(stored), planned);
+    let inputs = Inputs {
+        rules: &rules,
+        known: fleet.devices.len(),
+        room: coordinator.room(fleet),
+        response: coordinator.response.median_ms(clock::instant()),
+        lease: coordinator.registry.lease(),
+    };
+    let alone = |planned: &Campaign| {
+        let together = CommitTogether::new(Batch::new()).with_campaign(Some(stored), planned);
+        let told = audit::stepped(campaign, planned, None, Some(inputs.told()), now);
+        told.into_iter().fold(together, CommitTogether::with_entry)
+    };
     let mut unplanned = None;
     match plan(coordinator, campaign, fleet, &rules, now)? {
         Planned::Same => {}
@@ -211,7 +224,7 @@ fn step(
         }
     }
     let Some(Decided { step: Step { campaign: next, orders, .. }, together, envelopes, full }) =
-        decide(coordinator, stored, &rules, looked_at, fleet, orders_max, now)?
+        decide(coordinator, stored, &inputs, looked_at, fleet, orders_max, now)?
     else {
         if campaign.is_settled() {
             coordinator.campaign_settled(campaign.name());
@@ -234,6 +247,37 @@ fn step(
     Ok(if part { Done::Part } else { Done::All })
 }
 
+/// What a step is decided on, beside the fleet and the campaign themselves.
+struct Inputs<'a> {
+    rules: &'a DomainRules,
+    /// How many devices there are.
+    known: usize,
+    /// For how many further orders there is room.
+    room: usize,
+    /// How long reports take, in milliseconds.
+    response: Option<f64>,
+    /// The last fencing token.
+    lease: u64,
+}
+
+impl Inputs<'_> {
+    /// As the audit log tells of them.
+    fn told(&self) -> StepInputs {
+        StepInputs {
+            rules: self.rules.digest,
+            known: self.known as u64,
+            room: self.room as u64,
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "it is a positive time"
+            )]
+            response_millis: self.response.map(|millis| millis.round() as u64),
+            lease: self.lease,
+        }
+    }
+}
+
 /// What follows from a look.
 struct Decided {
     step: Step,
@@ -249,18 +293,17 @@ struct Decided {
 fn decide(
     coordinator: &Coordinator,
     stored: &StoredCampaign,
-    rules: &DomainRules,
+    inputs: &Inputs<'_>,
     looked_at: &[Arc<DeviceRecord>],
     fleet: &FleetView,
     orders_max: &mut usize,
     now: UnixTime,
 ) -> Result<Option<Decided>, StepError> {
-    let response = coordinator.response.median_ms(clock::instant());
+    let &Inputs { rules, room, response, lease, .. } = inputs;
     let unsettled = coordinator.unsettled_campaigns()?;
     let unsettled: Vec<&Campaign> = unsettled.iter().map(|stored| &stored.campaign).collect();
-    let others = &Others::of(&stored.campaign, &unsettled, coordinator.room(fleet));
+    let others = &Others::of(&stored.campaign, &unsettled, room);
     let identify = coordinator.is_identification_due(stored.campaign.name(), now);
-    let lease = coordinator.registry.lease();
     loop {
         let (graph, drm) = (&rules.graph, &rules.drm);
         let step = advance(
@@ -271,7 +314,9 @@ fn decide(
             return Ok(None);
         }
         let together = CommitTogether::new(Batch::new()).with_campaign(Some(stored), &step.campaign);
-        let (together, envelopes) = with_orders(coordinator, together, &step.orders, looked_at, now)?;
+        let (together, envelopes, issued) = with_orders(coordinator, together, &step.orders, looked_at, now)?;
+        let told = audit::stepped(&stored.campaign, &step.campaign, issued, Some(inputs.told()), now);
+        let together = told.into_iter().fold(together, CommitTogether::with_entry);
         let together = if step.lease == lease { together } else { together.with_lease(lease, step.lease)? };
         let (bytes, tried) = (together.bytes().max(1), *orders_max);
         let bytes_max = coordinator.registry.store().batch_bytes_max();
@@ -287,19 +332,19 @@ fn decide(
     }
 }
 
-/// Signs the orders and adds them, with the devices that they change; gives what is to be sent.
+/// Signs the orders and adds them, with the devices that they change; gives what is to be sent, and what the audit log tells of them.
 fn with_orders(
     coordinator: &Coordinator,
     mut together: CommitTogether,
     orders: &[OrderRequest],
     looked_at: &[Arc<DeviceRecord>],
     now: UnixTime,
-) -> Result<(CommitTogether, Vec<Outgoing>), StepError> {
+) -> Result<(CommitTogether, Vec<Outgoing>, Option<IssuedOrders>), StepError> {
     let published = coordinator.repository.published();
     let book = coordinator.order_book(&published);
     // Hardly ever of more than one release; what is signed of it is read once for all of them.
     let mut members: BTreeMap<&ReleaseId, Vec<Member>> = BTreeMap::new();
-    let mut envelopes = Vec::with_capacity(orders.len());
+    let (mut envelopes, mut tally) = (Vec::with_capacity(orders.len()), OrderTally::default());
     for request in orders {
         let Ok(found) = looked_at.binary_search_by_key(&request.device, |record| record.state.id) else {
             continue;
@@ -315,6 +360,7 @@ fn with_orders(
             },
         };
         let sealed = book.seal(request, members, record, now).map_err(failed)?;
+        tally.note(request.device, &sealed.issued);
         let mut changed = (**record).clone();
         changed.state.record_order(request, now);
         changed.issued = Some(sealed.issued);
@@ -323,5 +369,5 @@ fn with_orders(
         let (device, position) = (request.device, request.position);
         envelopes.push(Outgoing::NewOrder { device, position, envelope: sealed.envelope.into() });
     }
-    Ok((together, envelopes))
+    Ok((together, envelopes, tally.finish()))
 }

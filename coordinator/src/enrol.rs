@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use takt_common::api::{EnrolRequest, EnrolResponse, Revocation};
+use takt_common::audit::{What, Who};
 use takt_common::order::Position;
 use takt_common::{DeviceId, Name, Sha256Digest, UnixTime};
 use takt_coordinator_core::DeviceState;
 use takt_store::Batch;
 
 use crate::ca::{CaError, FleetCa};
-use crate::registry::{CommitTogether, DeviceRecord, Registry, RegistryError, StoredToken, TokenRefusal};
+use crate::registry::{
+    CommitTogether, DeviceRecord, Happened, Registry, RegistryError, StoredToken, TokenRefusal,
+};
 use crate::repository::Published;
 
 /// A device is not enrolled.
@@ -96,6 +99,7 @@ impl Enrolment<'_> {
         let director = self.published.director.as_ref().ok_or(EnrolError::NoRoot("director root"))?;
         let together = CommitTogether::new(Batch::new()).with_use_of_token(&secret, &token, device);
         let together = self.stage(together, device, request, &token, director.epoch(), now)?;
+        let together = self.told(together, device, request, &token, &secret, now);
         let certificate = self.ca.device_certificate(&request.public_key, &token.domain, now)?;
         self.registry.commit(together)?;
         tracing::info!(%device, name = %request.name, domain = %token.domain, "device enrolled");
@@ -108,6 +112,28 @@ impl Enrolment<'_> {
             director_root: String::from_utf8_lossy(director.root_bytes()).into_owned(),
             broker: self.broker.to_owned(),
         })
+    }
+
+    /// With the entries of the audit log that tell of it.
+    fn told(
+        &self,
+        together: CommitTogether,
+        device: DeviceId,
+        request: &EnrolRequest,
+        token: &StoredToken,
+        secret: &Sha256Digest,
+        now: UnixTime,
+    ) -> CommitTogether {
+        let known = self.registry.devices().get(device);
+        let (name, domain) = (request.name.clone(), token.domain.clone());
+        let (token, again) = (What::token_name(secret), known.is_some());
+        let enrolled = What::DeviceEnrolled { device, name: name.clone(), domain, token, again };
+        let together = together.with_entry(Happened::new(now, Who::Device { device }, enrolled));
+        if known.is_some_and(|known| known.state.quarantine.is_some()) {
+            let released = What::DeviceReleased { device, name };
+            return together.with_entry(Happened::new(now, Who::Coordinator, released));
+        }
+        together
     }
 
     /// A new device, or a known one with its history.

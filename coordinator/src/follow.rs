@@ -4,6 +4,7 @@
 use takt_common::Name;
 use takt_common::UnixTime;
 use takt_common::api::{CampaignRequest, FollowMode, FollowSpec};
+use takt_common::audit::{Control, What, Who};
 use takt_common::id::IdError;
 use takt_common::release::ReleaseId;
 use takt_coordinator_core::{Campaign, close};
@@ -11,7 +12,7 @@ use takt_store::Batch;
 
 use crate::begin::{self, BeginError};
 use crate::coordinator::Coordinator;
-use crate::registry::{CommitTogether, RegistryError};
+use crate::registry::{CommitTogether, Happened, RegistryError};
 use crate::sentence::sentence;
 
 /// A campaign cannot begin by itself.
@@ -63,7 +64,7 @@ fn follow(
         approval: spec.mode == FollowMode::Propose,
         ..spec.campaign.clone()
     };
-    let campaign = begin::begin(coordinator, &request, FOLLOWER, now).map_err(Box::new)?;
+    let campaign = begin::begin(coordinator, &request, FOLLOWER, Who::Coordinator, now).map_err(Box::new)?;
     tracing::info!(campaign = %campaign.name(), mode = ?spec.mode, "campaign began by itself");
     Ok(())
 }
@@ -88,9 +89,9 @@ fn close_earlier(
         let earlier: &Campaign = &stored.campaign;
         let own = earlier.domain() == domain && earlier.name().as_str().starts_with(&prefix);
         let Some(closed) = own.then(|| close(earlier, now).ok()).flatten() else { continue };
-        coordinator
-            .registry
-            .commit(CommitTogether::new(Batch::new()).with_campaign(Some(&stored), &closed))?;
+        let what = What::CampaignControlled { campaign: closed.name().clone(), control: Control::Close };
+        let together = CommitTogether::new(Batch::new()).with_campaign(Some(&stored), &closed);
+        coordinator.registry.commit(together.with_entry(Happened::new(now, Who::Coordinator, what)))?;
     }
     Ok(())
 }

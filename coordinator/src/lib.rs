@@ -11,6 +11,7 @@
 
 pub mod api;
 pub mod artifacts;
+pub mod audit;
 pub mod begin;
 pub mod ca;
 pub mod caller;

@@ -6,6 +6,7 @@ use takt_common::{Name, UnixTime};
 use takt_coordinator_core::after_outage;
 use takt_store::Batch;
 
+use crate::audit;
 use crate::coordinator::Coordinator;
 use crate::registry::{CONFLICT_RETRIES_MAX, CommitTogether, RegistryError};
 
@@ -42,10 +43,9 @@ fn delay(
         if after == stored.campaign {
             return Ok(());
         }
-        match coordinator
-            .registry
-            .commit(CommitTogether::new(Batch::new()).with_campaign(Some(&stored), &after))
-        {
+        let together = CommitTogether::new(Batch::new()).with_campaign(Some(&stored), &after);
+        let told = audit::stepped(&stored.campaign, &after, None, None, until);
+        match coordinator.registry.commit(told.into_iter().fold(together, CommitTogether::with_entry)) {
             Err(error) if error.is_conflict() => {}
             other => return other,
         }

@@ -29,7 +29,7 @@ use crate::settings::Settings;
 use crate::sink::GateSink;
 use crate::tls::{ClientCertificate, ServerIdentity, TlsError, server_config};
 use crate::token::NoRandom;
-use crate::{api, dispatch, engine};
+use crate::{api, audit, dispatch, engine};
 
 /// Timestamp and server certificate are renewed this often.
 const RENEW_EVERY: Duration = Duration::from_hours(24);
@@ -170,11 +170,13 @@ pub async fn serve(settings: Settings, shutdown: CancellationToken) -> Result<Ru
     };
     let serving = https::serve(listener, optional, limits, api::router(coordinator.clone()), stop.clone());
     let resend = Duration::from_secs(settings.orders.resend_secs);
+    let heads = audit::publish_heads(coordinator.clone(), gate.clone(), stop.clone());
     let dispatching = dispatch::run(coordinator.clone(), gate.clone(), outgoing, resend, stop.clone());
     let engine = engine::run(coordinator.clone(), stop.clone());
     let housekeeping = Housekeeping { coordinator, server, hosts, store }.run(stop.clone());
     tasks.spawn(named("HTTPS server", serving));
     tasks.spawn(named("dispatcher", dispatching));
+    tasks.spawn(named("publisher of audit heads", heads));
     tasks.spawn(named("engine (the store has failed, see the log)", engine));
     tasks.spawn(named("housekeeping", housekeeping));
     tracing::info!(api = %api_addr, gate = %gate_addr, "coordinator started");

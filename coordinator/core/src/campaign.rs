@@ -438,6 +438,12 @@ impl Campaign {
         self
     }
 
+    /// What its timeline has got since it was `before`.
+    pub fn events_since(&self, before: &Self) -> &[CampaignEvent] {
+        let known = (before.events_gone + before.events.len()).saturating_sub(self.events_gone);
+        self.events.get(known..).unwrap_or_default()
+    }
+
     /// Adds a decision to the timeline.
     pub(crate) fn note(&mut self, at: UnixTime, device: Option<&Name>, text: String) {
         self.events.push(CampaignEvent { at, device: device.cloned(), text });

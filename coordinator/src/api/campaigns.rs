@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
 use takt_common::api::{CampaignPreview, CampaignRequest, CampaignView, DeviceStep, ResponseTimes};
+use takt_common::audit::{Control as Did, What};
 use takt_common::report::Outcome;
 use takt_common::{Name, UnixTime};
 use takt_coordinator_core::{
@@ -20,7 +21,7 @@ use crate::begin;
 use crate::clock;
 use crate::coordinator::Coordinator;
 use crate::planning::{self, Planned};
-use crate::registry::{CONFLICT_RETRIES_MAX, CommitTogether, RegistryError, blocking};
+use crate::registry::{CONFLICT_RETRIES_MAX, CommitTogether, Happened, RegistryError, blocking};
 
 /// What an operator does to a campaign.
 type Control = fn(&Campaign, By<'_>, UnixTime) -> Result<Campaign, ControlError>;
@@ -37,7 +38,9 @@ pub(super) async fn start(
     State(state): State<Arc<Coordinator>>,
     JsonBody(request): JsonBody<CampaignRequest, SMALL_BODY_MAX>,
 ) -> Result<(StatusCode, Json<CampaignView>), Refused> {
-    let begun = blocking(move || begin::begin(&state, &request, &operator.name, clock::now()));
+    let begun = blocking(move || {
+        begin::begin(&state, &request, operator.name.as_str(), operator.who(), clock::now())
+    });
     Ok((StatusCode::CREATED, Json(begun.await?.view())))
 }
 
@@ -49,7 +52,7 @@ pub(super) async fn plan(
 ) -> Result<Json<CampaignPreview>, Refused> {
     let preview = blocking(move || {
         let now = clock::now();
-        let campaign = begin::opened(&state, &request, &operator.name, now)?;
+        let campaign = begin::opened(&state, &request, operator.name.as_str(), now)?;
         foresee(&state, &campaign, now)
     });
     Ok(Json(preview.await?))
@@ -123,7 +126,7 @@ pub(super) async fn hold(
     state: State<Arc<Coordinator>>,
     campaign: Path<String>,
 ) -> Result<Json<CampaignView>, Refused> {
-    control(operator, state, campaign, |campaign, _, now| pause(campaign, now)).await
+    control(operator, state, campaign, Did::Pause, |campaign, _, now| pause(campaign, now)).await
 }
 
 pub(super) async fn go_on(
@@ -131,7 +134,7 @@ pub(super) async fn go_on(
     state: State<Arc<Coordinator>>,
     campaign: Path<String>,
 ) -> Result<Json<CampaignView>, Refused> {
-    control(operator, state, campaign, |campaign, _, now| resume(campaign, now)).await
+    control(operator, state, campaign, Did::Resume, |campaign, _, now| resume(campaign, now)).await
 }
 
 pub(super) async fn stop(
@@ -139,7 +142,7 @@ pub(super) async fn stop(
     state: State<Arc<Coordinator>>,
     campaign: Path<String>,
 ) -> Result<Json<CampaignView>, Refused> {
-    control(operator, state, campaign, |campaign, _, now| abort(campaign, now)).await
+    control(operator, state, campaign, Did::Abort, |campaign, _, now| abort(campaign, now)).await
 }
 
 pub(super) async fn end(
@@ -147,7 +150,7 @@ pub(super) async fn end(
     state: State<Arc<Coordinator>>,
     campaign: Path<String>,
 ) -> Result<Json<CampaignView>, Refused> {
-    control(operator, state, campaign, |campaign, _, now| close(campaign, now)).await
+    control(operator, state, campaign, Did::Close, |campaign, _, now| close(campaign, now)).await
 }
 
 pub(super) async fn allow(
@@ -155,7 +158,8 @@ pub(super) async fn allow(
     state: State<Arc<Coordinator>>,
     campaign: Path<String>,
 ) -> Result<Json<CampaignView>, Refused> {
-    control(operator, state, campaign, |campaign, by, now| approve(campaign, by.operator, now)).await
+    control(operator, state, campaign, Did::Approve, |campaign, by, now| approve(campaign, by.operator, now))
+        .await
 }
 
 pub(super) async fn try_again(
@@ -163,24 +167,26 @@ pub(super) async fn try_again(
     state: State<Arc<Coordinator>>,
     campaign: Path<String>,
 ) -> Result<Json<CampaignView>, Refused> {
-    control(operator, state, campaign, |campaign, by, now| retry(campaign, by.others, now)).await
+    control(operator, state, campaign, Did::Retry, |campaign, by, now| retry(campaign, by.others, now)).await
 }
 
 async fn control(
     operator: Operator,
     State(state): State<Arc<Coordinator>>,
     Path(campaign): Path<String>,
+    did: Did,
     control: Control,
 ) -> Result<Json<CampaignView>, Refused> {
     let name = name(&campaign)?;
-    let changed = blocking(move || control_now(&state, &name, &operator.name, control));
+    let changed = blocking(move || control_now(&state, &name, &operator, did, control));
     Ok(Json(changed.await?))
 }
 
 fn control_now(
     state: &Coordinator,
     name: &Name,
-    operator: &str,
+    operator: &Operator,
+    did: Did,
     control: Control,
 ) -> Result<CampaignView, Refused> {
     // No campaign takes devices meanwhile that this one may have again.
@@ -190,9 +196,11 @@ fn control_now(
         let stored = stored.ok_or_else(|| Refused::not_found(format!("there is no campaign '{name}'")))?;
         let others = state.unsettled_campaigns()?;
         let others: Vec<&Campaign> = others.iter().map(|stored| &stored.campaign).collect();
-        let changed = control(&stored.campaign, By { operator, others: &others }, clock::now())?;
+        let (by, now) = (By { operator: operator.name.as_str(), others: &others }, clock::now());
+        let changed = control(&stored.campaign, by, now)?;
+        let what = What::CampaignControlled { campaign: name.clone(), control: did };
         let together = CommitTogether::new(Batch::new()).with_campaign(Some(&stored), &changed);
-        match state.registry.commit(together) {
+        match state.registry.commit(together.with_entry(Happened::new(now, operator.who(), what))) {
             Ok(()) => {
                 // One that had ended may go on.
                 state.campaign_opened(name.clone());

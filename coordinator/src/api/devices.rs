@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use serde::Deserialize;
 use takt_common::api::{DeviceView, ForecastView, QuarantineRequest, WhyView};
+use takt_common::audit::{What, cut};
 use takt_common::{DeviceId, Name};
 use takt_coordinator_core::{DeviceState, Query as TargetQuery, Subject, why};
 use takt_store::Batch;
@@ -19,7 +20,7 @@ use super::problem::Refused;
 use crate::clock;
 use crate::coordinator::Coordinator;
 use crate::planning;
-use crate::registry::{Change, CommitTogether, DeviceRecord, blocking};
+use crate::registry::{Change, CommitTogether, DeviceRecord, Happened, blocking};
 
 /// Which devices are asked for.
 #[derive(Debug, Deserialize)]
@@ -92,7 +93,7 @@ pub(super) async fn waits(
 
 /// Puts a device into quarantine: it is asked to begin nothing until it is released.
 pub(super) async fn quarantine(
-    _: Operator,
+    operator: Operator,
     State(state): State<Arc<Coordinator>>,
     Path(device): Path<String>,
     JsonBody(request): JsonBody<QuarantineRequest, SMALL_BODY_MAX>,
@@ -101,29 +102,46 @@ pub(super) async fn quarantine(
         return Err(Refused::rule("field 'why': a reason is needed".to_owned()));
     }
     let now = clock::now();
-    change(state, &device, move |record| record.quarantine(&request.why, now)).await
+    let change = move |record: &mut DeviceRecord| {
+        record.quarantine(&request.why, now);
+        let (device, name) = (record.state.id, record.state.name.clone());
+        let quarantined = What::DeviceQuarantined { device, name, why: cut(&request.why) };
+        Happened::new(now, operator.who(), quarantined)
+    };
+    self::change(state, &device, change).await
 }
 
 /// Ends the quarantine of a device.
 pub(super) async fn release(
-    _: Operator,
+    operator: Operator,
     State(state): State<Arc<Coordinator>>,
     Path(device): Path<String>,
 ) -> Result<StatusCode, Refused> {
-    change(state, &device, |record| record.state.quarantine = None).await
+    let now = clock::now();
+    let change = move |record: &mut DeviceRecord| {
+        record.state.quarantine = None;
+        let (device, name) = (record.state.id, record.state.name.clone());
+        Happened::new(now, operator.who(), What::DeviceReleased { device, name })
+    };
+    self::change(state, &device, change).await
 }
 
+/// Changes a device; what has changed is told in the audit log.
 pub(super) async fn change(
     state: Arc<Coordinator>,
     device: &str,
-    change: impl Fn(&mut DeviceRecord) + Send + 'static,
+    change: impl Fn(&mut DeviceRecord) -> Happened + Send + 'static,
 ) -> Result<StatusCode, Refused> {
     let id = find(&state, device)?.state.id;
     let changed = blocking(move || {
         let changed = state.registry.change(id, |record| {
             let mut changed = record.clone();
-            change(&mut changed);
-            Ok(Change::To(Box::new(changed), CommitTogether::new(Batch::new()), ()))
+            let told = change(&mut changed);
+            if changed == *record {
+                return Ok(Change::Nothing(()));
+            }
+            let together = CommitTogether::new(Batch::new()).with_entry(told);
+            Ok(Change::To(Box::new(changed), together, ()))
         });
         state.wake.notify_one();
         changed

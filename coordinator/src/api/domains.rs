@@ -30,13 +30,15 @@ pub(super) async fn graph(
 }
 
 pub(super) async fn set_graph(
-    _: Operator,
+    operator: Operator,
     State(state): State<Arc<Coordinator>>,
     Path(domain): Path<String>,
     JsonBody(graph): JsonBody<GraphSpec, DOCUMENT_MAX>,
 ) -> Result<StatusCode, Refused> {
     let domain = name(&domain)?;
-    blocking(move || state.registry.set_graph(&domain, &graph).map(|()| state.wake.notify_one())).await?;
+    let (by, now) = (operator.who(), clock::now());
+    blocking(move || state.registry.set_graph(&domain, &graph, by, now).map(|()| state.wake.notify_one()))
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -81,13 +83,15 @@ pub(super) async fn drm(
 }
 
 pub(super) async fn set_drm(
-    _: Operator,
+    operator: Operator,
     State(state): State<Arc<Coordinator>>,
     Path(domain): Path<String>,
     JsonBody(drm): JsonBody<DrmSpec, DOCUMENT_MAX>,
 ) -> Result<StatusCode, Refused> {
     let domain = name(&domain)?;
-    blocking(move || state.registry.set_drm(&domain, &drm).map(|()| state.wake.notify_one())).await?;
+    let (by, now) = (operator.who(), clock::now());
+    blocking(move || state.registry.set_drm(&domain, &drm, by, now).map(|()| state.wake.notify_one()))
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -107,30 +111,33 @@ pub(super) async fn schedule(
 }
 
 pub(super) async fn set_schedule(
-    _: Operator,
+    operator: Operator,
     State(state): State<Arc<Coordinator>>,
     Path(domain): Path<String>,
     JsonBody(schedule): JsonBody<ScheduleSpec, DOCUMENT_MAX>,
 ) -> Result<StatusCode, Refused> {
-    put_schedule(state, &domain, Some(schedule)).await
+    put_schedule(&operator, state, &domain, Some(schedule)).await
 }
 
 pub(super) async fn clear_schedule(
-    _: Operator,
+    operator: Operator,
     State(state): State<Arc<Coordinator>>,
     Path(domain): Path<String>,
 ) -> Result<StatusCode, Refused> {
-    put_schedule(state, &domain, None).await
+    put_schedule(&operator, state, &domain, None).await
 }
 
 async fn put_schedule(
+    operator: &Operator,
     state: Arc<Coordinator>,
     domain: &str,
     schedule: Option<ScheduleSpec>,
 ) -> Result<StatusCode, Refused> {
     let domain = name(domain)?;
+    let (by, now) = (operator.who(), clock::now());
     blocking(move || {
-        state.registry.set_schedule(&domain, schedule.as_ref()).map(|()| state.wake.notify_one())
+        let set = state.registry.set_schedule(&domain, schedule.as_ref(), by, now);
+        set.map(|()| state.wake.notify_one())
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)
@@ -148,7 +155,7 @@ pub(super) async fn followed(
 }
 
 pub(super) async fn follow(
-    _: Operator,
+    operator: Operator,
     State(state): State<Arc<Coordinator>>,
     Path((domain, component)): Path<(String, String)>,
     JsonBody(spec): JsonBody<FollowSpec, DOCUMENT_MAX>,
@@ -157,26 +164,29 @@ pub(super) async fn follow(
         let read: Result<Query, _> = query.parse();
         read.map_err(|error| Refused::rule(format!("field 'campaign.where': {error}")))?;
     }
-    set_follow(state, &domain, &component, Some(spec)).await
+    set_follow(&operator, state, &domain, &component, Some(spec)).await
 }
 
 pub(super) async fn unfollow(
-    _: Operator,
+    operator: Operator,
     State(state): State<Arc<Coordinator>>,
     Path((domain, component)): Path<(String, String)>,
 ) -> Result<StatusCode, Refused> {
-    set_follow(state, &domain, &component, None).await
+    set_follow(&operator, state, &domain, &component, None).await
 }
 
 async fn set_follow(
+    operator: &Operator,
     state: Arc<Coordinator>,
     domain: &str,
     component: &str,
     spec: Option<FollowSpec>,
 ) -> Result<StatusCode, Refused> {
     let (domain, component) = (name(domain)?, name(component)?);
+    let (by, now) = (operator.who(), clock::now());
     blocking(move || {
-        state.registry.set_follow(&domain, &component, spec.as_ref()).map(|()| state.wake.notify_one())
+        let set = state.registry.set_follow(&domain, &component, spec.as_ref(), by, now);
+        set.map(|()| state.wake.notify_one())
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)

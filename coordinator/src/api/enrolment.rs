@@ -31,7 +31,7 @@ pub(super) async fn keys(_: Operator, State(state): State<Arc<Coordinator>>) -> 
 
 /// Makes an enrolment token; only its digest stays here.
 pub(super) async fn token(
-    _: Operator,
+    operator: Operator,
     State(state): State<Arc<Coordinator>>,
     JsonBody(request): JsonBody<TokenRequest, SMALL_BODY_MAX>,
 ) -> Result<(StatusCode, Json<TokenResponse>), Refused> {
@@ -48,7 +48,8 @@ pub(super) async fn token(
     let answer = format!("takt1.{secret}.{}", state.ca.fingerprint());
     let TokenRequest { domain, uses: uses_left, approval, .. } = request;
     let stored = StoredToken { domain, uses_left, not_after, approval, used_by: Vec::new() };
-    blocking(move || state.registry.add_token(&Sha256Digest::of(secret.as_bytes()), &stored, now)).await?;
+    let digest = Sha256Digest::of(secret.as_bytes());
+    blocking(move || state.registry.add_token(&digest, &stored, operator.who(), now)).await?;
     Ok((StatusCode::CREATED, Json(TokenResponse { token: answer, not_after })))
 }
 

@@ -8,7 +8,8 @@ use axum::extract::{FromRequest, FromRequestParts};
 use http::request::Parts;
 use http::{Request, header};
 use serde::de::DeserializeOwned;
-use takt_common::{DeviceId, Sha256Digest, strict_json};
+use takt_common::audit::Who;
+use takt_common::{DeviceId, Name, Sha256Digest, strict_json};
 
 use super::problem::Refused;
 use crate::caller::Caller;
@@ -23,7 +24,7 @@ const BODY_TIME_MAX: Duration = Duration::from_secs(90);
 #[derive(Debug, Clone)]
 pub(super) struct Operator {
     /// Whose.
-    pub(super) name: String,
+    pub(super) name: Name,
 }
 
 impl Operator {
@@ -32,10 +33,15 @@ impl Operator {
 
     /// Only the first operator may do it.
     pub(super) fn is_first(&self) -> Result<(), Refused> {
-        if self.name == Self::FIRST {
+        if self.name.as_str() == Self::FIRST {
             return Ok(());
         }
         Err(Refused::forbidden("only the first operator may add and remove operators".to_owned()))
+    }
+
+    /// As entries of the audit log name them.
+    pub(super) fn who(&self) -> Who {
+        Who::operator(self.name.clone())
     }
 }
 
@@ -67,11 +73,12 @@ impl FromRequestParts<Arc<Coordinator>> for Operator {
         let refused = || Refused::unauthorized("the token is not the operator's");
         let given = given.ok_or_else(refused)?;
         if token::is(given, &state.operator) {
-            return Ok(Self { name: Self::FIRST.to_owned() });
+            let name = Self::FIRST.parse().expect("the first operator's name is one");
+            return Ok(Self { name });
         }
         let (digest, state) = (Sha256Digest::of(given.as_bytes()), state.clone());
         let name = blocking(move || state.registry.operator_of(&digest)).await?.ok_or_else(refused)?;
-        Ok(Self { name: name.to_string() })
+        Ok(Self { name })
     }
 }
 

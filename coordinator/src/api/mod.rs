@@ -5,6 +5,7 @@
 //! too. All refusals are problem documents.
 
 mod artifacts;
+mod audit;
 mod campaigns;
 mod checkpoints;
 mod devices;
@@ -63,6 +64,8 @@ pub fn router(coordinator: Arc<Coordinator>) -> Router {
             "/domains/{domain}/follow/{component}",
             get(domains::followed).put(domains::follow).delete(domains::unfollow),
         )
+        .route("/audit", get(audit::entries))
+        .route("/audit/head", get(audit::head))
         .route("/campaigns", get(campaigns::list).post(campaigns::start))
         .route("/campaigns/plan", post(campaigns::plan))
         .route("/operators", get(operators::list).post(operators::add))

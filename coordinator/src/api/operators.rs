@@ -11,6 +11,7 @@ use takt_common::{Name, Sha256Digest};
 use super::SMALL_BODY_MAX;
 use super::extract::{JsonBody, Operator};
 use super::problem::Refused;
+use crate::clock;
 use crate::coordinator::Coordinator;
 use crate::registry::blocking;
 use crate::token;
@@ -27,8 +28,8 @@ pub(super) async fn add(
     }
     let token = token::make().map_err(|error| Refused::internal(&error))?;
     let digest = Sha256Digest::of(token.as_bytes());
-    let kept = name.clone();
-    if !blocking(move || state.registry.add_operator(&digest, &kept)).await? {
+    let (kept, now) = (name.clone(), clock::now());
+    if !blocking(move || state.registry.add_operator(&digest, &kept, operator.who(), now)).await? {
         let why = format!("there is an operator '{name}' already, or there are too many");
         return Err(Refused::conflict(why));
     }
@@ -51,7 +52,8 @@ pub(super) async fn remove(
     operator.is_first()?;
     let none = || Refused::not_found(format!("there is no operator '{name}'"));
     let named: Name = name.parse().map_err(|_| none())?;
-    if !blocking(move || state.registry.remove_operator(&named)).await? {
+    let now = clock::now();
+    if !blocking(move || state.registry.remove_operator(&named, operator.who(), now)).await? {
         return Err(none());
     }
     tracing::info!(operator = %name, "operator removed");

@@ -168,6 +168,7 @@ impl From<RepositoryError> for Refused {
     fn from(error: RepositoryError) -> Self {
         match error {
             RepositoryError::File(error) => error.into(),
+            RepositoryError::Registry(error) => error.into(),
             RepositoryError::Published(_) => Self::conflict(sentence(&error)),
             error => Self::rule(sentence(&error)),
         }

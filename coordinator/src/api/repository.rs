@@ -9,6 +9,7 @@ use takt_common::api::RepositoryUpload;
 
 use super::extract::{JsonBody, Operator};
 use super::problem::Refused;
+use crate::audit;
 use crate::clock;
 use crate::coordinator::Coordinator;
 use crate::registry::blocking;
@@ -18,7 +19,7 @@ const UPLOAD_MAX: usize = 8 * 1024 * 1024;
 
 /// Checks and publishes documents.
 pub(super) async fn put(
-    _: Operator,
+    operator: Operator,
     State(state): State<Arc<Coordinator>>,
     JsonBody(upload): JsonBody<RepositoryUpload, UPLOAD_MAX>,
 ) -> Result<StatusCode, Refused> {
@@ -29,7 +30,9 @@ pub(super) async fn put(
     let publish = state.clone();
     blocking(move || {
         let documents = upload.documents.iter().map(|(name, text)| (name.as_str(), text.as_bytes()));
-        publish.repository.publish(documents, clock::now())
+        let (by, now) = (operator.who(), clock::now());
+        let note = |documents| publish.registry.note(audit::published(documents, &by, now));
+        publish.repository.publish(documents, note, now)
     })
     .await?;
     tracing::info!(documents = names.join(", "), "repository published");

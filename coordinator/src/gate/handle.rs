@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustls::ServerConfig;
 use takt_common::DeviceId;
-use takt_common::topic::{Topic, Way};
+use takt_common::topic::{Down, Topic, Way};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,7 @@ use super::accept::{self, Security};
 use super::census::Census;
 use super::limits::GateLimits;
 use super::metrics::{Closed, Counters, GateFigures};
-use super::policy::{DevicePolicy, OpenPolicy, Peer, Policy, Sink, inner_name};
+use super::policy::{AUDIT_HEADS, DevicePolicy, OpenPolicy, Peer, Policy, Sink, inner_name};
 use super::presence::{Claim, Presence, Reach};
 use super::router::{HandOver, LogSize, RouterGone};
 use super::watch::{Routers, Watch};
@@ -41,8 +41,8 @@ pub enum GateError {
 /// A message cannot be sent to a device now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
-    /// The topic leads from a device to the coordinator.
-    #[error("publish to '{0}': not a topic towards a device")]
+    /// The topic leads from a device to the coordinator, or to all devices.
+    #[error("publish to '{0}': not a topic towards one device")]
     NotDown(Topic),
     /// The message does not fit a packet.
     #[error("publish {length} bytes: {max} at most")]
@@ -175,9 +175,10 @@ impl GateHandle {
     /// Sends `payload` to the device of `topic`, with QoS 1 if it subscribed so.
     ///
     /// `Ok` means that the device is connected and subscribed, and that the message is with the router; it may
-    /// still be lost with the connection. Nothing is retained. Does not wait.
+    /// still be lost with the connection. Nothing is retained. Does not wait. Audit heads are for all devices: see
+    /// [`GateHandle::publish_audit_head`].
     pub fn publish(&self, topic: &Topic, payload: Bytes) -> Result<(), PublishError> {
-        let Way::Down(_) = topic.way else {
+        let Way::Down(Down::Order | Down::Ack | Down::Time) = topic.way else {
             return Err(PublishError::NotDown(topic.clone()));
         };
         let limits = &self.shared.limits;
@@ -202,6 +203,18 @@ impl GateHandle {
         })?;
         Counters::count(&self.shared.counters.published);
         Ok(())
+    }
+
+    /// Sends the signed head of the audit log to all devices that listen for it, and to each that does later, until there is
+    /// another one or the device's router is started anew. Does not wait.
+    pub fn publish_audit_head(&self, head: &Bytes) {
+        for router in self.shared.routers.all() {
+            let topic = Bytes::from_static(AUDIT_HEADS.as_bytes());
+            let queue_max = self.shared.limits.publish_queue_max;
+            if router.publish(topic, head.clone(), true, queue_max).is_ok() {
+                Counters::count(&self.shared.counters.published);
+            }
+        }
     }
 
     /// Cuts the connection of `device` at once, also one that is being admitted. False when there is none.

@@ -36,7 +36,7 @@ pub struct GateLimits {
     pub write_deadline: Duration,
     /// The longest silence of a connection, whatever keep-alive it asked for (0 means none in MQTT).
     pub idle_max: Duration,
-    /// Subscriptions of one connection. A device has three.
+    /// Subscriptions of one connection. A device has four.
     pub subscriptions_max: usize,
     /// How often in a row one id may be taken over by a newer connection before that looks like two clones.
     pub takeovers_burst: u32,

@@ -13,7 +13,7 @@
 //! * What a device may do is decided in [`policy`]: its own topics, nothing else.
 //! * What any connection may cost is decided in [`limits`].
 //! * Messages down to devices go through the router; a device that is not connected does not get them, nothing
-//!   is retained, and every session is clean. Orders live in the store and are sent again by the coordinator.
+//!   is retained but the last head of the audit log, and every session is clean. Orders live in the store and are sent again by the coordinator.
 //! * Messages up from devices never reach the router: the [`Sink`] takes them.
 
 mod accept;

@@ -144,6 +144,9 @@ pub(crate) struct Identified<Client> {
     pub(crate) kind: SessionKind,
 }
 
+/// What every device's topic of audit heads is called inside the router: all get the same, so it is one topic there.
+pub(crate) const AUDIT_HEADS: &str = "audit";
+
 /// What a topic is called inside the router: the device first, and all in one segment.
 ///
 /// The router holds each topic that is new to it against all filters, and each filter that is new against all topics: segment by segment
@@ -154,6 +157,7 @@ pub(crate) fn inner_name(topic: &Topic) -> String {
         Way::Down(Down::Order) => 'o',
         Way::Down(Down::Ack) => 'a',
         Way::Down(Down::Time) => 't',
+        Way::Down(Down::Audit) => return AUDIT_HEADS.to_owned(),
         Way::Up(Up::Report) => 'r',
         Way::Up(Up::Health) => 'h',
     };
@@ -228,6 +232,7 @@ impl<S: Sink> Policy for DevicePolicy<S> {
 
     fn outer(client: &Peer, inner: Bytes) -> Bytes {
         let what = match inner.last() {
+            _ if inner == AUDIT_HEADS => Down::Audit,
             Some(b'o') => Down::Order,
             Some(b'a') => Down::Ack,
             Some(b't') => Down::Time,

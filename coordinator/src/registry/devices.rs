@@ -9,7 +9,7 @@ use takt_store::{Batch, SledStore, Store as _, StoreError};
 
 use super::campaigns::StagedCampaign;
 use super::record::DeviceRecord;
-use super::{CONFLICT_RETRIES_MAX, PAGE, Registry, RegistryError, keys};
+use super::{CONFLICT_RETRIES_MAX, Happened, PAGE, Registry, RegistryError, audit, keys};
 
 /// Signed envelopes of reports that are kept of each device; the oldest go first.
 pub const REPORTS_KEPT: u64 = 64;
@@ -35,6 +35,7 @@ pub struct CommitTogether {
     pub(super) campaign: Option<Box<StagedCampaign>>,
     changed: Vec<Arc<Held>>,
     lease: Option<u64>,
+    pub(super) happened: Vec<Happened>,
 }
 
 impl DeviceStore {
@@ -111,7 +112,7 @@ impl DeviceStore {
 impl CommitTogether {
     /// With `batch`, whatever else is in it.
     pub const fn new(batch: Batch) -> Self {
-        Self { batch, campaign: None, changed: Vec::new(), lease: None }
+        Self { batch, campaign: None, changed: Vec::new(), lease: None, happened: Vec::new() }
     }
 
     /// Notes the last fencing token that a takeover got, which must be `before` still.
@@ -125,7 +126,7 @@ impl CommitTogether {
 
     /// How many bytes it has in the one batch in which it takes effect.
     pub fn bytes(&self) -> usize {
-        self.batch.bytes()
+        self.batch.bytes() + self.audit_bytes()
     }
 
     /// Adds to the batch.
@@ -180,8 +181,26 @@ impl Registry {
     }
 
     /// Commits the whole of it, or nothing.
-    pub fn commit(&self, together: CommitTogether) -> Result<(), RegistryError> {
-        let CommitTogether { batch, campaign, changed, lease } = together;
+    pub fn commit(&self, mut together: CommitTogether) -> Result<(), RegistryError> {
+        let happened = std::mem::take(&mut together.happened);
+        if happened.is_empty() {
+            return self.commit_changes(together);
+        }
+        let mut end = self.audit.lock();
+        let (batch, after) = audit::chained(together.batch, *end, happened)?;
+        together.batch = batch;
+        let committed = self.commit_changes(together);
+        match &committed {
+            Ok(()) => *end = after,
+            // Perhaps it is not what stands on disk any more.
+            Err(error) if error.is_conflict() => *end = audit::read_end(&self.store)?,
+            Err(_) => {}
+        }
+        committed
+    }
+
+    fn commit_changes(&self, together: CommitTogether) -> Result<(), RegistryError> {
+        let CommitTogether { batch, campaign, changed, lease, .. } = together;
         let committed = match campaign {
             Some(campaign) => self.commit_campaign(*campaign, batch, changed),
             None => self.commit_devices(batch, changed),

@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use takt_common::api::{DrmSpec, GraphSpec, ScheduleSpec};
-use takt_common::{Name, Sha256Digest};
+use takt_common::audit::{What, Who};
+use takt_common::{Name, Sha256Digest, UnixTime};
 use takt_planner::{
     DomainGraph, DomainSchedule, GraphError, ObservedEdge, RedundancyError, RedundancyMatrix, ScheduleError,
 };
 use takt_store::{Batch, StoreJson as _};
 
-use super::{Registry, RegistryError, keys};
+use super::{CommitTogether, Happened, Registry, RegistryError, keys};
 
 /// What holds in a domain, ready for decisions.
 #[derive(Debug, Clone)]
@@ -80,23 +81,45 @@ impl Registry {
     }
 
     /// Checks and replaces the schedule of a domain; `None` takes it away.
-    pub fn set_schedule(&self, domain: &Name, schedule: Option<&ScheduleSpec>) -> Result<(), DomainError> {
+    pub fn set_schedule(
+        &self,
+        domain: &Name,
+        schedule: Option<&ScheduleSpec>,
+        by: Who,
+        now: UnixTime,
+    ) -> Result<(), DomainError> {
         if let Some(schedule) = schedule {
             DomainSchedule::new(schedule, &self.devices().names(domain))?;
         }
-        Ok(self.set_document(keys::schedule(domain), &schedule)?)
+        let told = |sha256| {
+            let domain = domain.clone();
+            let what = match schedule {
+                Some(_) => What::ScheduleSet { domain, sha256 },
+                None => What::ScheduleCleared { domain },
+            };
+            Happened::new(now, by, what)
+        };
+        Ok(self.set_document(keys::schedule(domain), &schedule, told)?)
     }
 
     /// Checks and replaces the graph of a domain.
-    pub fn set_graph(&self, domain: &Name, graph: &GraphSpec) -> Result<(), DomainError> {
+    pub fn set_graph(
+        &self,
+        domain: &Name,
+        graph: &GraphSpec,
+        by: Who,
+        now: UnixTime,
+    ) -> Result<(), DomainError> {
         DomainGraph::new(graph, &self.devices().names(domain))?;
-        Ok(self.set_document(keys::graph(domain), graph)?)
+        let told = |sha256| Happened::new(now, by, What::GraphSet { domain: domain.clone(), sha256 });
+        Ok(self.set_document(keys::graph(domain), graph, told)?)
     }
 
     /// Checks and replaces the DRM of a domain.
-    pub fn set_drm(&self, domain: &Name, drm: &DrmSpec) -> Result<(), DomainError> {
+    pub fn set_drm(&self, domain: &Name, drm: &DrmSpec, by: Who, now: UnixTime) -> Result<(), DomainError> {
         RedundancyMatrix::new(drm, &self.devices().names(domain))?;
-        Ok(self.set_document(keys::drm(domain), drm)?)
+        let told = |sha256| Happened::new(now, by, What::DrmSet { domain: domain.clone(), sha256 });
+        Ok(self.set_document(keys::drm(domain), drm, told)?)
     }
 
     /// What holds in a domain, where this was `observed` between its devices.
@@ -135,8 +158,16 @@ impl Registry {
         Ok(self.store().get_json(key.as_bytes())?.unwrap_or_default())
     }
 
-    fn set_document<T: Serialize>(&self, key: String, document: &T) -> Result<(), RegistryError> {
-        self.commit_batch(Batch::new().put_json(key, document)?)?;
+    /// Sets a document; `told` makes the entry that tells of it out of its digest.
+    fn set_document<T: Serialize>(
+        &self,
+        key: String,
+        document: &T,
+        told: impl FnOnce(Sha256Digest) -> Happened,
+    ) -> Result<(), RegistryError> {
+        let bytes = serde_json::to_vec(document).expect("documents have only text keys");
+        let told = told(Sha256Digest::of(&bytes));
+        self.commit(CommitTogether::new(Batch::new().put(key, bytes)).with_entry(told))?;
         self.rules.documents.fetch_add(1, Ordering::Release);
         Ok(())
     }

@@ -1,10 +1,11 @@
 //! Which components a domain follows.
 
-use takt_common::Name;
 use takt_common::api::FollowSpec;
+use takt_common::audit::{What, Who};
+use takt_common::{Name, Sha256Digest, UnixTime};
 use takt_store::{Batch, StoreJson as _};
 
-use super::{PAGE, Registry, RegistryError, keys};
+use super::{CommitTogether, Happened, PAGE, Registry, RegistryError, keys};
 
 impl Registry {
     /// All that is followed: domain, component and how.
@@ -40,12 +41,19 @@ impl Registry {
         domain: &Name,
         component: &Name,
         spec: Option<&FollowSpec>,
+        by: Who,
+        now: UnixTime,
     ) -> Result<(), RegistryError> {
         let key = keys::followed(domain, component);
-        let batch = match spec {
-            Some(spec) => Batch::new().put_json(key, spec)?,
-            None => Batch::new().delete(key),
+        let (domain, component) = (domain.clone(), component.clone());
+        let (batch, what) = match spec {
+            Some(spec) => {
+                let bytes = serde_json::to_vec(spec).expect("documents have only text keys");
+                let sha256 = Sha256Digest::of(&bytes);
+                (Batch::new().put(key, bytes), What::FollowSet { domain, component, sha256 })
+            }
+            None => (Batch::new().delete(key), What::FollowEnded { domain, component }),
         };
-        Ok(self.commit_batch(batch)?)
+        self.commit(CommitTogether::new(batch).with_entry(Happened::new(now, by, what)))
     }
 }

@@ -10,6 +10,10 @@ pub(super) const CAMPAIGNS: &str = "campaign/";
 pub(super) const OPERATORS: &str = "operator/";
 /// All that is followed.
 pub(super) const FOLLOWED: &str = "follow/";
+/// All entries of the audit log.
+pub(super) const AUDIT_ENTRIES: &str = "audit/";
+/// Where the audit log ends.
+pub(super) const AUDIT_END: &str = "audit-end";
 /// The last fencing token that a takeover got.
 pub(super) const LEASE: &str = "lease";
 /// When the coordinator was there last.
@@ -90,6 +94,11 @@ pub(super) fn followed(domain: &Name, component: &Name) -> String {
 /// An operator, by the digest of the token.
 pub(super) fn operator(token: &Sha256Digest) -> String {
     format!("{OPERATORS}{token}")
+}
+
+/// An entry, by its number, wide enough that keys stand in its order.
+pub(super) fn audit_entry(number: u64) -> String {
+    format!("{AUDIT_ENTRIES}{number:020}")
 }
 
 pub(super) fn token(secret: &Sha256Digest) -> String {

@@ -2,6 +2,7 @@
 //!
 //! Everything here blocks (a commit waits for the disk); asynchronous callers use [`blocking`].
 
+mod audit;
 mod campaigns;
 mod devices;
 mod domains;
@@ -19,9 +20,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use takt_common::UnixTime;
 use takt_store::{Batch, SledStore, Store as _, StoreError, StoreJson as _};
 
+use audit::AuditLog;
 use campaigns::OpenCampaigns;
 use domains::KnownRules;
 
+pub use audit::Happened;
 pub use campaigns::{CAMPAIGN_DEVICES_MAX, StoredCampaign};
 pub use devices::{Change, CommitTogether, DeviceStore, REPORTS_KEPT};
 pub use domains::{DomainError, DomainRules};
@@ -74,6 +77,7 @@ pub struct Registry {
     rules: KnownRules,
     /// The last fencing token that a takeover got.
     lease: AtomicU64,
+    audit: AuditLog,
     failed: AtomicBool,
 }
 
@@ -83,7 +87,8 @@ impl Registry {
         let devices = DeviceStore::load(&store)?;
         let (campaigns, rules) = (OpenCampaigns::default(), KnownRules::default());
         let lease = AtomicU64::new(store.get_json(keys::LEASE.as_bytes())?.unwrap_or_default());
-        Ok(Self { store, devices, campaigns, rules, lease, failed: AtomicBool::new(false) })
+        let audit = AuditLog::load(&store)?;
+        Ok(Self { store, devices, campaigns, rules, lease, audit, failed: AtomicBool::new(false) })
     }
 
     /// The devices.

@@ -1,31 +1,42 @@
 //! Operators beside the first one: a name, and the digest of a token.
 
-use takt_common::{Name, Sha256Digest};
+use takt_common::audit::{What, Who};
+use takt_common::{Name, Sha256Digest, UnixTime};
 use takt_store::{Batch, StoreJson as _};
 
-use super::{PAGE, Registry, RegistryError, keys};
+use super::{CommitTogether, Happened, PAGE, Registry, RegistryError, keys};
 
 /// More operators than a fleet has people.
 const OPERATORS_MAX: usize = PAGE;
 
 impl Registry {
     /// Keeps a new operator; false when there is one of that name, or there are too many.
-    pub fn add_operator(&self, token: &Sha256Digest, name: &Name) -> Result<bool, RegistryError> {
+    pub fn add_operator(
+        &self,
+        token: &Sha256Digest,
+        name: &Name,
+        by: Who,
+        now: UnixTime,
+    ) -> Result<bool, RegistryError> {
         let operators = self.operators()?;
         if operators.len() >= OPERATORS_MAX || operators.iter().any(|(_, known)| known == name) {
             return Ok(false);
         }
         let key = keys::operator(token);
-        self.commit_batch(Batch::new().expect(key.as_str(), None).put_json(key, name)?)?;
+        let batch = Batch::new().expect(key.as_str(), None).put_json(key, name)?;
+        let added = What::OperatorAdded { name: name.clone() };
+        self.commit(CommitTogether::new(batch).with_entry(Happened::new(now, by, added)))?;
         Ok(true)
     }
 
     /// Forgets an operator; false when there is none of that name.
-    pub fn remove_operator(&self, name: &Name) -> Result<bool, RegistryError> {
+    pub fn remove_operator(&self, name: &Name, by: Who, now: UnixTime) -> Result<bool, RegistryError> {
         let Some((key, _)) = self.operators()?.into_iter().find(|(_, known)| known == name) else {
             return Ok(false);
         };
-        self.commit_batch(Batch::new().delete(key))?;
+        let removed = What::OperatorRemoved { name: name.clone() };
+        let together = CommitTogether::new(Batch::new().delete(key));
+        self.commit(together.with_entry(Happened::new(now, by, removed)))?;
         Ok(true)
     }
 

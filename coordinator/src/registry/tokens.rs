@@ -1,10 +1,11 @@
 //! Enrolment tokens: hashed, limited by domain, uses and time.
 
 use serde::{Deserialize, Serialize};
+use takt_common::audit::{What, Who};
 use takt_common::{DeviceId, Name, Sha256Digest, UnixTime};
 use takt_store::{Batch, StoreJson as _};
 
-use super::{CommitTogether, PAGE, Registry, RegistryError, keys};
+use super::{CommitTogether, Happened, PAGE, Registry, RegistryError, keys};
 
 /// How many devices a token remembers; the oldest go first. It is for answers that are lost on their way, which are
 /// asked for again soon, and keeps a token for very many devices far below the longest value of the store.
@@ -47,6 +48,7 @@ impl Registry {
         &self,
         secret: &Sha256Digest,
         token: &StoredToken,
+        by: Who,
         now: UnixTime,
     ) -> Result<(), RegistryError> {
         let key = keys::token(secret);
@@ -56,7 +58,13 @@ impl Registry {
                 batch = batch.delete(key);
             }
         }
-        Ok(self.commit_batch(batch)?)
+        let made = What::TokenMade {
+            token: What::token_name(secret),
+            domain: token.domain.clone(),
+            uses: token.uses_left,
+            not_after: token.not_after,
+        };
+        self.commit(CommitTogether::new(batch).with_entry(Happened::new(now, by, made)))
     }
 
     /// The token with this secret, if it admits `device` now.

@@ -8,6 +8,7 @@ mod tests;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::de::DeserializeOwned;
+use takt_common::audit::{What, Who, cut};
 use takt_common::envelope::{EnvelopeError, PayloadType, Signers};
 use takt_common::health::HealthSample;
 use takt_common::report::{Ack, REPORT_FORMAT, Report};
@@ -15,7 +16,7 @@ use takt_common::strict_json::{self, StrictJsonError};
 use takt_common::{DeviceId, Envelope, Sha256Digest, SigningKey, UnixTime};
 use takt_store::Batch;
 
-use crate::registry::{Change, CommitTogether, DeviceRecord, Registry, RegistryError};
+use crate::registry::{Change, CommitTogether, DeviceRecord, Happened, Registry, RegistryError};
 use chain::{Link, Verdict};
 
 /// What a device says is not taken.
@@ -113,6 +114,15 @@ pub fn take_report(
         let abandoned = abandoned(registry, device, head.map(|head| head.sequence), report.sequence)?;
         let together =
             CommitTogether::new(Batch::new()).with_report(device, report.sequence, &abandoned, envelope);
+        let put = changed.state.quarantine.as_ref().filter(|_| record.state.quarantine.is_none());
+        let together = match put {
+            Some(quarantine) => {
+                let (name, why) = (changed.state.name.clone(), cut(&quarantine.why));
+                let quarantined = What::DeviceQuarantined { device, name, why };
+                together.with_entry(Happened::new(now, Who::Coordinator, quarantined))
+            }
+            None => together,
+        };
         Ok(Change::To(Box::new(changed), together, (report.sequence, report.nonce.clone())))
     })?;
     Ok(match last {

@@ -7,15 +7,17 @@
 mod names;
 mod overlay;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use takt_common::{PublicKey, SigningKey, UnixTime};
+use takt_common::{PublicKey, Sha256Digest, SigningKey, UnixTime};
 use takt_trust::document::{Document, DocumentError};
 use takt_trust::names::{TIMESTAMP_FILE, director_file, root_file, snapshot_file};
 use takt_trust::{DirectorTrust, PackageTrust, TrustError, timestamp_for};
 
 use crate::files::{self, Access, FileError};
+use crate::registry::RegistryError;
 use names::DocumentName;
 use overlay::Overlay;
 
@@ -44,6 +46,9 @@ pub enum RepositoryError {
     /// The disk.
     #[error("keep the repository")]
     File(#[from] FileError),
+    /// The store.
+    #[error("note what is published")]
+    Registry(#[from] RegistryError),
     /// A name that no document of an operator has.
     #[error(
         "document '{0}': a name like 1.root.json, 1.director.root.json, 1.targets.json or 1.snapshot.json is expected"
@@ -88,7 +93,7 @@ pub enum RepositoryError {
 impl RepositoryError {
     /// True when the documents are at fault and not this machine.
     pub const fn is_refusal(&self) -> bool {
-        !matches!(self, Self::File(_))
+        !matches!(self, Self::File(_) | Self::Registry(_))
     }
 }
 
@@ -127,9 +132,13 @@ impl Repository {
     }
 
     /// Checks `documents` together with what is published, and serves them; all or none.
+    ///
+    /// `note` hears what is new, when it has been found good and before any of it is served: files are in no batch of the store, so
+    /// after a crash in between it has heard of documents that are not published, and never the other way round.
     pub fn publish<'a>(
         &self,
         documents: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+        note: impl FnOnce(BTreeMap<String, Sha256Digest>) -> Result<(), RegistryError>,
         now: UnixTime,
     ) -> Result<(), RepositoryError> {
         let _one_at_a_time = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -164,6 +173,7 @@ impl Repository {
             overlay.add(DocumentName::Snapshot(version), name, bytes);
         }
         let published = self.check(&mut overlay, now)?;
+        note(overlay.digests())?;
         overlay.write()?;
         self.set(published);
         Ok(())

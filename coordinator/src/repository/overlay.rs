@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use takt_common::Sha256Digest;
 use takt_trust::names::TIMESTAMP_FILE;
 
 use super::names::DocumentName;
@@ -56,6 +57,11 @@ impl<'a> Overlay<'a> {
     pub(super) fn unused(&self) -> Option<String> {
         let asked = self.asked.borrow();
         self.added.values().map(|(name, _)| name).find(|name| !asked.contains(*name)).cloned()
+    }
+
+    /// The digests of what is new, by name.
+    pub(super) fn digests(&self) -> BTreeMap<String, Sha256Digest> {
+        self.added.values().map(|(name, bytes)| (name.clone(), Sha256Digest::of(bytes))).collect()
     }
 
     /// Writes what is new; what points to others comes after them.

@@ -308,7 +308,7 @@ impl Device {
             Some(LinkEvent::Order(envelope)) => return self.on_order(envelope).await,
             Some(LinkEvent::Ack(envelope)) => self.on_ack(&envelope),
             // The link's task cannot end before the agent drops it.
-            None => {}
+            Some(LinkEvent::AuditHead(_)) | None => {}
         }
         false
     }
