@@ -11,6 +11,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 use takt_agent_core::Record;
 use takt_agent_core::record::RECORD_FORMAT;
+use takt_common::audit::End;
 use takt_common::digest::to_hex;
 use takt_common::envelope::PayloadType;
 use takt_common::release::MANIFEST_LENGTH_MAX;
@@ -20,6 +21,7 @@ use takt_store::{Batch, Options, Origin, SledStore, Store, StoreError, StoreJson
 
 const RECORD_KEY: &[u8] = b"record";
 const CHAIN_KEY: &[u8] = b"chain";
+const AUDIT_KEY: &[u8] = b"audit";
 const OUTBOX_PREFIX: &[u8] = b"outbox/";
 
 /// When this many reports wait, only those that end or refuse an order are added: the rest can be told later.
@@ -90,6 +92,7 @@ pub struct Journal {
     store: Arc<SledStore>,
     record: Record,
     chain: Chain,
+    audit_end: Option<End>,
     outbox_length: usize,
     random: SystemRandom,
 }
@@ -106,8 +109,10 @@ impl Journal {
             return Err(JournalError::Format { found: record.format });
         }
         let chain = store.get_json(CHAIN_KEY)?.unwrap_or_default();
+        let audit_end = store.get_json(AUDIT_KEY)?;
         let outbox_length = store.scan(OUTBOX_PREFIX, None, OUTBOX_MAX)?.len();
-        Ok((Self { store, record, chain, outbox_length, random: SystemRandom::new() }, restored))
+        let random = SystemRandom::new();
+        Ok((Self { store, record, chain, audit_end, outbox_length, random }, restored))
     }
 
     /// What is on disk.
@@ -195,6 +200,18 @@ impl Journal {
         let batch = done.iter().fold(Batch::new(), |batch, number| batch.delete(outbox_key(*number)));
         self.write(batch).await?;
         self.outbox_length = self.outbox_length.saturating_sub(done.len());
+        Ok(())
+    }
+
+    /// The furthest end of the coordinator's audit log that a signed head has named.
+    pub const fn audit_end(&self) -> Option<End> {
+        self.audit_end
+    }
+
+    /// Keeps it.
+    pub async fn keep_audit_end(&mut self, end: End) -> Result<(), JournalError> {
+        self.write(Batch::new().put_json(AUDIT_KEY, &end)?).await?;
+        self.audit_end = Some(end);
         Ok(())
     }
 

@@ -48,6 +48,8 @@ pub enum LinkEvent {
     Order(Vec<u8>),
     /// An acknowledgement's envelope.
     Ack(Vec<u8>),
+    /// The envelope of a head of the coordinator's audit log.
+    AuditHead(Vec<u8>),
 }
 
 /// Where the link leads.
@@ -157,7 +159,7 @@ async fn session(
 ) -> (bool, String) {
     let topic = |subject| Topic::down(&settings.domain, settings.device, subject).to_string();
     let subjects = [Down::Order, Down::Ack];
-    let mut subscribed = 0;
+    let (mut subscribed, mut told_up) = (0, false);
     loop {
         let event = match event_loop.poll().await {
             Ok(event) => event,
@@ -172,6 +174,8 @@ async fn session(
                 }
                 continue;
             }
+            // Heads of the audit log are asked for last: a coordinator that has none of them refuses, and all else goes on.
+            Event::Incoming(Packet::SubAck(_)) if told_up => continue,
             Event::Incoming(Packet::SubAck(ack)) => {
                 if ack.return_codes.contains(&SubscribeReasonCode::Failure) {
                     return (false, "the gate refused a subscription".to_owned());
@@ -180,7 +184,11 @@ async fn session(
                 if subscribed < subjects.len() {
                     continue;
                 }
+                if let Err(error) = client.try_subscribe(topic(Down::Audit), QoS::AtMostOnce) {
+                    return (false, error.to_string());
+                }
                 *shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(client.clone());
+                told_up = true;
                 LinkEvent::Up
             }
             Event::Incoming(Packet::Publish(publish)) => {
@@ -188,6 +196,7 @@ async fn session(
                 match topic.way {
                     Way::Down(Down::Order) => LinkEvent::Order(publish.payload.to_vec()),
                     Way::Down(Down::Ack) => LinkEvent::Ack(publish.payload.to_vec()),
+                    Way::Down(Down::Audit) => LinkEvent::AuditHead(publish.payload.to_vec()),
                     _ => continue,
                 }
             }

@@ -1,5 +1,6 @@
 //! The loop: look, decide, then remember or act.
 
+mod audit;
 mod boot;
 mod intake;
 mod look;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use takt_agent_core::{
     Action, ActionFailure, Attempt, BootTime, Decision, Helpless, Phase, Record, WaitingOn, decide,
 };
+use takt_common::audit::End;
 use takt_common::health::WorkloadFacts;
 use takt_common::report::{Outcome, Report};
 use takt_common::{Sha256Digest, SigningKey};
@@ -133,6 +135,8 @@ pub struct Agent {
     /// The first report of this run, and whether the coordinator has acknowledged it or a later one.
     first_report: Option<u64>,
     heard: bool,
+    /// The head of the audit log that was reported last as one that goes back.
+    went_back: Option<End>,
     boot: boot::Boot,
     renewing: Renewing,
     /// When the launcher hears that this agent is in good health; `None` once it has.
@@ -205,6 +209,7 @@ impl Agent {
             peer_look: None,
             first_report: None,
             heard: false,
+            went_back: None,
             boot: boot::Boot::default(),
             renewing: Renewing::new(renewal, up_since),
             alive_at: Some(up_since + ALIVE_AFTER),
@@ -438,6 +443,10 @@ impl Agent {
             Some(LinkEvent::Order(envelope)) => self.on_order(envelope).await,
             Some(LinkEvent::Ack(envelope)) => {
                 self.on_ack(&envelope).await?;
+                Ok(false)
+            }
+            Some(LinkEvent::AuditHead(envelope)) => {
+                self.on_audit_head(&envelope).await?;
                 Ok(false)
             }
             // The link's task cannot end before the agent drops it.
