@@ -6,6 +6,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use takt_common::Name;
 
 use crate::api::Api;
+use crate::audit::{self, AuditCommand};
 use crate::campaign::{self, CampaignCommand};
 use crate::device::{self, DeviceCommand};
 use crate::drm::{self, DrmCommand};
@@ -118,6 +119,9 @@ enum Command {
     /// Bring devices to a release
     #[command(subcommand)]
     Campaign(CampaignCommand),
+    /// What was decided and done, in a log that nobody can change unseen
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Plan upgrades from files, without a coordinator
     #[command(subcommand)]
     Plan(PlanCommand),
@@ -191,6 +195,7 @@ impl Cli {
             Command::Drm(command) => drm::run(command, &online, output).await,
             Command::Schedule(command) => schedule::run(command, &online, output).await,
             Command::Campaign(command) => campaign::run(command, &online.api()?, output).await,
+            Command::Audit(command) => audit::run(command, &online, output).await,
             Command::Plan(command) => plan::run(command, output),
             Command::Sim(args) => sim::run(&args, output),
             Command::Why(args) => why::run(args, &online.api()?, output).await,

@@ -5,6 +5,7 @@ use std::error::Error;
 use takt_common::api::Problem;
 
 use crate::api::ApiError;
+use crate::audit::AuditError;
 use crate::campaign::{WatchError, WhichDomainError, WhichNameError};
 use crate::document::DocumentError;
 use crate::drm::DrmError;
@@ -26,6 +27,9 @@ pub enum Failure {
     /// A request to the coordinator.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// An audit log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The profile.
     #[error(transparent)]
     Profile(#[from] ProfileError),
@@ -87,6 +91,7 @@ impl Failure {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Api(error) => error.exit(),
+            Self::Audit(error) => error.exit(),
             Self::Key(error) => error.exit(),
             Self::TrustDir(error) => error.exit(),
             Self::Client(error) => error.exit(),

@@ -4,6 +4,7 @@
 //! [`exit`] says what the process's exit codes mean, [`failure`] gives every error its code.
 
 pub mod api;
+pub mod audit;
 pub mod campaign;
 pub mod cli;
 pub mod clock;

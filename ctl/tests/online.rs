@@ -299,3 +299,31 @@ fn a_campaign_whose_devices_stay_silent_is_watched_to_its_end() {
     let aborted = site.takt("campaign abort week-48").ok();
     assert!(aborted.out.contains("campaign week-48") && aborted.out.contains("aborted"), "{aborted:?}");
 }
+
+#[test]
+fn the_audit_log_is_shown_exported_and_verified_and_an_edit_of_it_is_found() {
+    let site = Site::with_trust();
+    site.takt("operator add anna --out anna.toml").ok();
+    site.bench.takt("--profile anna.toml enrol token --domain line-7").ok();
+    site.enrol("camera-1");
+    let shown = site.takt("audit show").ok();
+    assert!(shown.out.starts_with("NUMBER"), "{shown:?}");
+    let token = shown.out.lines().find(|line| line.contains("  anna  ")).unwrap();
+    assert!(token.contains("made token") && token.contains("line-7"), "{token}");
+    let last = site.takt("audit show --last 1 --json").json();
+    assert_eq!(last[0]["what"]["do"], "device-enrolled");
+
+    let exported = site.takt("audit export first.jsonl").ok();
+    assert!(exported.out.contains("first.jsonl holds all"), "{exported:?}");
+    site.takt("audit export first.jsonl").refused(5, &["first.jsonl", "not overwritten"]);
+    site.takt("graph set --domain line-7 --edge camera-1:camera-1:0.5").refused(5, &["camera-1"]);
+    site.takt("schedule set --domain line-7 --slot 30m --slots 8").ok();
+    site.takt("audit export second.jsonl").ok();
+    let verify = "audit verify second.jsonl --head first.jsonl --director-root trust/1.director.root.json";
+    let verified = site.bench.takt(verify).ok();
+    assert!(verified.out.contains("second.jsonl is whole"), "{verified:?}");
+    let text = String::from_utf8(site.bench.read("second.jsonl")).unwrap();
+    assert!(text.contains("schedule-set") && !text.contains("graph-set"), "what was refused did not happen");
+    site.bench.write("second.jsonl", text.replace("\"anna\"", "\"otto\""));
+    site.bench.takt(verify).refused(5, &["second.jsonl is not whole", "entry "]);
+}

@@ -3,7 +3,6 @@
 use takt_common::audit::{End, Head};
 
 use super::{Agent, AgentError};
-use crate::journal::OUTBOX_MAX;
 
 /// How a head stands to the one that is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,15 +34,17 @@ impl Agent {
             }
             // Once for each log that was written anew: the next heads of it go back as well.
             Standing::Back(_) if self.went_back.is_some_and(|told| told.number <= head.end.number) => {}
-            Standing::Back(warning) if self.journal.outbox_length() < OUTBOX_MAX => {
+            Standing::Back(warning) => {
                 tracing::error!(%warning, "audit log of the coordinator went back");
                 let record = self.journal.record().clone();
-                let mut report = self.report_of(&record, None);
+                let (mut report, before) = (self.report_of(&record, None), self.journal.last_sequence());
                 report.warnings.push(warning);
                 self.commit(record, vec![report]).await?;
-                self.went_back = Some(head.end);
+                // An outbox that is busy takes none: then the next head says it again.
+                if self.journal.last_sequence() > before {
+                    self.went_back = Some(head.end);
+                }
             }
-            Standing::Back(_) => {}
         }
         Ok(())
     }
@@ -76,6 +77,7 @@ mod tests {
     use takt_common::UnixTime;
 
     use super::*;
+    use crate::journal::Journal;
 
     fn at(number: u64, entry: &[u8]) -> End {
         End::at(number, entry)
@@ -97,5 +99,18 @@ mod tests {
             let Standing::Back(warning) = standing(kept, &back) else { panic!("{back:?}") };
             assert!(warning.contains(said) && warning.contains("2026-11-21T08:00:00Z"), "{warning}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_kept_end_outlives_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut journal, _) = Journal::open(folder.path()).unwrap();
+        assert_eq!(journal.audit_end(), None);
+        for end in [at(3, b"three"), at(4, b"four")] {
+            journal.keep_audit_end(end).await.unwrap();
+        }
+        drop(journal);
+        let (journal, _) = Journal::open(folder.path()).unwrap();
+        assert_eq!(journal.audit_end(), Some(at(4, b"four")));
     }
 }

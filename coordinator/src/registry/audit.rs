@@ -125,6 +125,9 @@ impl Registry {
 
     /// Writes entries that tell of something that is not in the store.
     pub fn note(&self, happened: Vec<Happened>) -> Result<(), RegistryError> {
+        if happened.is_empty() {
+            return Ok(());
+        }
         let together = CommitTogether::new(Batch::new());
         self.commit(happened.into_iter().fold(together, CommitTogether::with_entry))
     }

@@ -8,6 +8,7 @@
 )]
 
 mod artifacts;
+mod audit;
 mod checkpoints;
 mod enrolment;
 mod observed;
