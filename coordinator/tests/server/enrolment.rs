@@ -1,9 +1,13 @@
 //! Enrolment over the real API.
 
 use crate::support::device::{FakeDevice, enrol, request, token};
-use crate::support::{World, key, problem};
-use takt_common::api::{DeviceView, EnrolResponse};
+use crate::support::{World, key, problem, until};
+use takt_common::api::{CampaignRequest, DeviceView, EnrolResponse, TokenRequest, TokenResponse};
+use takt_common::report::Outcome;
 use takt_common::{DeviceId, Sha256Digest};
+
+use crate::order_round_trip::{campaign, order_key, start, world_with_release};
+use crate::support::agent::RealDevice;
 
 async fn prepared() -> World {
     let mut world = World::start().await;
@@ -161,5 +165,92 @@ async fn many_devices_enrol_at_once_with_one_token() {
     assert_eq!(statuses, [200; 40]);
     let devices: Vec<DeviceView> = world.get("/api/v1/devices").await;
     assert_eq!(devices.len(), 40);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_admits_to_its_own_domain_and_a_known_key_to_no_other() {
+    let mut world = prepared().await;
+    let asked = TokenRequest { domain: "south".parse().unwrap(), uses: 3, valid_secs: 60, approval: false };
+    let response = world.operator("POST", "/api/v1/tokens").json(&asked).send().await.unwrap();
+    let answer: TokenResponse = response.json().await.unwrap();
+    let south = answer.token.split('.').nth(1).unwrap();
+    let north = FakeDevice::enrol(&world, "camera-1").await;
+
+    // The same name in another domain is another device's.
+    let response = enrol(&world, &request(south, "camera-1", &key())).await;
+    assert_eq!(response.status(), 200);
+    let admitted: EnrolResponse = response.json().await.unwrap();
+    assert_eq!(admitted.domain.as_str(), "south");
+    let known = problem(enrol(&world, &request(south, "camera-1", &north.key)).await).await;
+    assert_eq!(known.status, 409);
+    assert!(known.detail.contains(&north.id().to_string()) && known.detail.contains("north"), "{known:?}");
+    // Somebody who has a token and the device's public key, but not its private one.
+    let mut stolen = request(south, "camera-2", &key());
+    stolen.public_key = north.key.public();
+    assert_eq!(problem(enrol(&world, &stolen).await).await.status, 403);
+    let devices: Vec<DeviceView> = world.get("/api/v1/devices").await;
+    assert_eq!(devices.len(), 2);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reinstalled_device_keeps_its_history() {
+    let (mut world, release) = world_with_release().await;
+    let mut device = FakeDevice::enrol(&world, "camera-1").await;
+    let order_key = order_key(&world).await;
+    start(&world, &campaign("first", release.clone())).await;
+    let mut online = device.connect().await;
+    let (order, digest, _) = online.order(order_key).await;
+    let report = device.verified(&order, digest);
+    online.say_until_heard(&device.seal(&report), order_key).await;
+    let before: DeviceView = world.get("/api/v1/devices/camera-1").await;
+    assert!(matches!(before.last_outcome, Some(Outcome::Verified { .. })), "{before:?}");
+    drop(online);
+
+    // It has its key and nothing else: its reports begin again, and it runs nothing.
+    let secret = token(&world, 1, 60).await;
+    let again = enrol(&world, &request(&secret, "camera-1", &device.key)).await;
+    device.enrolled = again.json().await.unwrap();
+    (device.sequence, device.previous) = (0, None);
+    let mut online = device.connect().await;
+    let report = device.report(|_| ());
+    assert_eq!(online.say_until_heard(&device.seal(&report), order_key).await.sequence, 1);
+    let after: DeviceView = world.get("/api/v1/devices/camera-1").await;
+    assert_eq!((after.id, after.enrolled), (before.id, before.enrolled));
+    assert_eq!((after.quarantine, after.last_outcome), (None, before.last_outcome));
+    assert!(after.installed.is_empty());
+    // Its orders go on where they were: an old one is never valid again.
+    start(
+        &world,
+        &CampaignRequest { devices: vec!["camera-1".parse().unwrap()], ..campaign("second", release) },
+    )
+    .await;
+    let (next, _, _) = online.order(order_key).await;
+    assert_eq!(next.position().generation, order.position().generation + 1);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_has_lost_its_journal_enrols_again_as_the_same_device() {
+    let mut world = prepared().await;
+    let device = RealDevice::enrol(&world, "camera-1").await;
+    let agent = device.start();
+    let heard = async || {
+        let view: DeviceView = world.get("/api/v1/devices/camera-1").await;
+        (view.online && view.phase.is_some()).then_some(view)
+    };
+    let before = until("the first report", heard).await;
+    drop(agent);
+    std::fs::remove_dir_all(device.state().join("journal")).unwrap();
+    device.enrol_again(&world).await;
+    until("the end of the session", async || {
+        (!world.get::<DeviceView>("/api/v1/devices/camera-1").await.online).then_some(())
+    })
+    .await;
+    let agent = device.start();
+    let after = until("the agent again", heard).await;
+    assert_eq!((after.id, after.enrolled, after.quarantine), (before.id, before.enrolled, None));
+    drop(agent);
     world.stop().await;
 }
