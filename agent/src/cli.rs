@@ -33,6 +33,16 @@ pub enum Command {
         #[arg(long, env = "TAKT_ENROL_TOKEN", hide_env_values = true)]
         token: String,
     },
+    /// Take this device out of its fleet: wipe its keys and certificates. What runs on it runs on. Stop the agent first; the
+    /// coordinator is told by `takt device decommission`.
+    Decommission {
+        /// The settings file.
+        #[arg(long, value_name = "FILE", default_value = "/etc/takt/agent.toml")]
+        config: PathBuf,
+        /// Really do it: it cannot be undone.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// The whole command line, for manual pages and completions.

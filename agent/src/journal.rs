@@ -19,6 +19,9 @@ use takt_common::report::Report;
 use takt_common::{Envelope, Sha256Digest, SigningKey};
 use takt_store::{Batch, Options, Origin, SledStore, Store, StoreError, StoreJson, VALUE_BYTES_MAX};
 
+/// Where the journal lies in the state folder.
+pub const FOLDER: &str = "journal";
+
 const RECORD_KEY: &[u8] = b"record";
 const CHAIN_KEY: &[u8] = b"chain";
 const AUDIT_KEY: &[u8] = b"audit";

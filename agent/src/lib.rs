@@ -8,6 +8,7 @@ pub mod budget;
 pub mod certificate;
 pub mod cli;
 pub mod clock;
+pub mod decommission;
 pub mod engine;
 pub mod enrol;
 mod failpoint;

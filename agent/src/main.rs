@@ -46,8 +46,12 @@ fn start_log() {
 }
 
 fn run(command: Command) -> Result<(), Failure> {
-    let (Command::Run { config } | Command::Enrol { config, .. }) = &command;
+    let (Command::Run { config } | Command::Enrol { config, .. } | Command::Decommission { config, .. }) =
+        &command;
     let settings = Settings::load(config).map_err(|error| Failure::Settings(takt_agent::sentence(&error)))?;
+    if let Command::Decommission { yes, .. } = command {
+        return decommission(&settings, yes);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
@@ -64,7 +68,7 @@ fn run(command: Command) -> Result<(), Failure> {
                     );
                 })
                 .map_err(|error| Failure::Running(takt_agent::sentence(&error))),
-            Command::Run { .. } => {
+            Command::Run { .. } | Command::Decommission { .. } => {
                 let stop = stop_on_signals().map_err(Failure::Running)?;
                 let agent = takt_agent::agent::Agent::open(settings, &stop)
                     .map_err(|error| Failure::Running(takt_agent::sentence(&error)))?;
@@ -74,6 +78,25 @@ fn run(command: Command) -> Result<(), Failure> {
             }
         }
     })
+}
+
+fn decommission(settings: &Settings, yes: bool) -> Result<(), Failure> {
+    if !yes {
+        let why = "decommission this device: it would lose its keys for ever; say it again with --yes";
+        return Err(Failure::Settings(why.to_owned()));
+    }
+    let wiped = takt_agent::decommission::decommission(&settings.state_dir)
+        .map_err(|error| Failure::Running(takt_agent::sentence(&error)))?;
+    let name = &settings.name;
+    if wiped {
+        println!(
+            "{name} is decommissioned: its keys and certificates are wiped, what runs on it runs on; tell its \
+             coordinator by `takt device decommission {name}`"
+        );
+    } else {
+        println!("{name} has no keys and no journal: there was nothing to wipe");
+    }
+    Ok(())
 }
 
 fn stop_on_signals() -> Result<CancellationToken, String> {

@@ -171,11 +171,12 @@ impl Coordinator {
         self.fleet_of(&self.registry.devices().all())
     }
 
-    /// These devices as campaigns look at them.
+    /// These devices as campaigns look at them: those that are decommissioned are none for them.
     pub fn fleet_of(&self, devices: &[Arc<DeviceRecord>]) -> FleetView {
         let epoch = self.epoch();
         let state = |record: &Arc<DeviceRecord>| (record.state.id, self.look_at(record, epoch));
-        FleetView { devices: devices.iter().map(state).collect() }
+        let here = devices.iter().filter(|record| !record.state.is_decommissioned());
+        FleetView { devices: here.map(state).collect() }
     }
 
     /// The epoch that orders have now.

@@ -45,7 +45,11 @@ impl FleetBook {
             let Ok(at) = self.records.binary_search_by_key(id, |record| record.state.id) else {
                 return false;
             };
-            self.fleet.devices.insert(*id, coordinator.look_at(&record, self.epoch));
+            if record.state.is_decommissioned() {
+                self.fleet.devices.remove(id);
+            } else {
+                self.fleet.devices.insert(*id, coordinator.look_at(&record, self.epoch));
+            }
             self.records[at] = record;
         }
         true

@@ -233,6 +233,11 @@ impl Api {
         self.parse(path, &bytes)
     }
 
+    /// `POST` without a body that is answered with nothing.
+    pub async fn ask(&self, path: &str) -> Result<(), ApiError> {
+        self.send(Method::POST, path, |request| request).await.map(drop)
+    }
+
     /// `POST` without a body that is answered with a JSON document.
     pub async fn command<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
         let bytes = self.send(Method::POST, path, |request| request).await?;

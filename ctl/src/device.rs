@@ -43,6 +43,10 @@ pub enum DeviceCommand {
     /// Approves the enrolment of a device: from now on it gets orders
     #[command(after_help = "Example:\n  takt device approve camera-1")]
     Approve(ShowArgs),
+    /// Takes a device out of the fleet for ever; its history stays, and its name is free for another one
+    #[command(after_help = "Example:\n  takt device decommission camera-1\n\n\
+        On the device itself, `takt-agent decommission --yes` wipes its keys.")]
+    Decommission(ShowArgs),
     /// Lets a revoked device in again
     #[command(after_help = "Example:\n  takt device reinstate camera-1")]
     Reinstate(ShowArgs),
@@ -79,6 +83,9 @@ pub struct ListArgs {
     /// Only devices that a query means: 'model = "cam-x" and online = true'; see docs/campaigns.md
     #[arg(long = "where", value_name = "QUERY")]
     query: Option<String>,
+    /// Those that are decommissioned as well
+    #[arg(long)]
+    all: bool,
 }
 
 /// `takt device show`, `takt device forecast`
@@ -115,7 +122,10 @@ pub async fn run(command: DeviceCommand, api: &Api, output: Output) -> Result<()
                 Some(query) => meant(query, None, api).await?,
                 None => api.get("/api/v1/devices").await?,
             };
-            devices.retain(|device| args.domain.as_ref().is_none_or(|domain| device.domain == *domain));
+            devices.retain(|device| {
+                let here = args.all || device.revoked.as_ref().is_none_or(|revocation| !revocation.for_ever);
+                here && args.domain.as_ref().is_none_or(|domain| device.domain == *domain)
+            });
             Ok(output.give(&devices, || list(&devices, clock::now()))?)
         }
         DeviceCommand::Show(args) => {
@@ -139,6 +149,13 @@ pub async fn run(command: DeviceCommand, api: &Api, output: Output) -> Result<()
         DeviceCommand::Approve(args) => {
             api.put(&format!("/api/v1/devices/{}/approval", args.device), &()).await?;
             told(api, &args.device, output).await
+        }
+        DeviceCommand::Decommission(args) => {
+            // By its id: the name may be another device's a moment later.
+            let device: DeviceView = api.get(&format!("/api/v1/devices/{}", args.device)).await?;
+            let id = DeviceArg(device.id.to_string().parse().expect("an id has the form of a name"));
+            api.ask(&format!("/api/v1/devices/{id}/decommission")).await?;
+            told(api, &id, output).await
         }
         DeviceCommand::Reinstate(args) => {
             api.delete(&format!("/api/v1/devices/{}/revocation", args.device)).await?;
@@ -261,8 +278,9 @@ fn show(device: &DeviceView, now: UnixTime, output: Output) -> Vec<String> {
         say("lease", format!("{} for {}, since {}", lease.token, lease.device, lease.since));
     }
     if let Some(revocation) = &device.revoked {
+        let what = if revocation.for_ever { "decommissioned" } else { "revoked" };
         let text = format!("since {}: {}", revocation.since, revocation.why);
-        say("revoked", output.toned(Tone::Bad, &text));
+        say(what, output.toned(Tone::Bad, &text));
     }
     if let Some(since) = device.unapproved {
         say(

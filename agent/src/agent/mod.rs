@@ -151,7 +151,7 @@ impl Agent {
         let identity = IdentityFolder::open(&settings.state_dir)?;
         let membership = identity.membership()?;
         let (key, of_memory) = (identity.key()?, identity.key()?);
-        let (journal, restored) = Journal::open(&settings.state_dir.join("journal"))?;
+        let (journal, restored) = Journal::open(&settings.state_dir.join(crate::journal::FOLDER))?;
         if let Some(text) = restored {
             tracing::warn!(%text, "journal was restored");
         }

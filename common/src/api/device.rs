@@ -62,12 +62,16 @@ pub struct Revocation {
     pub since: UnixTime,
     /// Why.
     pub why: String,
+    /// It is decommissioned: nothing ends that, and its name may be another device's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub for_ever: bool,
 }
 
 impl fmt::Display for Revocation {
     /// As it goes on after the device's name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "is revoked since {}: {}", self.since, self.why)
+        let what = if self.for_ever { "decommissioned" } else { "revoked" };
+        write!(f, "is {what} since {}: {}", self.since, self.why)
     }
 }
 

@@ -223,6 +223,11 @@ impl DeviceState {
         Some(format!("is in quarantine since {since}: {why}"))
     }
 
+    /// Whether it has left the fleet for ever.
+    pub fn is_decommissioned(&self) -> bool {
+        self.revoked.as_ref().is_some_and(|revocation| revocation.for_ever)
+    }
+
     /// Whether it is to be told of an order that asks for this. What ends something is told in quarantine too: nobody is helped by a
     /// device that goes on with what was withdrawn.
     pub fn may_be_told(&self, action: &Action) -> bool {

@@ -39,7 +39,11 @@ pub fn why(
         answer.waits(
             HeldBy::Revocation,
             Some(revocation.since),
-            format!("`takt device reinstate {}`", device.name),
+            if revocation.for_ever {
+                "nothing: enrolled anew, it is another device".to_owned()
+            } else {
+                format!("`takt device reinstate {}`", device.name)
+            },
             format!("it {revocation}"),
         );
     }

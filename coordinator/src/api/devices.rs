@@ -69,13 +69,15 @@ pub(super) async fn waits(
     State(state): State<Arc<Coordinator>>,
     Path(device): Path<String>,
 ) -> Result<Json<WhyView>, Refused> {
-    let id = find(&state, &device)?.state.id;
+    let record = find(&state, &device)?;
+    let id = record.state.id;
     let answer = blocking(move || -> Result<WhyView, Refused> {
         let (open, settled) = (state.unsettled_campaigns()?, state.registry.last_settled(id)?);
         let open = open.iter().map(|stored| &stored.campaign);
         let campaigns: Vec<_> = open.chain(settled.iter().map(|stored| &stored.campaign)).collect();
         let fleet = state.fleet();
-        let Some(device) = fleet.devices.get(&id) else { return Err(Refused::not_found(id.to_string())) };
+        // One that is decommissioned is not there for campaigns, and can be asked about all the same.
+        let device = fleet.devices.get(&id).unwrap_or(&record.state);
         let now = clock::now();
         let rules = state.registry.rules_declared(&device.domain)?;
         let mut answer = why(device, &campaigns, &fleet, &rules.graph, &rules.drm, now);
@@ -187,7 +189,7 @@ fn view(state: &Coordinator, record: &DeviceRecord) -> DeviceView {
     record.view(&state.live.of(record.state.id))
 }
 
-/// A device by its id, or by its name where only one domain has it.
+/// A device by its id, or by its name where only one domain has it. Of several with one name in a domain, all but one are decommissioned.
 pub(super) fn find(state: &Coordinator, text: &str) -> Result<Arc<DeviceRecord>, Refused> {
     let devices = state.registry.devices();
     let by_id = text.parse::<DeviceId>().ok().and_then(|id| devices.get(id));
@@ -196,6 +198,9 @@ pub(super) fn find(state: &Coordinator, text: &str) -> Result<Arc<DeviceRecord>,
     }
     let mut named = devices.all();
     named.retain(|record| record.state.name.as_str() == text);
+    if named.iter().any(|record| !record.state.is_decommissioned()) {
+        named.retain(|record| !record.state.is_decommissioned());
+    }
     match named.as_slice() {
         [] => {
             let text: String = text.chars().take(80).collect();

@@ -50,6 +50,7 @@ pub fn router(coordinator: Arc<Coordinator>) -> Router {
         .route("/devices/{device}/quarantine", put(devices::quarantine).delete(devices::release))
         .route("/devices/{device}/revocation", put(standing::revoke).delete(standing::reinstate))
         .route("/devices/{device}/approval", put(standing::approve))
+        .route("/devices/{device}/decommission", post(standing::decommission))
         .route("/devices/{device}/forecast", get(devices::forecast))
         .route("/devices/{device}/order", get(devices::order))
         .route("/devices/{device}/checkpoint", put(checkpoints::put).get(checkpoints::get))

@@ -1,4 +1,4 @@
-//! How devices stand: `/api/v1/devices/{device}/revocation` and `/api/v1/devices/{device}/approval`.
+//! How devices stand: `/api/v1/devices/{device}/revocation`, `approval` and `decommission`.
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use super::extract::{JsonBody, Operator};
 use super::problem::Refused;
 use crate::clock;
 use crate::coordinator::Coordinator;
+use crate::registry::blocking;
 
 /// Revokes a device: from now on neither gate nor API take its certificate, and its session is cut.
 pub(super) async fn revoke(
@@ -38,8 +39,19 @@ pub(super) async fn reinstate(
     State(state): State<Arc<Coordinator>>,
     Path(device): Path<String>,
 ) -> Result<StatusCode, Refused> {
-    let id = find(&state, &device)?.state.id;
-    let done = change(state, &id.to_string(), |record| record.state.revoked = None).await?;
+    let record = find(&state, &device)?;
+    let (id, name) = (record.state.id, &record.state.name);
+    if let Some(revocation) = record.state.revoked.as_ref().filter(|revocation| revocation.for_ever) {
+        return Err(Refused::conflict(format!("{name} {revocation}; it does not come back")));
+    }
+    // One that is decommissioned meanwhile stays so.
+    let text = id.to_string();
+    let done = change(state, &text, |record| {
+        if !record.state.is_decommissioned() {
+            record.state.revoked = None;
+        }
+    });
+    let done = done.await?;
     tracing::warn!(device = %id, operator = operator.name, "device is let in again");
     Ok(done)
 }
@@ -54,4 +66,21 @@ pub(super) async fn approve(
     let done = change(state, &id.to_string(), |record| record.state.unapproved = None).await?;
     tracing::info!(device = %id, operator = operator.name, "enrolment approved");
     Ok(done)
+}
+
+/// Decommissions a device: it is refused for ever, its session is cut and its name is free.
+pub(super) async fn decommission(
+    operator: Operator,
+    State(state): State<Arc<Coordinator>>,
+    Path(device): Path<String>,
+) -> Result<StatusCode, Refused> {
+    let (id, now) = (find(&state, &device)?.state.id, clock::now());
+    let why = format!("{} has said so", operator.name);
+    let coordinator = state.clone();
+    let done = blocking(move || coordinator.registry.decommission(id, &why, now)).await?;
+    done.ok_or_else(|| Refused::not_found(id.to_string()))?;
+    state.cut(id);
+    state.wake.notify_one();
+    tracing::warn!(device = %id, operator = operator.name, "device decommissioned");
+    Ok(StatusCode::NO_CONTENT)
 }

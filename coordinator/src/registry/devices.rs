@@ -78,11 +78,20 @@ impl DeviceStore {
         self.lock().len()
     }
 
-    /// The ids of a domain's devices, by name.
+    /// The ids of a domain's devices, by name. The name of a decommissioned one is its own until another device has it: what was declared
+    /// of it stays readable, and is the other's then.
     pub fn names(&self, domain: &Name) -> BTreeMap<Name, DeviceId> {
+        let mut names = BTreeMap::new();
         let held = self.lock();
         let states = held.values().map(|held| &held.record.state);
-        states.filter(|state| state.domain == *domain).map(|state| (state.name.clone(), state.id)).collect()
+        for state in states.filter(|state| state.domain == *domain) {
+            if state.is_decommissioned() {
+                names.entry(state.name.clone()).or_insert(state.id);
+            } else {
+                names.insert(state.name.clone(), state.id);
+            }
+        }
+        names
     }
 
     /// Another number whenever [`DeviceStore::names`] may say something else: devices keep their names.

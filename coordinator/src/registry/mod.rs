@@ -4,6 +4,7 @@
 
 mod audit;
 mod campaigns;
+mod decommission;
 mod devices;
 mod domains;
 mod follow;

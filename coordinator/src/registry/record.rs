@@ -93,7 +93,15 @@ impl DeviceRecord {
     /// Revokes the device; the first reason stays.
     pub fn revoke(&mut self, why: &str, now: UnixTime) {
         let why: String = why.chars().take(WARNING_CHARS_MAX).collect();
-        self.state.revoked.get_or_insert(Revocation { since: now, why });
+        self.state.revoked.get_or_insert(Revocation { since: now, why, for_ever: false });
+    }
+
+    /// Revokes the device for ever; why it was revoked before stays.
+    pub fn decommission(&mut self, why: &str, now: UnixTime) {
+        self.revoke(why, now);
+        if let Some(revocation) = &mut self.state.revoked {
+            (revocation.since, revocation.for_ever) = (now, true);
+        }
     }
 
     /// The device may have forgotten what it had accepted: its order is sent again unless a report shows it.

@@ -1,4 +1,4 @@
-//! Devices that are revoked, not approved or in quarantine: over the API and at the gate.
+//! Devices that are revoked, not approved, in quarantine or decommissioned: over the API and at the gate.
 
 use std::time::{Duration, Instant};
 
@@ -203,5 +203,86 @@ async fn a_device_with_a_token_for_approval_is_known_and_reports_and_gets_orders
     let secret = again.token.split('.').nth(1).unwrap();
     assert_eq!(enrol(&world, &request(secret, "camera-1", &device.key)).await.status(), 200);
     assert!(!waits(&world).await);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_decommissioned_device_stays_out_for_ever_keeps_its_history_and_gives_its_name_to_another() {
+    let (mut world, release) = world_with_release().await;
+    let mut device = FakeDevice::enrol(&world, "camera-1").await;
+    FakeDevice::enrol(&world, "gateway").await;
+    let graph = serde_json::json!({"edges": [{"source": "camera-1", "target": "gateway", "requires": true}]});
+    let declared = world.operator("PUT", "/api/v1/domains/north/graph").json(&graph).send().await.unwrap();
+    assert_eq!(declared.status(), 204);
+    let order_key = order_key(&world).await;
+    let mut online = device.connect().await;
+    let report = device.report(|report| report.warnings.push("seen before".to_owned()));
+    online.say_until_heard(&device.seal(&report), order_key).await;
+
+    assert_eq!(stand(&world, "POST", "camera-1", "decommission", None).await, 204);
+    online.ended().await;
+    online.ended().await;
+    assert!(!is_let_in(&world, device.id(), &device.identity_pem()).await);
+    assert_eq!(stand(&world, "POST", "camera-1", "decommission", None).await, 204, "again");
+    let asked = world.operator("DELETE", "/api/v1/devices/camera-1/revocation").send().await.unwrap();
+    let answer = problem(asked).await;
+    assert!(answer.status == 409 && answer.detail.contains("it does not come back"), "{answer:?}");
+    let secret = token(&world, 2, 60).await;
+    for name in ["camera-1", "camera-9"] {
+        let answer = problem(enrol(&world, &request(&secret, name, &device.key)).await).await;
+        assert!(answer.status == 403 && answer.detail.contains("is decommissioned since"), "{answer:?}");
+    }
+    let asked = renewal(device.id(), &challenge(&world).await, &device.key);
+    assert!(problem(renew(&world, &asked).await).await.detail.contains("is decommissioned since"));
+    let answer = why(&world, "camera-1").await;
+    assert!(answer.waiting && answer.reasons[0].contains("is decommissioned since"), "{answer:?}");
+    let answer = world.operator("POST", "/api/v1/campaigns").json(&CampaignRequest {
+        devices: vec!["camera-1".parse().unwrap()],
+        ..campaign("none", release.clone())
+    });
+    assert_eq!(problem(answer.send().await.unwrap()).await.status, 422, "for campaigns it is not there");
+
+    // Another device with its name takes its place, also in what was declared.
+    let next = FakeDevice::enrol(&world, "camera-1").await;
+    let found: DeviceView = world.get("/api/v1/devices/camera-1").await;
+    assert_eq!((found.id, found.revoked), (next.id(), None));
+    world.stop().await;
+    world.go_on().await;
+    let begun = start(&world, &campaign("first", release)).await;
+    assert_eq!(
+        begun.devices.iter().map(|device| device.name.as_str()).collect::<Vec<_>>(),
+        ["gateway", "camera-1"]
+    );
+    assert_eq!(begun.devices[1].device, next.id());
+    let taken = problem(enrol(&world, &request(&secret, "camera-1", &key())).await).await;
+    assert_eq!(taken.status, 409);
+    let kept: DeviceView = world.get(&format!("/api/v1/devices/{}", device.id())).await;
+    assert!(kept.revoked.unwrap().for_ever);
+    assert_eq!(kept.warnings, ["seen before"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_has_wiped_its_keys_is_another_one_when_it_enrols_again() {
+    let mut world = World::start().await;
+    world.init_trust().await;
+    let device = RealDevice::enrol(&world, "camera-1").await;
+    let before = device.identity().membership().unwrap();
+    let agent = device.start();
+    until("the agent", async || is_online(&world, "camera-1").await.then_some(())).await;
+    let refused = takt_agent::decommission::decommission(&device.state()).unwrap_err().to_string();
+    assert!(refused.contains("its agent runs"), "{refused}");
+    drop(agent);
+    assert!(takt_agent::decommission::decommission(&device.state()).unwrap());
+    assert!(!device.state().join("identity").exists());
+
+    assert_eq!(stand(&world, "POST", "camera-1", "decommission", None).await, 204);
+    let after = device.enrol_again(&world).await;
+    assert_ne!(after.device, before.device);
+    let agent = device.start();
+    until("the agent", async || is_online(&world, "camera-1").await.then_some(())).await;
+    let view: DeviceView = world.get("/api/v1/devices/camera-1").await;
+    assert_eq!(view.id, after.device);
+    drop(agent);
     world.stop().await;
 }
