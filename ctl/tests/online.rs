@@ -316,7 +316,7 @@ fn the_audit_log_is_shown_exported_and_verified_and_an_edit_of_it_is_found() {
     let exported = site.takt("audit export first.jsonl").ok();
     assert!(exported.out.contains("first.jsonl holds all"), "{exported:?}");
     site.takt("audit export first.jsonl").refused(5, &["first.jsonl", "not overwritten"]);
-    site.takt("graph set --domain line-7 --edge camera-1:camera-1:0.5").refused(5, &["camera-1"]);
+    site.takt("graph set --domain line-7 --edge camera-1:camera-9:0.5").refused(5, &["camera-9"]);
     site.takt("schedule set --domain line-7 --slot 30m --slots 8").ok();
     site.takt("audit export second.jsonl").ok();
     let verify = "audit verify second.jsonl --head first.jsonl --director-root trust/1.director.root.json";
