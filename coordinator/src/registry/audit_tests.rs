@@ -101,7 +101,9 @@ fn pages_follow_each_other_and_have_a_limit_in_bytes() {
             break;
         }
         assert!(page.iter().map(Vec::len).sum::<usize>() <= 40_000);
-        page.iter().for_each(|bytes| drop(walk.next(bytes).unwrap()));
+        for bytes in &page {
+            walk.next(bytes).unwrap();
+        }
         pages += 1;
     }
     assert_eq!(walk.end(), registry.audit_end());
