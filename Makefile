@@ -21,7 +21,10 @@ DENY_VERSION := 0.20.2
 TRIED_POINTS := target/crash-matrix
 POINTS_MIN := 1000
 
-.PHONY: help demo test crash-matrix check bench bench-swap bench-handover bench-preserve bench-journal bench-agent at-rest bench-planner bench-fleet soak \
+# Seconds that the fuzzer has for each target; two are at work at a time.
+FUZZ_SECS ?= 600
+
+.PHONY: help demo test fuzz crash-matrix check bench bench-swap bench-handover bench-preserve bench-journal bench-agent at-rest bench-planner bench-fleet soak \
 	docs packages reproducible packages-test install install-demo install-packages build device tried
 
 help: ## Show the targets.
@@ -65,6 +68,10 @@ test: install tried ## Every test, the Docker, CRIU, broker, package and guest o
 	rm -rf $(TRIED_POINTS)
 	$(TRY) --build-jobs $(JOBS) -j $(THREADS) --workspace --no-fail-fast
 	target/debug/takt-crash-matrix docs/crash-matrix.md $(POINTS_MIN)
+
+fuzz: install ## libFuzzer at every door by which bytes of strangers come in (FUZZ_SECS=600 for each, TARGETS='topics trust').
+	JOBS=$(JOBS) fuzz/build.sh
+	JOBS=$(JOBS) fuzz/run.sh $(FUZZ_SECS) $(TARGETS)
 
 crash-matrix: install tried ## Agents killed at every point, and what they stand on failing; writes docs/crash-matrix.md.
 	cargo build --locked -j $(JOBS) --workspace --all-targets

@@ -147,6 +147,9 @@ struct Link {
     period_days: Option<u32>,
 }
 
+/// So much is said of what is wrong: the file is quoted in it, and people will look there.
+const WHY_CHARS_MAX: usize = 400;
+
 /// A budget's period when the file does not say.
 const PERIOD_DAYS_DEFAULT: u32 = 30;
 
@@ -164,7 +167,8 @@ impl Settings {
             path: path.to_owned(),
             what: in_one_line(&error, text),
         })?;
-        let value = |field, why: String| SettingsError::Value { path: path.to_owned(), field, why };
+        let value =
+            |field, why: String| SettingsError::Value { path: path.to_owned(), field, why: quoted(&why) };
         let coordinator = file.coordinator.trim_end_matches('/').to_owned();
         if !coordinator.starts_with("https://") || coordinator.len() <= "https://".len() {
             return Err(value("coordinator", format!("must be https://host:port, not '{coordinator}'")));
@@ -252,8 +256,16 @@ fn link(
 fn in_one_line(error: &toml::de::Error, text: &str) -> String {
     let before = error.span().map(|span| text.get(..span.start).unwrap_or(text));
     let line = before.map(|before| before.matches('\n').count() + 1);
-    let message = error.message().replace('\n', " ");
+    let message = quoted(error.message());
     line.map_or_else(|| message.clone(), |line| format!("line {line}: {message}"))
+}
+
+/// A text with something of the file in it, as it fits into one line of a log.
+fn quoted(why: &str) -> String {
+    why.chars()
+        .map(|character| if character.is_control() { ' ' } else { character })
+        .take(WHY_CHARS_MAX)
+        .collect()
 }
 
 #[cfg(test)]
@@ -273,6 +285,21 @@ mod tests {
         assert_eq!(settings.state_dir, Path::new(STATE_DIR_DEFAULT));
         assert_eq!(settings.health_interval, Duration::from_secs(10));
         assert_eq!(settings.kinds.package.root, None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_in_one_short_line_whatever_the_file_says() {
+        let long = "x".repeat(10_000);
+        for text in [
+            "name = 'a'\ncoordinator = \"http://a\\nb\"\n".to_owned(),
+            format!("name = 'a'\ncoordinator = '{long}'\n"),
+            format!("{GOOD}{long} = 1\n"),
+            format!("{GOOD}\"a\\nb\\u0007\" = 1\n"),
+            format!("{GOOD}[peers]\nnetworks = [\"\\n\"]\n"),
+        ] {
+            let said = refused(&text);
+            assert!(said.chars().count() < 600 && !said.contains(char::is_control), "{said}");
+        }
     }
 
     #[test]

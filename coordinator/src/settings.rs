@@ -175,6 +175,9 @@ impl LoadSettings {
     }
 }
 
+/// So much is said of what is wrong: the file is quoted in it, and people will look there.
+const WHY_CHARS_MAX: usize = 400;
+
 /// The settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
@@ -258,7 +261,9 @@ impl Settings {
     }
 
     fn check(&self, file: &Path) -> Result<(), SettingsError> {
-        let refuse = |field, why: String| Err(SettingsError::Field { file: file.to_owned(), field, why });
+        let refuse = |field, why: String| {
+            Err(SettingsError::Field { file: file.to_owned(), field, why: quoted(&why) })
+        };
         if let Some(host) = self.public_hosts.iter().find(|host| !is_host(host)) {
             return refuse("public_hosts", format!("'{host}' is neither a host name nor an IP address"));
         }
@@ -311,9 +316,17 @@ fn toml_error(text: &str, file: &Path, error: &toml::de::Error) -> SettingsError
     SettingsError::Toml {
         file: file.to_owned(),
         line,
-        text: shown.chars().take(80).collect(),
-        why: error.message().replace('\n', "; "),
+        text: quoted(shown).chars().take(80).collect(),
+        why: quoted(&error.message().replace('\n', "; ")),
     }
+}
+
+/// A text with something of the file in it, as it fits into one line of a log.
+fn quoted(why: &str) -> String {
+    why.chars()
+        .map(|character| if character.is_control() { ' ' } else { character })
+        .take(WHY_CHARS_MAX)
+        .collect()
 }
 
 /// The settings file that a first start writes: the defaults, explained.
@@ -399,6 +412,20 @@ mod tests {
             .collect::<Vec<_>>()
             .join("\n");
         assert_eq!(parse(&uncommented).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_in_one_short_line_whatever_the_file_says() {
+        let long = "x".repeat(10_000);
+        for text in [
+            "public_hosts = [\"a\\nb\"]".to_owned(),
+            format!("public_hosts = ['{long}']"),
+            format!("{long} = 1"),
+            "\"a\\nb\\u0007\" = 1".to_owned(),
+        ] {
+            let said = parse(&text).unwrap_err().to_string();
+            assert!(said.chars().count() < 700 && !said.contains(char::is_control), "{said}");
+        }
     }
 
     #[test]

@@ -57,6 +57,7 @@ list_missing_for_tests() {
     want strace 'lets single calls to the system fail, as a broken or full disk does' have_command strace
     want dbus-daemon 'a bus of its own for RAUC' have_command dbus-daemon
     want systemd 'tells which units are enabled' have_command systemctl
+    want g++ 'builds libFuzzer' have_command g++
     want binutils 'links the module files that live patches are read from, with a build id' have_command ld
     list_missing_for_guest
 }

@@ -2,7 +2,7 @@
 //! unpack to must have room on the engine's disk.
 
 use std::fs::File;
-use std::io::{self, Read, Seek as _, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Component, Path};
 
 use flate2::read::MultiGzDecoder;
@@ -37,13 +37,17 @@ pub enum ArchiveFault {
 /// Checks an archive that may unpack to `room_bytes`. It takes as long as its compressed layers take to be unpacked; those
 /// that are not are passed over.
 pub(super) fn check(path: &Path, room_bytes: u64) -> Result<(), ArchiveFault> {
-    let mut file = File::open(path)?;
-    if begins_compressed(&mut file)? {
+    check_source(File::open(path)?, room_bytes)
+}
+
+/// The same of an archive wherever it lies, from its first byte on.
+pub fn check_source(mut source: impl Read + Seek, room_bytes: u64) -> Result<(), ArchiveFault> {
+    if begins_compressed(&mut source)? {
         return Err(ArchiveFault::Compressed);
     }
-    file.seek(SeekFrom::Start(0))?;
+    source.seek(SeekFrom::Start(0))?;
     let mut left = room_bytes;
-    let mut archive = tar::Archive::new(file);
+    let mut archive = tar::Archive::new(source);
     for member in archive.entries_with_seek()? {
         let mut member = member?;
         let name = member.path()?.into_owned();
@@ -92,7 +96,7 @@ fn begins_compressed(source: &mut impl Read) -> io::Result<bool> {
 }
 
 /// How many bytes a member unpacks to; of more than `enough`, at least one more than that.
-fn unpacked(member: &mut tar::Entry<'_, File>, enough: u64) -> io::Result<u64> {
+fn unpacked(member: &mut tar::Entry<'_, impl Read>, enough: u64) -> io::Result<u64> {
     let length = member.size();
     if !begins_compressed(member)? {
         return Ok(length);

@@ -33,7 +33,7 @@ use std::sync::Mutex;
 use takt_agent_core::ContainerName;
 use takt_common::{DeviceId, Name};
 
-pub use self::archive::ArchiveFault;
+pub use self::archive::{ArchiveFault, check_source};
 use self::connection::Connection;
 pub use self::error::EngineError;
 pub use self::exec::ExecError;

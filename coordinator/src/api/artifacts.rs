@@ -4,7 +4,7 @@ use std::io::SeekFrom;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use takt_common::Sha256Digest;
@@ -12,7 +12,7 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
-use super::extract::{Operator, Reader};
+use super::extract::{Operator, Path, Reader};
 use super::problem::Refused;
 use super::range::{self, Part};
 use crate::artifacts::Stored;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::StatusCode;
 use takt_common::api::{CampaignPreview, CampaignRequest, CampaignView, DeviceStep, ResponseTimes};
 use takt_common::audit::{Control as Did, What};
@@ -15,7 +15,7 @@ use takt_coordinator_core::{
 use takt_store::Batch;
 
 use super::SMALL_BODY_MAX;
-use super::extract::{JsonBody, Operator};
+use super::extract::{JsonBody, Operator, Path};
 use super::problem::Refused;
 use crate::begin;
 use crate::clock;

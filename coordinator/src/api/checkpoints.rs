@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Request, StatusCode, header};
 use takt_common::DeviceId;
@@ -12,7 +12,7 @@ use takt_common::report::Outcome;
 use tokio_util::io::ReaderStream;
 
 use super::artifacts::{PIECE, content_length};
-use super::extract::Device;
+use super::extract::{Device, Path};
 use super::problem::Refused;
 use crate::coordinator::Coordinator;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use takt_coordinator_core::{DeviceState, Query as TargetQuery, Subject, why};
 use takt_store::Batch;
 
 use super::SMALL_BODY_MAX;
-use super::extract::{Device, JsonBody, Operator};
+use super::extract::{Device, JsonBody, Operator, Path};
 use super::problem::Refused;
 use crate::clock;
 use crate::coordinator::Coordinator;

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::StatusCode;
 use takt_common::Name;
 use takt_common::api::{DrmSpec, FollowSpec, GraphSpec, ObservedEdgeView, ObservedGraphView, ScheduleSpec};
 use takt_coordinator_core::Query;
 use takt_planner::ObservedEdge;
 
-use super::extract::{JsonBody, Operator};
+use super::extract::{JsonBody, Operator, Path};
 use super::problem::Refused;
 use crate::clock;
 use crate::coordinator::Coordinator;

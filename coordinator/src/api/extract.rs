@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts};
 use http::request::Parts;
 use http::{Request, header};
@@ -53,9 +54,25 @@ pub(super) struct Device(pub(super) DeviceId);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reader;
 
+/// What stands in the place of the path's names. It takes the place of axum's own, whose refusals are no problem documents.
+#[derive(Debug)]
+pub(super) struct Path<T>(pub(super) T);
+
 /// A JSON body of at most `MAX` bytes, without duplicate keys.
 #[derive(Debug)]
 pub(super) struct JsonBody<T, const MAX: usize>(pub(super) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Coordinator>> for Path<T> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<Coordinator>) -> Result<Self, Refused> {
+        let read = axum::extract::Path::from_request_parts(parts, state).await;
+        let refused = |error: PathRejection| {
+            Refused::malformed(format!("the path cannot be read: {}", error.body_text()))
+        };
+        read.map(|axum::extract::Path(read)| Self(read)).map_err(refused)
+    }
+}
 
 impl FromRequestParts<Arc<Coordinator>> for Operator {
     type Rejection = Refused;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::StatusCode;
 use takt_common::api::{OperatorRequest, OperatorResponse};
 use takt_common::{Name, Sha256Digest};
 
 use super::SMALL_BODY_MAX;
-use super::extract::{JsonBody, Operator};
+use super::extract::{JsonBody, Operator, Path};
 use super::problem::Refused;
 use crate::clock;
 use crate::coordinator::Coordinator;

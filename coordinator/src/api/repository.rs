@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use takt_common::api::RepositoryUpload;
 
-use super::extract::{JsonBody, Operator};
+use super::extract::{JsonBody, Operator, Path};
 use super::problem::Refused;
 use crate::audit;
 use crate::clock;

@@ -21,6 +21,8 @@ mod acks;
 mod census;
 mod clock;
 mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 mod handle;
 mod intake;
 pub mod limits;

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::client::Client;
+use super::numbers::Numbers;
 use super::raw::{Raw, connect, packet, publish, string, subscribe};
 use super::world::{Device, World, until};
 
@@ -125,27 +126,6 @@ async fn a_reset_before_connack_harms_nobody() {
     assert_eq!(bystander.next_publish().await.payload, "still there");
 }
 
-/// A generator of numbers that is the same in every run (SplitMix64).
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).unwrap()
-    }
-
-    fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| self.next().to_le_bytes()[0]).collect()
-    }
-}
-
 /// Packets of every type, most of them nearly right.
 fn fuzz(numbers: &mut Numbers, device: &Device) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -196,7 +176,7 @@ async fn storm_of_fuzz(
     let at_once = std::sync::Arc::new(Semaphore::new(64));
     let mut storm = JoinSet::new();
     for seed in seeds {
-        let mut numbers = Numbers(seed);
+        let mut numbers = Numbers::new(seed);
         let mut bytes = begin(seed).unwrap_or_default();
         bytes.extend(fuzz(&mut numbers, victim));
         let at_once = at_once.clone();
@@ -248,7 +228,7 @@ async fn fuzz_from_a_device_harms_nobody_else() {
     let (device, other) = (world.device(1), world.device(2));
     let mut bystander = Client::listen(&world, &other).await;
     for seed in 0..500 {
-        let mut numbers = Numbers(seed);
+        let mut numbers = Numbers::new(seed);
         let mut raw = Raw::tls(world.port(), &device.tls).await.unwrap();
         let mut bytes = if seed % 8 == 0 { Vec::new() } else { connect(&device.id.to_string(), 30) };
         bytes.extend(fuzz(&mut numbers, &device));

@@ -32,6 +32,8 @@ mod kept;
 mod kernel;
 mod load;
 mod module;
+#[doc(hidden)]
+pub use module::parse_for_fuzzing;
 mod moves;
 
 use std::path::{Path, PathBuf};

@@ -64,6 +64,12 @@ impl Natured for ModuleError {
     }
 }
 
+/// Name and kernel of a module, for `takt-fuzz-targets`.
+#[doc(hidden)]
+pub fn parse_for_fuzzing(bytes: &[u8]) -> Result<(String, String), String> {
+    Module::parse(bytes).map(|module| (module.name, module.kernel))
+}
+
 /// What matters of a module file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Module {

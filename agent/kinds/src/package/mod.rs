@@ -28,6 +28,8 @@
 mod config;
 mod deb;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod lock;
 mod memory;
 mod own;

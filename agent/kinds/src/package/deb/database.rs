@@ -113,7 +113,7 @@ pub(crate) fn delivered_conffile_paths(list: &str) -> Vec<&str> {
 }
 
 impl Known {
-    fn parse(line: &str) -> Result<Self, PackageError> {
+    pub(super) fn parse(line: &str) -> Result<Self, PackageError> {
         let fields: Vec<&str> = line.split('\t').collect();
         let [name, version, architecture, status, flag] = fields[..] else {
             return Err(PackageError::Database { what: format!("dpkg-query says '{line}'") });

@@ -134,7 +134,7 @@ impl Simulated<'_> {
 }
 
 /// True when an installed package speaks of one of these in what it needs.
-fn needs_one_of(stanza: &str, names: &BTreeSet<&str>) -> bool {
+pub(super) fn needs_one_of(stanza: &str, names: &BTreeSet<&str>) -> bool {
     let installed = field(stanza, "Status").is_some_and(|status| status.ends_with(" ok installed"));
     let needs = ["Depends", "Pre-Depends"].into_iter().filter_map(|name| field(stanza, name));
     let word =
@@ -147,7 +147,7 @@ fn needs_one_of(stanza: &str, names: &BTreeSet<&str>) -> bool {
 }
 
 /// The packages of which dpkg says that they cannot be configured.
-fn broken(said: &str) -> BTreeSet<String> {
+pub(super) fn broken(said: &str) -> BTreeSet<String> {
     let named = |line: &str| {
         let name =
             line.strip_prefix("dpkg: dependency problems prevent configuration of ")?.strip_suffix(':')?;
@@ -157,7 +157,7 @@ fn broken(said: &str) -> BTreeSet<String> {
 }
 
 /// What dpkg says, without what it says around it, in one line.
-fn plain(said: &str) -> String {
+pub(super) fn plain(said: &str) -> String {
     let around = |line: &str| {
         line.is_empty()
             || line.starts_with("dpkg: dependency problems prevent")

@@ -4,6 +4,7 @@ mod archive;
 mod change;
 mod database;
 mod dependencies;
+pub mod fuzz;
 mod look;
 mod prepare;
 mod repack;

@@ -48,7 +48,7 @@ pub(super) fn put_right(admin: &Path, lists: &[List]) -> Result<(), PackageError
     Ok(sync_folder(admin)?)
 }
 
-fn rewritten(status: &str, lists: &[List]) -> String {
+pub(super) fn rewritten(status: &str, lists: &[List]) -> String {
     let stanzas = status.split_inclusive("\n\n").map(|stanza| {
         let is = |list: &&List| {
             field(stanza, "Package") == Some(list.name)

@@ -108,7 +108,7 @@ impl Known {
         Self::parse(line)
     }
 
-    fn parse(line: &str) -> Result<Self, PackageError> {
+    pub(super) fn parse(line: &str) -> Result<Self, PackageError> {
         let fields: Vec<&str> = line.split('\t').collect();
         let [name, version, architecture] = fields[..] else {
             return Err(PackageError::Database { what: format!("rpm says '{line}'") });
@@ -153,7 +153,7 @@ impl Database {
 
 impl Changed {
     /// `S.5....T.  c /etc/x` or `missing   c /etc/x`; what changed but not its content is not meant.
-    fn parse(line: &str) -> Option<Self> {
+    pub(super) fn parse(line: &str) -> Option<Self> {
         let (marks, rest) = line.split_once(' ')?;
         let (before, path) = rest.trim_start().split_at_checked(rest.trim_start().find('/')?)?;
         let content = marks == "missing" || marks.as_bytes().get(2) == Some(&b'5');

@@ -6,6 +6,7 @@
 mod change;
 mod configs;
 mod database;
+pub mod fuzz;
 mod look;
 mod prepare;
 

@@ -1,0 +1,1 @@
+//! Nothing: the programs in `targets/` are all there is.
