@@ -48,6 +48,7 @@ run() { # run SECONDS TARGET
 
 minimise() { # minimise TARGET
     local target=$1 least
+    mkdir -p "target/fuzz/$target" "fuzz/corpus/$target"
     least=$(mktemp -d)
     "$PROGRAMS/fuzz-$target" -merge=1 -timeout="$TIMEOUT_SECS" -max_len="$(length_max "$target")" "$least" \
         "fuzz/corpus/$target" "target/fuzz/$target" 2>"target/fuzz/$target.log"

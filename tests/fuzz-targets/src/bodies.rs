@@ -114,6 +114,7 @@ fn path(served: &Served, method: &Method, rest: &[u8]) {
 
 fn request(method: &Method, path: &str, body: Vec<u8>) -> Request<Body> {
     let builder = Request::builder().method(method).uri(path);
+    let builder = builder.header(header::CONTENT_LENGTH, body.len());
     let builder = builder.header(header::AUTHORIZATION, format!("Bearer {}", coordinator::TOKEN));
     builder.body(Body::from(body)).expect("a request")
 }

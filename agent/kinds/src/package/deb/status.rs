@@ -65,7 +65,8 @@ fn with_list(stanza: &str, conffiles: &str) -> String {
     for line in stanza.split_inclusive('\n') {
         if !line.starts_with(' ') {
             in_list = line.starts_with("Conffiles:");
-            seen |= in_list || line.starts_with("Description:") || line == "\n";
+            // The blank line ends it, unless it stands before all of it.
+            seen |= in_list || line.starts_with("Description:") || (line == "\n" && !before.is_empty());
         }
         if !in_list {
             if seen { after.push_str(line) } else { before.push_str(line) }
@@ -73,6 +74,9 @@ fn with_list(stanza: &str, conffiles: &str) -> String {
     }
     if conffiles.is_empty() {
         return before + &after;
+    }
+    if !before.is_empty() && !before.ends_with('\n') {
+        before.push('\n');
     }
     format!("{before}Conffiles:\n{conffiles}\n{after}")
 }
@@ -95,6 +99,16 @@ mod tests {
         assert_eq!(rewritten(&found, &[list("a", " /etc/a 9")]), found);
         let without = rewritten(STATUS, &[list("a", "")]);
         assert!(!without.contains("Conffiles"), "{without}");
+        let spaced = "\nPackage: a\nArchitecture: all\n\n";
+        assert_eq!(
+            rewritten(spaced, &[list("a", " /etc/a 9")]),
+            "\nPackage: a\nArchitecture: all\nConffiles:\n /etc/a 9\n\n"
+        );
+        let cut = "Package: a\nArchitecture: all";
+        assert_eq!(
+            rewritten(cut, &[list("a", " /etc/a 9")]),
+            "Package: a\nArchitecture: all\nConffiles:\n /etc/a 9\n"
+        );
         let last = "Package: a\nArchitecture: all\n\n";
         assert_eq!(
             rewritten(last, &[list("a", " /etc/a 9")]),
