@@ -25,7 +25,7 @@ fn value(document: &impl Serialize) -> Value {
 }
 
 /// Whether two documents say the same. A fraction may lose its last bit when it is read: nothing that is signed or compared has one.
-pub(crate) fn same(one: &Value, other: &Value) -> bool {
+fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Array(one), Value::Array(other)) => {
             one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(one, other))

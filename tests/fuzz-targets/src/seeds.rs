@@ -1,7 +1,6 @@
 //! What the fuzzer begins with: goldens, shipped settings, and one of everything else. Its programs write it where they are told to.
 
 mod archives;
-mod bodies;
 mod packets;
 mod signed;
 mod texts;
@@ -26,7 +25,6 @@ pub fn write_where_asked(target: &str) {
 /// The inputs of a target; none for a name that is no target's.
 pub fn of(target: &str) -> Vec<Vec<u8>> {
     match target {
-        "bodies" => bodies::all(),
         "broker" => packets::all(),
         "envelopes" => signed::envelopes(),
         "images" => archives::all(),

@@ -52,4 +52,4 @@ macro_rules! replayed {
     };
 }
 
-replayed! { bodies broker envelopes images orders packages queries reports settings topics trust }
+replayed! { broker envelopes images orders packages queries reports settings topics trust }
