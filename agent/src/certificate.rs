@@ -30,14 +30,14 @@ pub struct Validity {
 impl Validity {
     /// That of a certificate (RFC 5280, 4.1); `None` when it cannot be read.
     pub fn of(certificate: &[u8]) -> Option<Self> {
-        let (certificate, _) = Element::read(certificate)?.as_a(SEQUENCE)?;
-        let (content, _) = Element::read(certificate)?.as_a(SEQUENCE)?;
+        let (certificate, _) = Element::read(certificate)?.into_a(SEQUENCE)?;
+        let (content, _) = Element::read(certificate)?.into_a(SEQUENCE)?;
         let first = Element::read(content)?;
         let serial = if first.tag == VERSION { first.rest } else { content };
-        let (_, signature) = Element::read(serial)?.as_a(INTEGER)?;
-        let (_, issuer) = Element::read(signature)?.as_a(SEQUENCE)?;
-        let (_, validity) = Element::read(issuer)?.as_a(SEQUENCE)?;
-        let (validity, _) = Element::read(validity)?.as_a(SEQUENCE)?;
+        let (_, signature) = Element::read(serial)?.into_a(INTEGER)?;
+        let (_, issuer) = Element::read(signature)?.into_a(SEQUENCE)?;
+        let (_, validity) = Element::read(issuer)?.into_a(SEQUENCE)?;
+        let (validity, _) = Element::read(validity)?.into_a(SEQUENCE)?;
         let not_before = Element::read(validity)?;
         let not_after = Element::read(not_before.rest)?;
         let validity = Self { not_before: not_before.time()?, not_after: not_after.time()? };
@@ -83,7 +83,7 @@ impl<'a> Element<'a> {
     }
 
     /// Content and rest, if it is of this kind.
-    fn as_a(self, tag: u8) -> Option<(&'a [u8], &'a [u8])> {
+    fn into_a(self, tag: u8) -> Option<(&'a [u8], &'a [u8])> {
         (self.tag == tag).then_some((self.content, self.rest))
     }
 
