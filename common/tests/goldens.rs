@@ -512,6 +512,13 @@ fn entries_of_the_audit_log_and_its_heads_have_the_form_of_their_goldens() {
             What::DeviceQuarantined { device: device(), name: name("camera-1"), why: "it forks".into() },
         ),
         (operator(), What::DeviceReleased { device: device(), name: name("camera-1") }),
+        (
+            operator(),
+            What::DeviceRevoked { device: device(), name: name("camera-1"), why: "it was stolen".into() },
+        ),
+        (operator(), What::DeviceReinstated { device: device(), name: name("camera-1") }),
+        (operator(), What::DeviceApproved { device: device(), name: name("camera-1") }),
+        (operator(), What::DeviceDecommissioned { device: device(), name: name("camera-1") }),
         (operator(), What::OperatorAdded { name: name("ben") }),
         (operator(), What::OperatorRemoved { name: name("ben") }),
         (operator(), What::GraphSet { domain: domain.clone(), sha256 }),

@@ -60,6 +60,36 @@ pub enum What {
         /// Its name.
         name: Name,
     },
+    /// A device is not let in any more.
+    DeviceRevoked {
+        /// Its id.
+        device: DeviceId,
+        /// Its name.
+        name: Name,
+        /// Why.
+        why: String,
+    },
+    /// A revoked device is let in again.
+    DeviceReinstated {
+        /// Its id.
+        device: DeviceId,
+        /// Its name.
+        name: Name,
+    },
+    /// The enrolment of a device was approved.
+    DeviceApproved {
+        /// Its id.
+        device: DeviceId,
+        /// Its name.
+        name: Name,
+    },
+    /// A device has left the fleet for ever.
+    DeviceDecommissioned {
+        /// Its id.
+        device: DeviceId,
+        /// The name that it had.
+        name: Name,
+    },
     /// Somebody has got a token of an operator.
     OperatorAdded {
         /// Who.
@@ -242,6 +272,10 @@ impl fmt::Display for What {
             }
             Self::DeviceQuarantined { name, why, .. } => write!(f, "put {name} into quarantine: {why}"),
             Self::DeviceReleased { name, .. } => write!(f, "ended the quarantine of {name}"),
+            Self::DeviceRevoked { name, why, .. } => write!(f, "revoked {name}: {why}"),
+            Self::DeviceReinstated { name, .. } => write!(f, "let {name} in again"),
+            Self::DeviceApproved { name, .. } => write!(f, "approved the enrolment of {name}"),
+            Self::DeviceDecommissioned { name, .. } => write!(f, "decommissioned {name}"),
             Self::OperatorAdded { name } => write!(f, "added operator {name}"),
             Self::OperatorRemoved { name } => write!(f, "removed operator {name}"),
             Self::GraphSet { domain, .. } => write!(f, "set the graph of domain {domain}"),

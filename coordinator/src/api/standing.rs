@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use http::StatusCode;
 use takt_common::api::RevocationRequest;
+use takt_common::audit::{What, cut};
 
 use super::SMALL_BODY_MAX;
 use super::devices::{change, find};
@@ -12,7 +13,7 @@ use super::extract::{JsonBody, Operator};
 use super::problem::Refused;
 use crate::clock;
 use crate::coordinator::Coordinator;
-use crate::registry::blocking;
+use crate::registry::{DeviceRecord, Happened, blocking};
 
 /// Revokes a device: from now on neither gate nor API take its certificate, and its session is cut.
 pub(super) async fn revoke(
@@ -25,8 +26,13 @@ pub(super) async fn revoke(
         return Err(Refused::rule("field 'why': a reason is needed"));
     }
     let (id, now) = (find(&state, &device)?.state.id, clock::now());
-    let why = request.why.clone();
-    let done = change(state.clone(), &id.to_string(), move |record| record.revoke(&why, now)).await?;
+    let (why, by) = (request.why.clone(), operator.who());
+    let revoke = move |record: &mut DeviceRecord| {
+        record.revoke(&why, now);
+        let (device, name) = (record.state.id, record.state.name.clone());
+        Happened::new(now, by.clone(), What::DeviceRevoked { device, name, why: cut(&why) })
+    };
+    let done = change(state.clone(), &id.to_string(), revoke).await?;
     // In this order: whoever comes in between is refused already, or cut.
     state.cut(id);
     tracing::warn!(device = %id, operator = operator.name, why = request.why, "device revoked");
@@ -44,14 +50,16 @@ pub(super) async fn reinstate(
     if let Some(revocation) = record.state.revoked.as_ref().filter(|revocation| revocation.for_ever) {
         return Err(Refused::conflict(format!("{name} {revocation}; it does not come back")));
     }
-    // One that is decommissioned meanwhile stays so.
-    let text = id.to_string();
-    let done = change(state, &text, |record| {
+    let (now, by) = (clock::now(), operator.who());
+    let reinstate = move |record: &mut DeviceRecord| {
+        // One that is decommissioned meanwhile stays so.
         if !record.state.is_decommissioned() {
             record.state.revoked = None;
         }
-    });
-    let done = done.await?;
+        let (device, name) = (record.state.id, record.state.name.clone());
+        Happened::new(now, by.clone(), What::DeviceReinstated { device, name })
+    };
+    let done = change(state, &id.to_string(), reinstate).await?;
     tracing::warn!(device = %id, operator = operator.name, "device is let in again");
     Ok(done)
 }
@@ -62,8 +70,13 @@ pub(super) async fn approve(
     State(state): State<Arc<Coordinator>>,
     Path(device): Path<String>,
 ) -> Result<StatusCode, Refused> {
-    let id = find(&state, &device)?.state.id;
-    let done = change(state, &id.to_string(), |record| record.state.unapproved = None).await?;
+    let (id, now, by) = (find(&state, &device)?.state.id, clock::now(), operator.who());
+    let approve = move |record: &mut DeviceRecord| {
+        record.state.unapproved = None;
+        let (device, name) = (record.state.id, record.state.name.clone());
+        Happened::new(now, by.clone(), What::DeviceApproved { device, name })
+    };
+    let done = change(state, &id.to_string(), approve).await?;
     tracing::info!(device = %id, operator = operator.name, "enrolment approved");
     Ok(done)
 }
@@ -75,9 +88,9 @@ pub(super) async fn decommission(
     Path(device): Path<String>,
 ) -> Result<StatusCode, Refused> {
     let (id, now) = (find(&state, &device)?.state.id, clock::now());
-    let why = format!("{} has said so", operator.name);
+    let (why, by) = (format!("{} has said so", operator.name), operator.who());
     let coordinator = state.clone();
-    let done = blocking(move || coordinator.registry.decommission(id, &why, now)).await?;
+    let done = blocking(move || coordinator.registry.decommission(id, &why, &by, now)).await?;
     done.ok_or_else(|| Refused::not_found(id.to_string()))?;
     state.cut(id);
     state.wake.notify_one();

@@ -1,9 +1,10 @@
 //! A device leaves the fleet: it is refused for ever and its history stays, while its name becomes free.
 
+use takt_common::audit::{What, Who};
 use takt_common::{DeviceId, UnixTime};
 use takt_store::Batch;
 
-use super::{Change, CommitTogether, Registry, RegistryError, keys};
+use super::{Change, CommitTogether, Happened, Registry, RegistryError, keys};
 
 impl Registry {
     /// Decommissions a device; `None` when there is none. Again, it changes nothing.
@@ -11,6 +12,7 @@ impl Registry {
         &self,
         device: DeviceId,
         why: &str,
+        by: &Who,
         now: UnixTime,
     ) -> Result<Option<()>, RegistryError> {
         self.change(device, |record| {
@@ -21,7 +23,9 @@ impl Registry {
             changed.decommission(why, now);
             let name = keys::name(&record.state.domain, &record.state.name);
             let batch = Batch::new().expect(name.as_str(), Some(device.to_string().as_bytes())).delete(name);
-            Ok(Change::To(Box::new(changed), CommitTogether::new(batch), ()))
+            let what = What::DeviceDecommissioned { device, name: record.state.name.clone() };
+            let together = CommitTogether::new(batch).with_entry(Happened::new(now, by.clone(), what));
+            Ok(Change::To(Box::new(changed), together, ()))
         })
     }
 }
