@@ -193,10 +193,10 @@ mod tests {
 
     use super::*;
 
-    fn pem(years: std::ops::Range<i32>, key: &KeyPair) -> String {
+    fn pem((from, until): (i32, i32), key: &KeyPair) -> String {
         let mut params = CertificateParams::new(vec!["device".to_owned()]).unwrap();
-        params.not_before = date_time_ymd(years.start, 2, 28);
-        params.not_after = date_time_ymd(years.end, 3, 1);
+        params.not_before = date_time_ymd(from, 2, 28);
+        params.not_after = date_time_ymd(until, 3, 1);
         params.self_signed(key).unwrap().pem()
     }
 
@@ -207,20 +207,19 @@ mod tests {
     #[test]
     fn a_certificate_says_from_when_until_when_it_holds() {
         let key = KeyPair::generate().unwrap();
-        for years in [1971..1972, 2026..2027, 2027..2028, 2049..2050, 2050..2100, 2000..2400] {
+        for years in [(1971, 1972), (2026, 2027), (2027, 2028), (2049, 2050), (2050, 2100), (2000, 2400)] {
             let secs = |year, month, day| {
                 UnixTime::from_secs(u64::try_from(date_time_ymd(year, month, day).unix_timestamp()).unwrap())
             };
-            let expected =
-                Validity { not_before: secs(years.start, 2, 28), not_after: secs(years.end, 3, 1) };
-            assert_eq!(Validity::of(&der(&pem(years.clone(), &key))), Some(expected), "{years:?}");
+            let expected = Validity { not_before: secs(years.0, 2, 28), not_after: secs(years.1, 3, 1) };
+            assert_eq!(Validity::of(&der(&pem(years, &key))), Some(expected), "{years:?}");
         }
     }
 
     #[test]
     fn what_is_cut_or_no_certificate_says_nothing_and_never_panics() {
         let key = KeyPair::generate().unwrap();
-        let whole = der(&pem(2026..2027, &key));
+        let whole = der(&pem((2026, 2027), &key));
         for length in 0..whole.len() {
             let _ = Validity::of(&whole[..length]);
         }
@@ -233,7 +232,7 @@ mod tests {
         }
         assert_eq!(Validity::of(b""), None);
         assert_eq!(Validity::of(&whole[..40]), None);
-        assert_eq!(Validity::of(&der(&pem(2027..2026, &key))), None, "it ends before it begins");
+        assert_eq!(Validity::of(&der(&pem((2027, 2026), &key))), None, "it ends before it begins");
     }
 
     #[test]
@@ -248,13 +247,13 @@ mod tests {
     fn only_a_certificate_of_the_device_s_key_is_its_own() {
         let own = SigningKey::generate(&SystemRandom::new()).unwrap();
         let pair = KeyPair::from_pem_and_sign_algo(&own.to_pem(), &PKCS_ED25519).unwrap();
-        let first = OwnCertificate::new(&pem(2026..2027, &pair), &own).unwrap();
-        let next = OwnCertificate::new(&pem(2027..2028, &pair), &own).unwrap();
+        let first = OwnCertificate::new(&pem((2026, 2027), &pair), &own).unwrap();
+        let next = OwnCertificate::new(&pem((2027, 2028), &pair), &own).unwrap();
         let before = first.validity().unwrap();
         first.replace(&next);
         assert!(first.validity() == next.validity() && first.validity() != Some(before));
         let foreign = KeyPair::generate_for(&PKCS_ED25519).unwrap();
-        assert!(OwnCertificate::new(&pem(2026..2027, &foreign), &own).is_err());
+        assert!(OwnCertificate::new(&pem((2026, 2027), &foreign), &own).is_err());
         assert!(OwnCertificate::new("", &own).is_err());
     }
 }

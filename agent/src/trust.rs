@@ -21,7 +21,7 @@ pub enum KeeperError {
         /// Which set of documents.
         of: &'static str,
         /// Which rule, document, role and key.
-        source: TrustError,
+        source: Box<TrustError>,
     },
     /// A document could not be had; nothing is known to be wrong with it.
     #[error("fetch '{document}': {why}")]
@@ -47,7 +47,7 @@ impl Keeper {
     /// What was kept, or else the roots of the enrolment.
     pub fn load(folder: IdentityFolder, membership: &Membership) -> Result<Self, KeeperError> {
         takt_trust::provider::install();
-        let refused = |of| move |source| KeeperError::Refused { of, source };
+        let refused = |of| move |source| KeeperError::Refused { of, source: Box::new(source) };
         let package = match folder.document::<StoredTrust>(PACKAGE_FILE)? {
             Some(stored) => PackageTrust::from_stored(&stored),
             None => PackageTrust::from_root(membership.package_root.as_bytes()),
@@ -77,10 +77,10 @@ impl Keeper {
     pub fn check_fresh(&self, now: UnixTime) -> Result<(), KeeperError> {
         self.director
             .check_fresh(now)
-            .map_err(|source| KeeperError::Refused { of: "director root", source })?;
+            .map_err(|source| KeeperError::Refused { of: "director root", source: Box::new(source) })?;
         self.package
             .check_fresh(now)
-            .map_err(|source| KeeperError::Refused { of: "package repository", source })
+            .map_err(|source| KeeperError::Refused { of: "package repository", source: Box::new(source) })
     }
 
     /// Walks to the newest director root that the repository has.
@@ -88,7 +88,7 @@ impl Keeper {
         &mut self,
         fetch: impl AsyncFn(&Need) -> Result<Option<Vec<u8>>, String>,
     ) -> Result<(), KeeperError> {
-        let refused = |source| KeeperError::Refused { of: "director root", source };
+        let refused = |source| KeeperError::Refused { of: "director root", source: Box::new(source) };
         let mut refresh = self.director.begin_refresh();
         while let Some(need) = refresh.need() {
             refresh.provide(fetched(&need, &fetch).await?).map_err(refused)?;
@@ -107,7 +107,7 @@ impl Keeper {
         now: UnixTime,
         fetch: impl AsyncFn(&Need) -> Result<Option<Vec<u8>>, String>,
     ) -> Result<(), KeeperError> {
-        let refused = |source| KeeperError::Refused { of: "package repository", source };
+        let refused = |source| KeeperError::Refused { of: "package repository", source: Box::new(source) };
         let mut refresh = self.package.begin_refresh(now);
         let mut failure = None;
         while let Some(need) = refresh.need() {

@@ -98,7 +98,7 @@ fn every_edit_removal_and_reordering_is_found_with_its_entry() {
     let mut gap = good.clone();
     gap.insert(2, Vec::new());
     refused(&gap, &["entry 3 is unreadable"]);
-    bench.write("log", &good.concat());
+    bench.write("log", good.concat());
     bench.takt("audit verify log").refused(5, &["line 1 of log", "breaks off"]);
     bench.write("log", "");
     bench.takt("audit verify log").refused(5, &["line 1 of log"]);

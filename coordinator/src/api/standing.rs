@@ -35,7 +35,7 @@ pub(super) async fn revoke(
     let done = change(state.clone(), &id.to_string(), revoke).await?;
     // In this order: whoever comes in between is refused already, or cut.
     state.cut(id);
-    tracing::warn!(device = %id, operator = operator.name, why = request.why, "device revoked");
+    tracing::warn!(device = %id, operator = %operator.name, why = request.why, "device revoked");
     Ok(done)
 }
 
@@ -60,7 +60,7 @@ pub(super) async fn reinstate(
         Happened::new(now, by.clone(), What::DeviceReinstated { device, name })
     };
     let done = change(state, &id.to_string(), reinstate).await?;
-    tracing::warn!(device = %id, operator = operator.name, "device is let in again");
+    tracing::warn!(device = %id, operator = %operator.name, "device is let in again");
     Ok(done)
 }
 
@@ -77,7 +77,7 @@ pub(super) async fn approve(
         Happened::new(now, by.clone(), What::DeviceApproved { device, name })
     };
     let done = change(state, &id.to_string(), approve).await?;
-    tracing::info!(device = %id, operator = operator.name, "enrolment approved");
+    tracing::info!(device = %id, operator = %operator.name, "enrolment approved");
     Ok(done)
 }
 
@@ -94,6 +94,6 @@ pub(super) async fn decommission(
     done.ok_or_else(|| Refused::not_found(id.to_string()))?;
     state.cut(id);
     state.wake.notify_one();
-    tracing::warn!(device = %id, operator = operator.name, "device decommissioned");
+    tracing::warn!(device = %id, operator = %operator.name, "device decommissioned");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -95,7 +95,9 @@ fn write(packet: &Incoming, out: &mut Vec<u8>) {
         }
         Incoming::Unsubscribe { packet_id, filters } => {
             let (byte1, mut body) = id(0xa2, packet_id);
-            filters.iter().for_each(|filter| string(filter, &mut body));
+            for filter in filters {
+                string(filter, &mut body);
+            }
             (byte1, body)
         }
         Incoming::PingReq => (0xc0, Vec::new()),

@@ -97,15 +97,14 @@ pub(super) fn unlock<T>(key: &Path, open: impl Fn(&str) -> Option<T>) -> Result<
 
 /// A new passphrase for a key file: the first one of the file with passphrases, or what is typed twice.
 pub(super) fn choose(key: &Path) -> Result<Passphrase, PassphraseError> {
-    let chosen = match from_file()? {
-        Some(known) => known.into_iter().next().unwrap_or_default(),
-        None => {
-            let first = ask(key, "new ")?;
-            if ask(key, "again, the ")? != first {
-                return Err(PassphraseError::Differ { key: key.to_owned() });
-            }
-            first
+    let chosen = if let Some(known) = from_file()? {
+        known.into_iter().next().unwrap_or_default()
+    } else {
+        let first = ask(key, "new ")?;
+        if ask(key, "again, the ")? != first {
+            return Err(PassphraseError::Differ { key: key.to_owned() });
         }
+        first
     };
     if chosen.chars().count() < LENGTH_MIN {
         return Err(PassphraseError::Short { key: key.to_owned() });

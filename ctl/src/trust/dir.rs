@@ -383,7 +383,7 @@ impl TrustDir {
                     documents.push((delegation.name, bytes));
                 }
                 None if self.is_pinned(&delegation.name)? => {
-                    return Err(self.unsigned(&role, &self.demand(&role)?, &delegation.holders));
+                    return Err(Self::unsigned(&role, &self.demand(&role)?, &delegation.holders));
                 }
                 None => {}
             }
@@ -461,7 +461,7 @@ impl TrustDir {
             if let Some(spec) =
                 self.signers(role)?.into_iter().find(|spec| !stored.document.is_signed_by(spec))
             {
-                return Err(self.unsigned(role, &stored, &spec));
+                return Err(Self::unsigned(role, &stored, &spec));
             }
             let Stored { path, version, .. } = stored;
             documents.insert(role.file(version), file::read_text(&path)?);
@@ -477,7 +477,7 @@ impl TrustDir {
         Ok(documents)
     }
 
-    fn unsigned(&self, role: &Role, stored: &Stored, spec: &RoleSpec) -> TrustDirError {
+    fn unsigned(role: &Role, stored: &Stored, spec: &RoleSpec) -> TrustDirError {
         let command = match role {
             Role::Targets | Role::Delegated(_) => "release sign, or takt trust sign",
             _ => "trust sign",

@@ -40,7 +40,7 @@ fn signers() -> [Signers; 3] {
 pub fn run(input: &[u8]) {
     match input {
         [SPOIL, by, bits, high, low, payload @ ..] => {
-            spoil(*by, *bits, u16::from_be_bytes([*high, *low]), payload)
+            spoil(*by, *bits, u16::from_be_bytes([*high, *low]), payload);
         }
         _ => bounded(input, 64, || read(input)),
     }
@@ -97,7 +97,7 @@ fn spoil(by: u8, bits: u8, at: u16, payload: &[u8]) {
                 assert!(trusted >= signers.threshold, "opened for {trusted} signatures of {signers:?}");
             }
             Err(error) => {
-                assert!(bits != 0 || trusted < signers.threshold, "closed for its signers: {error}")
+                assert!(bits != 0 || trusted < signers.threshold, "closed for its signers: {error}");
             }
         }
         for other in TYPES.into_iter().filter(|other| *other != payload_type) {

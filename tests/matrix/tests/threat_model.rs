@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Folders without sources of ours.
 const ELSEWHERE: [&str; 3] = ["target", ".git", "docs"];
@@ -31,7 +31,7 @@ fn every_test_that_the_threat_model_names_is_there() {
     assert!(missing.is_empty(), "no such tests: {missing:?}");
 }
 
-fn elsewhere(path: &PathBuf) -> bool {
+fn elsewhere(path: &Path) -> bool {
     path.file_name().is_some_and(|name| ELSEWHERE.iter().any(|one| name == *one))
 }
 

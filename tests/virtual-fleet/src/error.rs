@@ -70,7 +70,7 @@ pub(crate) enum DocumentError {
         /// Which set of documents.
         of: &'static str,
         /// Which rule, document, role and key.
-        source: TrustError,
+        source: Box<TrustError>,
     },
     /// A document could not be had; nothing is known to be wrong with it.
     #[error("fetch '{document}': {why}")]

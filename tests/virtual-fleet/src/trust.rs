@@ -16,7 +16,7 @@ pub(crate) struct Trust {
 
 /// For `map_err`: documents of this set were refused.
 pub(crate) fn refused(of: &'static str) -> impl Fn(takt_trust::TrustError) -> DocumentError {
-    move |source| DocumentError::Refused { of, source }
+    move |source| DocumentError::Refused { of, source: Box::new(source) }
 }
 
 impl Trust {

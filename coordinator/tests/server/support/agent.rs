@@ -67,7 +67,7 @@ impl RealDevice {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let agent = Agent::open(settings, &stopped).unwrap();
-                agent.run(stopped).await.unwrap();
+                Box::pin(agent.run(stopped)).await.unwrap();
             });
         });
         RunningAgent { stop, thread: Some(thread) }

@@ -307,10 +307,8 @@ impl Device {
             }
             Some(LinkEvent::Order(envelope)) => return self.on_order(envelope).await,
             Some(LinkEvent::Ack(envelope)) => self.on_ack(&envelope),
-            // What only matters where something is kept on disk.
-            Some(LinkEvent::AuditHead(_)) => {}
-            // The link's task cannot end before the agent drops it.
-            None => {}
+            // A head only matters where something is kept on disk; the link's task cannot end before the agent drops it.
+            Some(LinkEvent::AuditHead(_)) | None => {}
         }
         false
     }
