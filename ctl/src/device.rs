@@ -32,20 +32,21 @@ pub enum DeviceCommand {
     #[command(after_help = "Example:\n  takt device forecast camera-1")]
     Forecast(ShowArgs),
     /// Puts a device into quarantine: it is asked to begin nothing until it is released
-    #[command(after_help = "Example:\n  takt device quarantine camera-1 --why 'its case was open'")]
+    #[command(after_help = "Example:\n  takt device quarantine camera-1 --why case-was-open")]
     Quarantine(QuarantineArgs),
     /// Ends the quarantine of a device
     #[command(after_help = "Example:\n  takt device release camera-1")]
     Release(ShowArgs),
     /// Revokes a device: its session is cut, and it is not let in until it is reinstated
-    #[command(after_help = "Example:\n  takt device revoke camera-1 --reason 'it was stolen'")]
+    #[command(after_help = "Example:\n  takt device revoke camera-1 --reason stolen")]
     Revoke(RevokeArgs),
     /// Approves the enrolment of a device: from now on it gets orders
     #[command(after_help = "Example:\n  takt device approve camera-1")]
     Approve(ShowArgs),
     /// Takes a device out of the fleet for ever; its history stays, and its name is free for another one
-    #[command(after_help = "Example:\n  takt device decommission camera-1\n\n\
-        On the device itself, `takt-agent decommission --yes` wipes its keys.")]
+    ///
+    /// On the device itself, `takt-agent decommission --yes` wipes its keys.
+    #[command(after_help = "Example:\n  takt device decommission camera-1")]
     Decommission(ShowArgs),
     /// Lets a revoked device in again
     #[command(after_help = "Example:\n  takt device reinstate camera-1")]

@@ -13,7 +13,7 @@ use crate::span;
 #[derive(Debug, Subcommand)]
 pub enum EnrolCommand {
     /// Makes a token that devices enrol with; it is shown once
-    #[command(after_help = "Examples:\n  takt enrol token --domain line-7 --uses 3 --valid 1h\n  \
+    #[command(after_help = "Example:\n  takt enrol token --domain line-7 --uses 3 --valid 1h\n  \
         takt enrol token --domain line-7 --approval")]
     Token(TokenArgs),
 }
