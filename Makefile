@@ -21,11 +21,16 @@ DENY_VERSION := 0.20.2
 TRIED_POINTS := target/crash-matrix
 POINTS_MIN := 1000
 
+# Of the attack matrix: the same, and how many variants each attack must have.
+TRIED_ATTACKS := target/attack-matrix
+ATTACKS_MIN := 900
+VARIANTS_MIN := 50
+
 # Seconds that the fuzzer has for each target; two are at work at a time.
 FUZZ_SECS ?= 600
 
-.PHONY: help demo test fuzz crash-matrix check bench bench-swap bench-handover bench-preserve bench-journal bench-agent at-rest bench-planner bench-fleet soak \
-	docs packages reproducible packages-test install install-demo install-packages build device tried
+.PHONY: help demo test fuzz crash-matrix attack-matrix check bench bench-swap bench-handover bench-preserve bench-journal bench-agent at-rest bench-planner \
+	bench-fleet soak docs packages reproducible packages-test install install-demo install-packages build device tried
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -65,9 +70,10 @@ BUILD_TESTS = tests/guest/build.sh >/dev/null & guest=$$!; \
 
 test: install tried ## Every test, the Docker, CRIU, broker, package and guest ones included.
 	$(BUILD_TESTS)
-	rm -rf $(TRIED_POINTS)
+	rm -rf $(TRIED_POINTS) $(TRIED_ATTACKS)
 	$(TRY) --build-jobs $(JOBS) -j $(THREADS) --workspace --no-fail-fast
 	target/debug/takt-crash-matrix docs/crash-matrix.md $(POINTS_MIN)
+	target/debug/takt-attack-matrix docs/attack-matrix.md $(ATTACKS_MIN) $(VARIANTS_MIN)
 
 fuzz: install ## libFuzzer at every door by which bytes of strangers come in (FUZZ_SECS=600 for each, TARGETS='topics trust').
 	JOBS=$(JOBS) fuzz/build.sh
@@ -78,6 +84,12 @@ crash-matrix: install tried ## Agents killed at every point, and what they stand
 	rm -rf $(TRIED_POINTS)
 	$(TRY) --build-jobs $(JOBS) -j $(THREADS) --no-fail-fast --workspace -E '(package(takt-tests) & binary(crash_matrix)) | (package(takt-kinds) & test(/kills::/))'
 	target/debug/takt-crash-matrix docs/crash-matrix.md $(POINTS_MIN)
+
+attack-matrix: install tried ## Hostile members, stolen keys and a hostile network against real agents and a coordinator; writes docs/attack-matrix.md.
+	cargo build --locked -j $(JOBS) --workspace --all-targets
+	rm -rf $(TRIED_ATTACKS)
+	$(TRY) --build-jobs $(JOBS) -j $(THREADS) --no-fail-fast --workspace -E 'package(takt-tests) & binary(attack_matrix)'
+	target/debug/takt-attack-matrix docs/attack-matrix.md $(ATTACKS_MIN) $(VARIANTS_MIN)
 
 check: install ## Formatting, clippy, licences and bans, documentation.
 	cargo fmt --all --check
@@ -144,10 +156,10 @@ bench-fleet: install device ## Devices that a bad release harms, beside other st
 	TAKT_BIN_DIR='$(CURDIR)/$(SHIPPED)' target/server/examples/bench
 	PROPTEST_CASES=10000 cargo test --release --locked -j $(JOBS) -p takt-coordinator-core --test promises as_many_serve
 
-soak: install tried ## The long versions: 2,000 power cuts and 2,000 kills of the store, 200 power cuts of the guest, 5,000 points of the crash matrix.
+soak: install tried ## The long versions: 2,000 power cuts and 2,000 kills of the store, 200 power cuts of the guest, 5,000 points of the crash matrix, a million replayed orders.
 	TAKT_SOAK=1 cargo nextest run --locked --profile soak -j $(JOBS) -p takt-store-proof
 	$(BUILD_TESTS)
-	TAKT_SOAK=1 $(TRY) --profile soak -j $(JOBS) --workspace -E 'package(takt-tests) & (binary(guest_upgrades) | binary(crash_matrix))'
+	TAKT_SOAK=1 $(TRY) --profile soak -j $(JOBS) --workspace -E 'package(takt-tests) & (binary(guest_upgrades) | binary(crash_matrix) | (binary(attack_matrix) & test(/^replays::/)))'
 
 docs: ## The documentation of all crates.
 	cargo doc --locked -j $(JOBS) --workspace --no-deps

@@ -1,10 +1,12 @@
 //! The crash matrix: what was tried against a device, and what came of it. Each row is written by the test that tried it;
-//! `takt-crash-matrix` makes the table of them.
+//! `takt-crash-matrix` makes the table of them. The attack matrix is in [`attack`].
+
+pub mod attack;
+mod kept;
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -92,32 +94,18 @@ impl Row {
 
     /// Keeps it for the table, in the place of what was tried under the same name before.
     pub fn write(&self) -> io::Result<()> {
-        let folder = folder();
-        fs::create_dir_all(&folder)?;
-        let name: String = format!("{}, {}", self.release, self.fault)
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
-            .collect();
-        let text = serde_json::to_string_pretty(self).map_err(io::Error::other)?;
-        fs::write(folder.join(format!("{name}.json")), text)
+        kept::keep(&folder(), &format!("{}, {}", self.release, self.fault), self)
     }
 }
 
 /// Where rows are kept.
 pub fn folder() -> PathBuf {
-    std::env::var_os(FOLDER_VARIABLE).map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/crash-matrix"),
-        PathBuf::from,
-    )
+    kept::folder(FOLDER_VARIABLE, "crash-matrix")
 }
 
 /// All rows that are kept, by name.
 pub fn rows() -> io::Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for entry in fs::read_dir(folder())? {
-        let text = fs::read_to_string(entry?.path())?;
-        rows.push(serde_json::from_str::<Row>(&text).map_err(io::Error::other)?);
-    }
+    let mut rows = kept::all::<Row>(&folder())?;
     rows.sort_by(|one, other| (&one.release, &one.fault).cmp(&(&other.release, &other.fault)));
     Ok(rows)
 }

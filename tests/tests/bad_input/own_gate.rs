@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use takt_common::envelope::PayloadType;
+use takt_common::envelope::{PayloadType, Signers};
+use takt_common::health::HealthSample;
 use takt_common::report::{Ack, Report};
 use takt_common::topic::{Down, Topic};
-use takt_common::{Envelope, SigningKey};
+use takt_common::{Envelope, PublicKey, SigningKey};
 use takt_coordinator::gate::{Closed, GateHandle, GateLimits, Peer, Refusal, Sink, SinkError, serve_devices};
 use takt_coordinator::identity::Identity;
 use takt_coordinator::tls::{ClientCertificate, ServerIdentity, server_config};
@@ -30,6 +31,10 @@ struct Heard(Mutex<State>);
 struct State {
     /// By their numbers: a report may come twice.
     reports: BTreeMap<u64, Report>,
+    /// The same as they came.
+    envelopes: BTreeMap<u64, Bytes>,
+    /// What the device waits on, by its last health sample.
+    waiting_on: Option<String>,
     peers: Vec<Peer>,
     listening: bool,
 }
@@ -67,13 +72,53 @@ impl OwnGate {
     /// What the device has reported, and acknowledges all of it.
     pub(crate) fn reports(&self) -> Vec<Report> {
         let reports: Vec<Report> = self.heard.0.lock().unwrap().reports.values().cloned().collect();
-        if let Some(last) = reports.last() {
+        self.acknowledge(reports.last());
+        reports
+    }
+
+    fn acknowledge(&self, last: Option<&Report>) {
+        if let Some(last) = last {
             let ack =
                 Ack { device: last.device, sequence: last.sequence, nonce: last.nonce.clone(), time: now() };
             let payload = serde_json::to_vec(&ack).unwrap();
             self.say(Down::Ack, &Envelope::seal(PayloadType::Ack, &payload, &[&self.order_key]).to_bytes());
         }
+    }
+}
+
+/// For those who ask of each report who has signed it.
+#[allow(dead_code, reason = "each test binary uses its part")]
+impl OwnGate {
+    /// The reports after number `after`, all signed by this key; they are acknowledged.
+    pub(crate) fn signed(&self, by: PublicKey, after: u64) -> Vec<Report> {
+        let signers = Signers { role: "the device".to_owned(), keys: vec![by], threshold: 1 };
+        let reports: Vec<Report> = {
+            let state = self.heard.0.lock().unwrap();
+            let new = state.envelopes.range(after + 1..);
+            new.map(|(_, envelope)| {
+                let payload =
+                    Envelope::from_bytes(envelope).unwrap().open(PayloadType::Report, &signers).unwrap();
+                serde_json::from_slice(&payload).unwrap()
+            })
+            .collect()
+        };
+        self.acknowledge(reports.last());
         reports
+    }
+
+    /// What the device waits on, by its last health sample since it was asked last.
+    pub(crate) fn waiting_on(&self) -> Option<String> {
+        self.heard.0.lock().unwrap().waiting_on.take()
+    }
+
+    /// All that has come up, as it came.
+    pub(crate) fn heard(&self) -> Vec<Bytes> {
+        self.heard.0.lock().unwrap().envelopes.values().cloned().collect()
+    }
+
+    /// How many times devices have come in.
+    pub(crate) fn connections(&self) -> usize {
+        self.heard.0.lock().unwrap().peers.len()
     }
 }
 
@@ -83,13 +128,18 @@ impl Sink for Heard {
     }
 
     async fn report(&self, _: &Peer, payload: Bytes) -> Result<(), SinkError> {
-        let payload = Envelope::from_bytes(&payload).unwrap().unverified_payload().unwrap();
-        let report: Report = serde_json::from_slice(&payload).unwrap();
-        self.0.lock().unwrap().reports.insert(report.sequence, report);
+        let opened = Envelope::from_bytes(&payload).unwrap().unverified_payload().unwrap();
+        let report: Report = serde_json::from_slice(&opened).unwrap();
+        let mut state = self.0.lock().unwrap();
+        state.envelopes.insert(report.sequence, payload);
+        state.reports.insert(report.sequence, report);
         Ok(())
     }
 
-    async fn health(&self, _: &Peer, _: Bytes) -> Result<(), SinkError> {
+    async fn health(&self, _: &Peer, payload: Bytes) -> Result<(), SinkError> {
+        let payload = Envelope::from_bytes(&payload).unwrap().unverified_payload().unwrap();
+        let sample: HealthSample = serde_json::from_slice(&payload).unwrap();
+        self.0.lock().unwrap().waiting_on = sample.waiting_on;
         Ok(())
     }
 

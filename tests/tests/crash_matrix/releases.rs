@@ -101,7 +101,7 @@ fn one_file(version: &str, content: String) -> ReleaseSpec {
     ReleaseSpec { more: Some(more), ..of_one_container(version, Nature::Good, "replace") }
 }
 
-fn only_a_file(manifest: &mut Manifest) {
+pub(crate) fn only_a_file(manifest: &mut Manifest) {
     manifest.artifacts.remove(0);
     put_file(manifest, 0);
     manifest.steps.remove(0);
