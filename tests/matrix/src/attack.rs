@@ -253,9 +253,17 @@ pub fn page(rows: &[Row]) -> String {
             row.told.values().map(|(_, saw)| cell(saw)).filter(|saw| !saw.is_empty()).collect();
         saw.dedup();
         let (happened, saw) = (happened.collect::<Vec<_>>().join("<br>"), saw.join("<br>"));
-        line(&mut page, format_args!("| {} | {} | {} | {happened} | {saw} |", row.attack, row.attacker, row.tried));
+        line(
+            &mut page,
+            format_args!("| {} | {} | {} | {happened} | {saw} |", row.attack, row.attacker, row.tried),
+        );
     }
-    line(&mut page, format_args!("\n## Variants of each attack\n\n| attack | variants | attackers not tried here |\n|---|---|---|"));
+    line(
+        &mut page,
+        format_args!(
+            "\n## Variants of each attack\n\n| attack | variants | attackers not tried here |\n|---|---|---|"
+        ),
+    );
     for (attack, tried) in tried(rows) {
         let missing = |attacker: &Attacker| {
             !rows.iter().any(|row| row.attack == attack && row.attacker == *attacker && row.tried > 0)
@@ -276,11 +284,16 @@ fn cell(text: &str) -> String {
     let word = |word: &str| {
         let core = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
         let hex = core.len() >= 32 && core.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let ports = core.rsplit_once(':').is_some_and(|(_, port)| port.len() > 3 && port.parse::<u16>().is_ok());
+        let ports =
+            core.rsplit_once(':').is_some_and(|(_, port)| port.len() > 3 && port.parse::<u16>().is_ok());
         if hex || ports { word.replace(core, "…") } else { word.to_owned() }
     };
     let text = text.split_whitespace().map(word).collect::<Vec<_>>().join(" ").replace('|', "/");
-    if text.chars().count() <= SHOWN_MAX { text } else { text.chars().take(SHOWN_MAX).chain(['…']).collect() }
+    if text.chars().count() <= SHOWN_MAX {
+        text
+    } else {
+        text.chars().take(SHOWN_MAX).chain(['…']).collect()
+    }
 }
 
 #[cfg(test)]

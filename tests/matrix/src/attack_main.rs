@@ -31,7 +31,9 @@ fn main() -> anyhow::Result<ExitCode> {
         complain(format!("{cases} cases were tried, at least {least} should have been"));
     }
     for (attack, tried) in attack::tried(&rows).into_iter().filter(|(_, tried)| *tried < least_of_each) {
-        complain(format!("{tried} variants of '{attack}' were tried, at least {least_of_each} should have been"));
+        complain(format!(
+            "{tried} variants of '{attack}' were tried, at least {least_of_each} should have been"
+        ));
     }
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -20,7 +20,8 @@ use super::shelf::Serve;
 /// The file that the order brings, and its path at the server. Every second time its manifest instead.
 fn file_of(scene: &Scene, order: &Order, variant: usize) -> (String, Vec<u8>) {
     let manifest = variant % 2 == 1;
-    let member = order.members.iter().find(|member| member.path.starts_with("releases/") == manifest).unwrap();
+    let member =
+        order.members.iter().find(|member| member.path.starts_with("releases/") == manifest).unwrap();
     (format!("artifacts/{}", member.sha256), stored(scene, member.sha256))
 }
 
@@ -66,10 +67,7 @@ fn a_hostile_cache_brings_no_other_bytes_to_disk() {
             let at = 1 + (variant * 37) % (bytes.len() - 2);
             let mut other = bytes.clone();
             other[bytes.len() - 1] ^= 1;
-            Serve::Turns(vec![
-                Serve::Part { come: at, states: bytes.len(), bytes },
-                Serve::Bytes(other),
-            ])
+            Serve::Turns(vec![Serve::Part { come: at, states: bytes.len(), bytes }, Serve::Bytes(other)])
         })
     });
     scene.end();
@@ -136,7 +134,9 @@ fn a_file_that_drips_for_half_a_minute_is_given_up_and_said_so() {
         scene.shelf.lie(&path, Serve::Drip { bytes, piece: 1, pause: Duration::from_millis(400) });
         let envelope = scene.seal(&order);
         match scene.answer(&envelope, Some(order.position()))? {
-            Answer::Ended(outcome @ Outcome::Failed { .. }) if outcome.to_string().contains("came within") => {
+            Answer::Ended(outcome @ Outcome::Failed { .. })
+                if outcome.to_string().contains("came within") =>
+            {
                 scene.wait_rest()?;
                 let saw = outcome.to_string();
                 Ok(Told { happened: "order failed before the switch".to_owned(), saw })

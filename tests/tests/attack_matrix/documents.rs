@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use takt_common::envelope::PayloadType;
 use takt_common::{Envelope, Sha256Digest, SigningKey, UnixTime};
 use takt_matrix::attack::Attack::{
-    ArbitrarySoftware, ChangeBetweenCheckAndUse, Drop, EndlessData, FastForward, Freeze, MixAndMatch, MixedBundle,
-    Rollback, WrongHardware,
+    ArbitrarySoftware, ChangeBetweenCheckAndUse, Drop, EndlessData, FastForward, Freeze, MixAndMatch,
+    MixedBundle, Rollback, WrongHardware,
 };
 use takt_matrix::attack::Attacker::{Coordinator, HostileCache, OldRoots, OnePublisher};
 use takt_matrix::attack::Told;
@@ -93,18 +93,19 @@ fn a_hostile_cache_shows_nothing_that_the_device_takes() {
         scene.shelf.lie_document(&snapshot, papers.snapshot);
         scene.shelf.lie_document(&targets, papers.targets);
         let envelope = true_order(scene);
-        scene.refused(&envelope, &["package-repository"])
+        refused_or_waits(scene, &envelope)
     });
     scene.cell(ChangeBetweenCheckAndUse, HostileCache, 20, |scene, variant| {
         // A true timestamp, and then other bytes than those that it vouches for.
         let papers = scene.papers().clone();
         let [_, snapshot, targets] = newest_documents(scene);
-        let (name, mut bytes) = if variant % 2 == 0 { (snapshot, papers.snapshot) } else { (targets, papers.targets) };
+        let (name, mut bytes) =
+            if variant % 2 == 0 { (snapshot, papers.snapshot) } else { (targets, papers.targets) };
         let at = (variant * 131 + 7) % bytes.len();
         bytes[at] ^= 1 << (variant % 7);
         scene.shelf.lie_document(&name, bytes);
         let envelope = true_order(scene);
-        scene.refused(&envelope, &["package-repository"])
+        refused_or_waits(scene, &envelope)
     });
     scene.cell(EndlessData, HostileCache, 10, |scene, variant| {
         let name = newest_documents(scene)[variant % 3].clone();
@@ -218,7 +219,8 @@ fn one_publisher_of_two_publishes_nothing_even_with_all_of_the_coordinator() {
     scene.cell(MixedBundle, OnePublisher, 20, |scene, variant| {
         // All artifacts belong to all releases.
         let mut targets = scene.papers().read_targets();
-        let paths: Vec<String> = targets.targets.keys().filter(|path| path.starts_with("rel")).cloned().collect();
+        let paths: Vec<String> =
+            targets.targets.keys().filter(|path| path.starts_with("rel")).cloned().collect();
         change_manifests(&mut targets, |target| {
             if let TargetCustom::Artifact(artifact) = &mut target.custom {
                 artifact.releases.extend(paths.iter().cloned());

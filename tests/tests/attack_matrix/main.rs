@@ -7,11 +7,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::cast_possible_truncation, reason = "numbers of variants are small")]
 
+mod artifacts;
+mod documents;
 #[path = "../crash_matrix/evidence.rs"]
 #[allow(dead_code, reason = "the crash matrix uses all of it")]
 mod evidence;
-mod artifacts;
-mod documents;
 mod loot;
 mod members;
 mod network;

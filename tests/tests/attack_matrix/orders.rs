@@ -8,8 +8,8 @@ use takt_common::order::{Action, Order};
 use takt_common::release::Manifest;
 use takt_common::{DeviceId, Envelope, Sha256Digest, SigningKey, UnixTime};
 use takt_matrix::attack::Attack::{
-    ArbitrarySoftware, ChangeBetweenCheckAndUse, Drop, Eavesdrop, EndlessData, FastForward, Freeze, MixedBundle,
-    PartialBundle, Replay, Rollback, WrongDevice, WrongHardware, WrongPrecursor,
+    ArbitrarySoftware, ChangeBetweenCheckAndUse, Drop, Eavesdrop, EndlessData, FastForward, Freeze,
+    MixedBundle, PartialBundle, Replay, Rollback, WrongDevice, WrongHardware, WrongPrecursor,
 };
 use takt_matrix::attack::Attacker::{Broker, Coordinator};
 use takt_matrix::attack::Told;
@@ -93,17 +93,17 @@ fn a_stolen_broker_can_delay_and_nothing_else() {
         for _ in 0..=variant {
             scene.order(Action::Withdraw, None);
         }
-        scene.obeys().map(|()| told("the next order was done", "orders that were lost are shown as not accepted"))
+        scene.obeys().map(|saw| told("the next order was done", saw))
     });
     scene.cell(Eavesdrop, Broker, 15, |scene, _| {
-        scene.obeys()?;
+        let saw = scene.obeys()?;
         // It sees orders and reports, but no secret.
         let state = scene.device.state();
         let key = std::fs::read_to_string(state.join("identity/device.key")).unwrap();
         let secret = key.lines().find(|line| !line.starts_with('-')).unwrap().to_owned();
         let seen = scene.gate.heard();
         let shown = seen.iter().any(|bytes| String::from_utf8_lossy(bytes).contains(&secret));
-        if shown { Err("a secret was seen".to_owned()) } else { Ok(told("no secret seen, order done", "")) }
+        if shown { Err("a secret was seen".to_owned()) } else { Ok(told("no secret seen, order done", saw)) }
     });
     scene.end();
 }
@@ -114,15 +114,18 @@ fn spelled(envelope: &[u8], variant: usize) -> Vec<u8> {
     text.replacen(':', &format!(":{}", " ".repeat(variant + 1)), 1).into_bytes()
 }
 
-/// A release of this kind of which the device must not have the next one.
+/// A release of a component of which the device has none, which goes only over an earlier one.
+fn far_ahead(manifest: &mut Manifest) {
+    releases::only_a_file(manifest);
+    manifest.release.name = "extra".parse().unwrap();
+    manifest.counter = 20;
+    manifest.requires.counter_min = Some(10);
+}
+
+/// A release for hardware that is not the device's.
 fn other_hardware(manifest: &mut Manifest) {
     releases::only_a_file(manifest);
     manifest.hardware = vec!["other-board".parse().unwrap()];
-}
-
-fn far_ahead(manifest: &mut Manifest) {
-    releases::only_a_file(manifest);
-    manifest.requires.counter_min = Some(1_000_000);
 }
 
 #[test]
@@ -152,7 +155,7 @@ fn a_thief_of_the_coordinator_s_keys_installs_nothing_that_does_not_fit() {
         let mut order = scene.install(&needy);
         order.policy.downgrade = true;
         order.policy.retain = variant as u32;
-        scene.fails(&thief.order(&order), order.position(), &["with counter 1000000 or higher here before"])
+        scene.fails(&thief.order(&order), order.position(), &["with counter 10 or higher here before"])
     });
     scene.cell(WrongDevice, Coordinator, 20, |scene, variant| {
         let mut order = scene.install(&scene.next.clone());
@@ -178,7 +181,8 @@ fn a_thief_of_the_coordinator_s_keys_installs_nothing_that_does_not_fit() {
         // The number of an order that was done, with another content.
         let mut order = scene.install(&scene.next.clone());
         order.generation -= 1 + variant as u64;
-        order.issued = now();
+        // No two are the same: an envelope that was refused is not refused again.
+        order.policy.retain = variant as u32;
         scene.refused(&thief.order(&order), &["never-older"])
     });
     scene.cell(FastForward, Coordinator, 25, |scene, variant| {
@@ -246,12 +250,7 @@ fn a_thief_of_the_coordinator_s_keys_installs_nothing_that_does_not_fit() {
     scene.end();
 }
 
-fn mixed(
-    scene: &mut Scene,
-    thief: &CoordinatorKeys,
-    needy: &str,
-    variant: usize,
-) -> Result<Told, String> {
+fn mixed(scene: &mut Scene, thief: &CoordinatorKeys, needy: &str, variant: usize) -> Result<Told, String> {
     let mut order = scene.install(&scene.next.clone());
     let other = scene.install(needy);
     order.generation = other.generation;

@@ -24,7 +24,8 @@ fn of_very_many_replayed_orders_none_gets_past_the_rules() {
     let many: u64 = if soak() { 1_000_000 } else { 20_000 };
     let key = SigningKey::generate(&ring::rand::SystemRandom::new()).unwrap();
     let signers = Signers { role: "the order keys".to_owned(), keys: vec![key.public()], threshold: 1 };
-    let (hardware, domain, highest) = ("generic".parse().unwrap(), "line-7".parse().unwrap(), BTreeMap::new());
+    let (hardware, domain, highest) =
+        ("generic".parse().unwrap(), "line-7".parse().unwrap(), BTreeMap::new());
     let now = UnixTime::from_secs(1_800_000_000);
     let me = "00112233445566778899aabbccddeeff".parse().unwrap();
     let last = Position { epoch: 3, generation: 500 };

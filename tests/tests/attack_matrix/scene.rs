@@ -90,7 +90,8 @@ impl Scene {
         device.enrol(&token.token).unwrap();
         let key = IdentityFolder::open(&device.state()).unwrap().key().unwrap().public();
 
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let folder = fleet.coordinator.profile().with_file_name("");
         let gate = runtime.block_on(OwnGate::open(&folder));
         let shelf = Shelf::open(&folder, fleet.trust.documents().as_ref());
@@ -190,8 +191,15 @@ impl Scene {
         self.generation += 1;
         let now = now();
         let papers = self.papers().clone();
-        let path = version.map(|version| format!("releases/{COMPONENT}/{version}.json"));
         let targets = papers.read_targets().targets;
+        let path = version.map(|version| {
+            let file = format!("/{version}.json");
+            targets
+                .keys()
+                .find(|path| path.starts_with("releases/") && path.ends_with(&file))
+                .unwrap()
+                .clone()
+        });
         let manifest = path.as_ref().map(|path| targets[path].custom.clone());
         let members = targets.iter().filter_map(|(own, target)| {
             let Some(TargetCustom::Manifest(about)) = &manifest else { return None };
@@ -252,7 +260,8 @@ impl Scene {
         let found = wait_until("an answer", LIMIT, || {
             device.check()?;
             if looks % 20 == 0 && gate.is_heard() {
-                gate.say(Down::Order, envelope);
+                // It may be away just now.
+                let _sent = gate.try_say(Down::Order, envelope);
             }
             looks += 1;
             take(gate, *key, seen, reports);
@@ -266,7 +275,8 @@ impl Scene {
                     (None, outcome) => outcome.map(|outcome| Answer::Ended(outcome.clone())),
                 }
             };
-            let waits = || gate.waiting_on().filter(|why| why.contains("documents of the")).map(Answer::Waits);
+            let waits =
+                || gate.waiting_on().filter(|why| why.contains("documents of the")).map(Answer::Waits);
             let answer = reports[begun..].iter().find_map(of).or_else(waits);
             Ok(answer.ok_or_else(|| format!("{} new reports", reports.len() - begun)))
         });
@@ -284,7 +294,12 @@ impl Scene {
     }
 
     /// The same for an order that is accepted and must fail with these words before anything is switched.
-    pub(crate) fn fails(&mut self, envelope: &[u8], position: Position, words: &[&str]) -> Result<Told, String> {
+    pub(crate) fn fails(
+        &mut self,
+        envelope: &[u8],
+        position: Position,
+        words: &[&str],
+    ) -> Result<Told, String> {
         match self.answer(envelope, Some(position))? {
             Answer::Ended(outcome @ (Outcome::Failed { .. } | Outcome::GivenUp { .. }))
                 if words.iter().any(|words| outcome.to_string().contains(words)) =>
@@ -297,14 +312,14 @@ impl Scene {
         }
     }
 
-    /// A true order without members, which shows that the device hears and obeys its coordinator.
-    pub(crate) fn obeys(&mut self) -> Result<(), String> {
+    /// A true order without members, which shows that the device hears and obeys its coordinator. Gives what it told.
+    pub(crate) fn obeys(&mut self) -> Result<String, String> {
         let order = self.order(Action::Withdraw, None);
         let envelope = self.seal(&order);
         let answer = self.answer(&envelope, Some(order.position()))?;
         self.remembered.push(envelope);
         match answer {
-            Answer::Ended(Outcome::Withdrawn) => Ok(()),
+            Answer::Ended(outcome @ Outcome::Withdrawn) => Ok(format!("the true order's end: {outcome}")),
             other => Err(format!("the device is lost: a true order ended so: {other:?}")),
         }
     }
@@ -424,19 +439,42 @@ impl Scene {
         Ok(())
     }
 
-    /// The end of a lane: the coordinator has its broker back. A thief may have run ahead with the numbers of orders: new roots
-    /// take that away. The device comes back by itself, and the coordinator's next campaign reaches its end.
+    /// The end of a lane: the coordinator has its broker back. It hears of the last refusal, which nobody has acknowledged to the
+    /// device. A thief may have run ahead with the numbers of orders: new roots take that away. The device comes back by itself, and
+    /// the coordinator's next campaign reaches its end.
     pub(crate) fn end(mut self) {
         self.install_next();
+        self.wait_rest().unwrap();
+        let mut order = self.order(Action::Withdraw, None);
+        order.device = Sha256Digest::of(b"another").to_string()[..32].parse().unwrap();
+        let bad = self.seal(&order);
+        let heard = self.gate.heard().len();
+        self.gate.say(Down::Order, &bad);
+        let Self { device, gate, .. } = &mut self;
+        wait_until("a refusal at the gate", LIMIT, || {
+            device.check()?;
+            Ok(if gate.heard().len() > heard { Ok(()) } else { Err("not yet".to_owned()) })
+        })
+        .unwrap();
         self.rotate(None);
         self.device.kill();
         let [api, gate] = self.fleet.coordinator.ports();
         self.lead_to(gate, api);
         self.device.run().unwrap();
         self.fleet.wait_online(&mut self.device).unwrap();
+        let fleet = &self.fleet;
+        wait_until("the operator sees the refusal", LIMIT, || {
+            let refused = fleet.view(self.device.name())?.refused;
+            let seen = refused.as_ref().is_some_and(|refused| refused.envelope == Sha256Digest::of(&bad));
+            Ok(if seen { Ok(()) } else { Err(format!("{refused:?}")) })
+        })
+        .unwrap();
         let (name, release) = (self.device.name().to_owned(), format!("{COMPONENT}@{}", self.next));
         let options = ["--release", &release, "--domain", DOMAIN, "--device", &name, "--deadline", "60s"];
-        self.fleet.takt.text(&[&["campaign", "start", "after-all", "--superseded"], &options[..]].concat()).unwrap();
+        self.fleet
+            .takt
+            .text(&[&["campaign", "start", "after-all", "--superseded"], &options[..]].concat())
+            .unwrap();
         let end = self.fleet.wait_campaign("after-all", LIMIT).unwrap();
         assert_eq!(end.state, CampaignState::Finished, "{}", end.reason);
         self.runs = self.next.clone();

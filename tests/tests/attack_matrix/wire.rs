@@ -28,19 +28,45 @@ pub(crate) enum Deed {
     /// Connections end at once.
     Refuse,
     /// The connection ends.
-    Cut { to: To, after: u64 },
+    Cut {
+        to: To,
+        after: u64,
+    },
     /// This many bytes vanish.
-    Lose { to: To, after: u64, bytes: usize },
+    Lose {
+        to: To,
+        after: u64,
+        bytes: usize,
+    },
     /// A bit of a byte is changed.
-    Flip { to: To, after: u64, bit: u8 },
+    Flip {
+        to: To,
+        after: u64,
+        bit: u8,
+    },
     /// These come between.
-    Inject { to: To, after: u64, bytes: Vec<u8> },
+    Inject {
+        to: To,
+        after: u64,
+        bytes: Vec<u8>,
+    },
     /// What has just passed comes again.
-    Repeat { to: To, after: u64 },
+    Repeat {
+        to: To,
+        after: u64,
+    },
     /// So many bytes go one by one, with a pause after each.
-    Drip { to: To, bytes: u64, pause: Duration },
+    Drip {
+        to: To,
+        bytes: u64,
+        pause: Duration,
+    },
     /// So many bytes of nonsense follow.
-    Flood { to: To, after: u64, bytes: usize },
+    Flood {
+        to: To,
+        after: u64,
+        bytes: usize,
+    },
 }
 
 #[derive(Debug)]
@@ -137,10 +163,9 @@ fn connect(way: &Arc<Shared>, device: TcpStream) -> io::Result<()> {
         said.push(Vec::new());
         said.len() - 1
     };
-    for (mut from, mut to, direction) in [
-        (device.try_clone()?, server.try_clone()?, To::Server),
-        (server, device, To::Device),
-    ] {
+    for (mut from, mut to, direction) in
+        [(device.try_clone()?, server.try_clone()?, To::Server), (server, device, To::Device)]
+    {
         let way = Arc::clone(way);
         std::thread::spawn(move || {
             // However it ends, it ends for both sides.
@@ -163,7 +188,8 @@ impl Shared {
             }
             let bytes = &mut piece[..length];
             self.listen(bytes, way, connection);
-            let before = self.passed[usize::from(way == To::Device)].fetch_add(length as u64, Ordering::SeqCst);
+            let before =
+                self.passed[usize::from(way == To::Device)].fetch_add(length as u64, Ordering::SeqCst);
             let deed = self.deed.lock().unwrap().clone();
             let reaches = |after: u64| before + length as u64 > after;
             match deed {

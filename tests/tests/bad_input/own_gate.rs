@@ -10,7 +10,9 @@ use takt_common::health::HealthSample;
 use takt_common::report::{Ack, Report};
 use takt_common::topic::{Down, Topic};
 use takt_common::{Envelope, PublicKey, SigningKey};
-use takt_coordinator::gate::{Closed, GateHandle, GateLimits, Peer, Refusal, Sink, SinkError, serve_devices};
+use takt_coordinator::gate::{
+    Closed, GateHandle, GateLimits, Peer, PublishError, Refusal, Sink, SinkError, serve_devices,
+};
 use takt_coordinator::identity::Identity;
 use takt_coordinator::tls::{ClientCertificate, ServerIdentity, server_config};
 use takt_tests::fleet::now;
@@ -63,10 +65,13 @@ impl OwnGate {
     }
 
     pub(crate) fn say(&self, what: Down, bytes: &[u8]) {
+        self.try_say(what, bytes).unwrap();
+    }
+
+    /// The same where the device may be away just now.
+    pub(crate) fn try_say(&self, what: Down, bytes: &[u8]) -> Result<(), PublishError> {
         let peer = self.heard.0.lock().unwrap().peers.last().unwrap().clone();
-        self.gate
-            .publish(&Topic::down(&peer.domain, peer.device, what), Bytes::copy_from_slice(bytes))
-            .unwrap();
+        self.gate.publish(&Topic::down(&peer.domain, peer.device, what), Bytes::copy_from_slice(bytes))
     }
 
     /// What the device has reported, and acknowledges all of it.
@@ -81,7 +86,9 @@ impl OwnGate {
             let ack =
                 Ack { device: last.device, sequence: last.sequence, nonce: last.nonce.clone(), time: now() };
             let payload = serde_json::to_vec(&ack).unwrap();
-            self.say(Down::Ack, &Envelope::seal(PayloadType::Ack, &payload, &[&self.order_key]).to_bytes());
+            let ack = Envelope::seal(PayloadType::Ack, &payload, &[&self.order_key]).to_bytes();
+            // One that is lost is made good by the next.
+            let _sent = self.try_say(Down::Ack, &ack);
         }
     }
 }
