@@ -16,11 +16,12 @@ use takt_common::envelope::PayloadType;
 use takt_common::release::Manifest;
 use takt_common::{DeviceId, Envelope, UnixTime};
 use takt_matrix::attack::Attack::{
-    ArbitrarySoftware, Eavesdrop, EndlessData, Replay, Rollback, WrongDevice, WrongHardware, WrongPrecursor,
+    ArbitrarySoftware, Eavesdrop, EndlessData, Replay, Rollback, SlowDrip, WrongDevice, WrongHardware,
+    WrongPrecursor,
 };
 use takt_matrix::attack::Attacker::{DeviceKey, HostileDevice, OperatorToken};
 use takt_matrix::attack::{Attack, Attacker, Row, Told};
-use takt_tests::fleet::{COMPONENT, DOMAIN, Device, DeviceSpec, Fleet, wait_until};
+use takt_tests::fleet::{COMPONENT, DOMAIN, Device, DeviceSpec, Fleet, pause, wait_until};
 use takt_workload::Nature;
 
 use super::scene::LIMIT;
@@ -255,6 +256,35 @@ fn a_hostile_device_reads_and_writes_for_itself_only() {
         let saw = format!("device 'hostile' online: {}", view.online);
         Ok(Told { happened: "the connection was ended".to_owned(), saw })
     });
+    members.cell(SlowDrip, HostileDevice, 8, |members, variant| {
+        // Connections that say a byte now and then, and never what they want.
+        let [_, gate] = members.fleet.coordinator.ports();
+        let mut slow: Vec<TcpStream> =
+            (0..=4 * variant).map(|_| TcpStream::connect((Ipv4Addr::LOCALHOST, gate)).unwrap()).collect();
+        for byte in [0x16, 3, 1, 2] {
+            slow.iter_mut().for_each(|slow| slow.write_all(&[byte]).unwrap());
+            pause(Duration::from_millis(20));
+        }
+        let view = members.fleet.view("victim").map_err(|error| error.to_string())?;
+        let raw = Raw::try_connect(&members.hostile);
+        match (view.online, raw) {
+            (true, Some(_)) => {
+                let happened = "other devices come in beside them".to_owned();
+                Ok(Told { happened, saw: "device 'victim' online: true".to_owned() })
+            }
+            (online, raw) => Err(format!("online {online}, others come in {}", raw.is_some())),
+        }
+    });
+    members.cell(Replay, HostileDevice, 8, |members, variant| {
+        // What another device has said, as one's own.
+        let reports = kept_reports(members);
+        let mut raw = Raw::connect(&members.hostile);
+        let topic = format!("up/{DOMAIN}/{}/report", members.hostile.id().unwrap());
+        raw.publish(&topic, &reports[variant % reports.len()]);
+        raw.answer(4).ok_or("no answer")?;
+        let saw = members.log_says(0, &["message of a device ignored"])?;
+        Ok(Told { happened: "the report was not taken".to_owned(), saw })
+    });
     members.install(2);
     fs::remove_dir_all(releases::root(13)).unwrap();
 }
@@ -273,12 +303,7 @@ fn refused_publish(members: &Members, topic: &str, payload: &[u8]) -> Result<Tol
 #[test]
 fn who_has_a_device_s_key_cannot_tell_its_story_again() {
     let mut members = Members::begin(14);
-    let store = members.fleet.coordinator.profile().with_file_name("store");
-    let (victim, folder) = (members.id(), members.fleet.folder().to_owned());
-    let reports: Vec<Vec<u8>> = evidence::look(&store, &folder, |registry| {
-        let numbers = registry.report_numbers(victim).unwrap();
-        numbers.into_iter().map(|number| registry.report_envelope(victim, number).unwrap().unwrap()).collect()
-    });
+    let (victim, reports) = (members.id(), kept_reports(&members));
     let before = members.fleet.view("victim").unwrap();
     members.cell(Replay, DeviceKey, 10, |members, variant| {
         let raw = Raw::try_connect(&members.victim);
@@ -300,8 +325,54 @@ fn who_has_a_device_s_key_cannot_tell_its_story_again() {
         let saw = warned.cloned().unwrap_or_default();
         Ok(Told { happened: happened.to_owned(), saw })
     });
+    members.cell(ArbitrarySoftware, DeviceKey, 8, |members, variant| {
+        // An order to the device itself, signed by its own key.
+        let key = IdentityFolder::open(&members.victim.state()).unwrap().key().unwrap();
+        let payload = format!("{{\"format\":1,\"device\":\"{victim}\",\"generation\":{variant}}}");
+        let order = Envelope::seal(PayloadType::Order, payload.as_bytes(), &[&key]).to_bytes();
+        as_the_victim(members, &format!("down/{DOMAIN}/{victim}/order"), &order)
+    });
+    members.cell(WrongDevice, DeviceKey, 8, |members, variant| {
+        let other = members.hostile.id().unwrap();
+        let subject = ["report", "health"][variant % 2];
+        as_the_victim(members, &format!("up/{DOMAIN}/{other}/{subject}"), &reports[variant % reports.len()])
+    });
     members.install(2);
     fs::remove_dir_all(releases::root(14)).unwrap();
+}
+
+/// The victim's reports as the coordinator keeps them.
+fn kept_reports(members: &Members) -> Vec<Vec<u8>> {
+    let store = members.fleet.coordinator.profile().with_file_name("store");
+    let victim = members.id();
+    evidence::look(&store, members.fleet.folder(), |registry| {
+        let numbers = registry.report_numbers(victim).unwrap();
+        numbers.into_iter().map(|number| registry.report_envelope(victim, number).unwrap().unwrap()).collect()
+    })
+}
+
+/// Says something that the victim may not, with its key; it comes back.
+fn as_the_victim(members: &mut Members, topic: &str, payload: &[u8]) -> Result<Told, String> {
+    let before = members.log_length();
+    let told = match Raw::try_connect(&members.victim) {
+        None => {
+            let view = members.fleet.view("victim").map_err(|error| error.to_string())?;
+            let warned = view.warnings.into_iter().find(|warning| warning.contains("two connections"));
+            let happened = "the second connection with the key was refused".to_owned();
+            Told { happened, saw: warned.ok_or("silence")? }
+        }
+        Some(mut raw) => {
+            raw.publish(topic, payload);
+            if raw.answer(1).is_some() {
+                return Err(format!("a publish to {topic} was taken"));
+            }
+            let happened = "the publish was refused and the connection ended".to_owned();
+            Told { happened, saw: members.log_says(before, &["a publish was refused", topic])? }
+        }
+    };
+    let Members { victim, fleet, .. } = members;
+    fleet.wait_online(victim).map_err(|error| format!("a device lost: {error}"))?;
+    Ok(told)
 }
 
 fn other_hardware(manifest: &mut Manifest) {

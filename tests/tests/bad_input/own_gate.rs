@@ -35,6 +35,8 @@ struct State {
     reports: BTreeMap<u64, Report>,
     /// The same as they came.
     envelopes: BTreeMap<u64, Bytes>,
+    /// Something has come, for the first time or again, since the last acknowledgement.
+    come: bool,
     /// What the device waits on, by its last health sample.
     waiting_on: Option<String>,
     peers: Vec<Peer>,
@@ -87,7 +89,7 @@ impl OwnGate {
                 Ack { device: last.device, sequence: last.sequence, nonce: last.nonce.clone(), time: now() };
             let payload = serde_json::to_vec(&ack).unwrap();
             let ack = Envelope::seal(PayloadType::Ack, &payload, &[&self.order_key]).to_bytes();
-            // One that is lost is made good by the next.
+            // Where the device is away just now it says all of it again.
             let _sent = self.try_say(Down::Ack, &ack);
         }
     }
@@ -99,17 +101,21 @@ impl OwnGate {
     /// The reports after number `after`, all signed by this key; they are acknowledged.
     pub(crate) fn signed(&self, by: PublicKey, after: u64) -> Vec<Report> {
         let signers = Signers { role: "the device".to_owned(), keys: vec![by], threshold: 1 };
-        let reports: Vec<Report> = {
-            let state = self.heard.0.lock().unwrap();
+        let (reports, last) = {
+            let mut state = self.heard.0.lock().unwrap();
             let new = state.envelopes.range(after + 1..);
-            new.map(|(_, envelope)| {
-                let payload =
-                    Envelope::from_bytes(envelope).unwrap().open(PayloadType::Report, &signers).unwrap();
-                serde_json::from_slice(&payload).unwrap()
-            })
-            .collect()
+            let reports: Vec<Report> = new
+                .map(|(_, envelope)| {
+                    let payload =
+                        Envelope::from_bytes(envelope).unwrap().open(PayloadType::Report, &signers).unwrap();
+                    serde_json::from_slice(&payload).unwrap()
+                })
+                .collect();
+            // An acknowledgement may have been lost on its way: what comes again is acknowledged again.
+            let last = std::mem::take(&mut state.come).then(|| state.reports.values().last().cloned());
+            (reports, last.flatten())
         };
-        self.acknowledge(reports.last());
+        self.acknowledge(last.as_ref());
         reports
     }
 
@@ -138,6 +144,7 @@ impl Sink for Heard {
         let opened = Envelope::from_bytes(&payload).unwrap().unverified_payload().unwrap();
         let report: Report = serde_json::from_slice(&opened).unwrap();
         let mut state = self.0.lock().unwrap();
+        state.come = true;
         state.envelopes.insert(report.sequence, payload);
         state.reports.insert(report.sequence, report);
         Ok(())
