@@ -96,6 +96,34 @@ impl Attack {
     ];
 }
 
+impl Attack {
+    /// The attackers to whom it is open by something that no weaker one has: who has the coordinator's keys has broker and HTTPS
+    /// server too, and can do what the broker and the cache can.
+    pub const fn open_to(self) -> &'static [Attacker] {
+        use Attacker::{
+            Broker, Coordinator, DeviceKey, HostileCache, HostileDevice, Network, OldRoots, OnePublisher,
+            OperatorToken,
+        };
+        match self {
+            Self::Eavesdrop => &[Network, Broker, DeviceKey, HostileDevice, HostileCache, OperatorToken],
+            Self::Drop => &[Network, Broker, DeviceKey, HostileCache, OperatorToken],
+            Self::SlowDrip => &[Network, HostileDevice, HostileCache],
+            Self::EndlessData => &[Network, Broker, Coordinator, HostileDevice, HostileCache],
+            Self::Replay => &[Network, Broker, Coordinator, DeviceKey, HostileDevice, HostileCache],
+            Self::Freeze => &[Network, Broker, Coordinator, OnePublisher, HostileCache, OperatorToken],
+            Self::Rollback => &[Coordinator, OnePublisher, DeviceKey, OldRoots, HostileCache, OperatorToken],
+            Self::FastForward => &[Coordinator, OnePublisher, DeviceKey, OldRoots],
+            Self::MixedBundle | Self::PartialBundle => &[Coordinator, OnePublisher, HostileCache],
+            Self::MixAndMatch => &[Coordinator, OnePublisher, OldRoots, HostileCache],
+            Self::WrongHardware => &[Coordinator, OnePublisher, HostileDevice, OperatorToken],
+            Self::WrongDevice => &[Broker, Coordinator, DeviceKey, HostileDevice, OperatorToken],
+            Self::WrongPrecursor => &[Coordinator, OnePublisher, OperatorToken],
+            Self::ArbitrarySoftware => &Attacker::ALL,
+            Self::ChangeBetweenCheckAndUse => &[Network, Broker, Coordinator, HostileDevice, HostileCache],
+        }
+    }
+}
+
 impl Attacker {
     /// All, in the order of the page.
     pub const ALL: [Self; 9] = [
@@ -261,7 +289,7 @@ pub fn page(rows: &[Row]) -> String {
     line(
         &mut page,
         format_args!(
-            "\n## Variants of each attack\n\n| attack | variants | attackers not tried here |\n|---|---|---|"
+            "\n## Variants of each attack\n\nWhat a weaker attacker can do is tried with that one: who has the coordinator's keys has its broker and HTTPS server too.\n\n| attack | variants | open to, and not tried yet |\n|---|---|---|"
         ),
     );
     for (attack, tried) in tried(rows) {
@@ -269,7 +297,7 @@ pub fn page(rows: &[Row]) -> String {
             !rows.iter().any(|row| row.attack == attack && row.attacker == *attacker && row.tried > 0)
         };
         let missing: Vec<String> =
-            Attacker::ALL.iter().filter(|attacker| missing(attacker)).map(ToString::to_string).collect();
+            attack.open_to().iter().filter(|attacker| missing(attacker)).map(ToString::to_string).collect();
         line(&mut page, format_args!("| {attack} | {tried} | {} |", missing.join(", ")));
     }
     page
@@ -279,14 +307,14 @@ fn line(page: &mut String, text: fmt::Arguments<'_>) {
     writeln!(page, "{text}").expect("a text takes all that is written");
 }
 
-/// A text as it can stand in a cell: digests, ids, places and times differ from run to run and say nothing here.
+/// A text as it can stand in a cell: digests, ids, ports and folders differ from run to run and say nothing here.
 fn cell(text: &str) -> String {
+    let is_folder = |word: &str| word.contains("/takt-fleet.");
     let word = |word: &str| {
-        let core = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
-        let hex = core.len() >= 32 && core.bytes().all(|byte| byte.is_ascii_hexdigit());
         let ports =
-            core.rsplit_once(':').is_some_and(|(_, port)| port.len() > 3 && port.parse::<u16>().is_ok());
-        if hex || ports { word.replace(core, "…") } else { word.to_owned() }
+            word.rsplit_once(':').is_some_and(|(_, port)| port.trim_end_matches([')', ':']).len() > 3);
+        let local = word.contains("127.0.0.1") && ports;
+        if local || is_folder(word) { "…".to_owned() } else { without_digests(word) }
     };
     let text = text.split_whitespace().map(word).collect::<Vec<_>>().join(" ").replace('|', "/");
     if text.chars().count() <= SHOWN_MAX {
@@ -294,6 +322,23 @@ fn cell(text: &str) -> String {
     } else {
         text.chars().take(SHOWN_MAX).chain(['…']).collect()
     }
+}
+
+/// The word with `…` for every run of hex digits that is as long as an id.
+fn without_digests(word: &str) -> String {
+    let mut rest = String::new();
+    let mut run = String::new();
+    for c in word.chars().map(Some).chain([None]) {
+        match c.filter(char::is_ascii_hexdigit) {
+            Some(digit) => run.push(digit),
+            None => {
+                rest.push_str(if run.len() >= 32 { "…" } else { &run });
+                run.clear();
+                rest.extend(c);
+            }
+        }
+    }
+    rest
 }
 
 #[cfg(test)]
@@ -304,16 +349,19 @@ mod tests {
     fn the_page_counts_cases_and_faults_and_says_what_was_not_tried() {
         let mut row = Row::new(Attack::Replay, Attacker::Broker);
         let told = |saw: &str| Told { happened: "refused (never-older)".to_owned(), saw: saw.to_owned() };
-        row.count(Ok(told(&format!("position 1.2 of {}, at 127.0.0.1:40123", "ab".repeat(32)))));
+        row.count(Ok(told(&format!("position 1.2 of line-7/{}, at 127.0.0.1:40123", "ab".repeat(32)))));
         row.count(Ok(told("another")));
         row.count(Err("it ran".to_owned()));
         assert_eq!(row.faults, ["replay, broker stolen: it ran"]);
         let page = page(std::slice::from_ref(&row));
-        let line = "| replay | broker stolen | 3 | refused (never-older): 2<br>**1 faults** | position 1.2 of …, at … |";
+        let line = "| replay | broker stolen | 3 | refused (never-older): 2<br>**1 faults** | position 1.2 of line-7/…, at … |";
         assert!(page.contains(line), "{page}");
         assert!(page.contains("3 cases tried; 1 of them ended with"), "{page}");
         assert!(page.contains("| replay | 3 | network only, coordinator keys stolen,"), "{page}");
-        assert!(page.contains("| freeze | 0 | network only, broker stolen,"), "{page}");
+        assert!(
+            page.contains("| fast-forward | 0 | coordinator keys stolen, one publisher key of two,"),
+            "{page}"
+        );
         assert_eq!(tried(&[row])[&Attack::Replay], 3);
     }
 }

@@ -8,7 +8,7 @@ use takt_common::envelope::PayloadType;
 use takt_common::{Envelope, Sha256Digest, SigningKey, UnixTime};
 use takt_matrix::attack::Attack::{
     ArbitrarySoftware, ChangeBetweenCheckAndUse, Drop, EndlessData, FastForward, Freeze, MixAndMatch,
-    MixedBundle, Rollback, WrongHardware,
+    MixedBundle, PartialBundle, Rollback, WrongHardware, WrongPrecursor,
 };
 use takt_matrix::attack::Attacker::{Coordinator, HostileCache, OldRoots, OnePublisher};
 use takt_matrix::attack::Told;
@@ -235,6 +235,30 @@ fn one_publisher_of_two_publishes_nothing_even_with_all_of_the_coordinator() {
                 about.hardware = vec!["other-board".parse().unwrap()];
             }
         });
+        signed(scene, &targets, 1 + variant as u64)
+    });
+    scene.cell(PartialBundle, OnePublisher, 10, |scene, variant| {
+        // Releases without their files.
+        let mut targets = scene.papers().read_targets();
+        targets.version += 1;
+        targets.targets.retain(|path, _| path.starts_with("releases/"));
+        signed(scene, &targets, 1 + variant as u64)
+    });
+    scene.cell(WrongPrecursor, OnePublisher, 10, |scene, variant| {
+        // Every release is the latest, and follows everything.
+        let mut targets = scene.papers().read_targets();
+        change_manifests(&mut targets, |target| {
+            if let TargetCustom::Manifest(about) = &mut target.custom {
+                about.counter += 1_000;
+                about.requires.clear();
+            }
+        });
+        signed(scene, &targets, 1 + variant as u64)
+    });
+    scene.cell(MixAndMatch, OnePublisher, 10, |scene, variant| {
+        // What was published before, as the next version.
+        let mut targets = scene.history[variant % (scene.history.len() - 2)].read_targets();
+        targets.version = scene.papers().targets_version() + 1;
         signed(scene, &targets, 1 + variant as u64)
     });
     scene.cell(FastForward, OnePublisher, 20, |scene, variant| {

@@ -321,8 +321,8 @@ fn who_has_a_device_s_key_cannot_tell_its_story_again() {
         if view.last_outcome != before.last_outcome || view.quarantine.is_some() {
             return Err(format!("{:?}, {:?}", view.last_outcome, view.quarantine));
         }
-        let warned = view.warnings.iter().find(|warning| warning.contains("two connections"));
-        let saw = warned.cloned().unwrap_or_default();
+        let told = view.last_outcome.map(|outcome| format!("device online, last outcome: {outcome}"));
+        let saw = if happened.contains("refused") { clone_warning(members)? } else { told.ok_or("silence")? };
         Ok(Told { happened: happened.to_owned(), saw })
     });
     members.cell(ArbitrarySoftware, DeviceKey, 8, |members, variant| {
@@ -351,15 +351,23 @@ fn kept_reports(members: &Members) -> Vec<Vec<u8>> {
     })
 }
 
+/// What `takt device show` warns of.
+fn clone_warning(members: &Members) -> Result<String, String> {
+    let found = wait_until("a warning of two connections", LIMIT, || {
+        let warnings = members.fleet.view("victim")?.warnings;
+        let warned = warnings.iter().find(|warning| warning.contains("two connections")).cloned();
+        Ok(warned.ok_or_else(|| format!("{warnings:?}")))
+    });
+    found.map_err(|error| format!("silence: {error}"))
+}
+
 /// Says something that the victim may not, with its key; it comes back.
 fn as_the_victim(members: &mut Members, topic: &str, payload: &[u8]) -> Result<Told, String> {
     let before = members.log_length();
     let told = match Raw::try_connect(&members.victim) {
         None => {
-            let view = members.fleet.view("victim").map_err(|error| error.to_string())?;
-            let warned = view.warnings.into_iter().find(|warning| warning.contains("two connections"));
             let happened = "the second connection with the key was refused".to_owned();
-            Told { happened, saw: warned.ok_or("silence")? }
+            Told { happened, saw: clone_warning(members)? }
         }
         Some(mut raw) => {
             raw.publish(topic, payload);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use takt_common::Sha256Digest;
 use takt_matrix::attack::Attack::{
-    ChangeBetweenCheckAndUse, Drop, Eavesdrop, EndlessData, Freeze, Replay, SlowDrip, WrongDevice,
+    ArbitrarySoftware, ChangeBetweenCheckAndUse, Drop, Eavesdrop, EndlessData, Freeze, Replay, SlowDrip,
 };
 use takt_matrix::attack::Attacker::Network;
 use takt_matrix::attack::Told;
@@ -109,8 +109,8 @@ fn the_wire_alone_delays_and_nothing_else() {
         let bytes = 64 * 1024 * (1 + variant);
         in_spite_of(scene, Deed::Flood { to: direction(variant), after: 5 * variant as u64, bytes })
     });
-    scene.cell(WrongDevice, Network, 10, |scene, variant| {
-        // What another connection might have said, in this one.
+    scene.cell(ArbitrarySoftware, Network, 10, |scene, variant| {
+        // Bytes of his own in the conversation.
         let bytes = Sha256Digest::of(&variant.to_be_bytes()).to_string().into_bytes();
         in_spite_of(scene, Deed::Inject { to: direction(variant), after: 0, bytes })
     });
