@@ -125,8 +125,7 @@ impl Roots {
             let mut alone = Document::from_bytes(text.to_string().as_bytes()).unwrap();
             alone.add_signature(&self.0);
             let id = alone.signatures()[0].keyid.clone();
-            let public: String =
-                self.0.public().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+            let public = self.0.public().to_string();
             let key =
                 serde_json::json!({"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": public}});
             text["signed"]["keys"][&id] = key;

@@ -40,7 +40,8 @@ pub(crate) struct Scene {
     pub(crate) gate: OwnGate,
     pub(crate) shelf: Shelf,
     pub(crate) fleet: Fleet,
-    runtime: Runtime,
+    /// On which the gate runs.
+    _runtime: Runtime,
     pub(crate) lane: usize,
     /// The coordinator in its right mind.
     honest: CoordinatorKeys,
@@ -106,7 +107,7 @@ impl Scene {
             shelf,
             honest: CoordinatorKeys::of(&folder),
             fleet,
-            runtime,
+            _runtime: runtime,
             lane,
             key,
             generation: GENERATION_FIRST,
@@ -479,7 +480,6 @@ impl Scene {
         assert_eq!(end.state, CampaignState::Finished, "{}", end.reason);
         self.runs = self.next.clone();
         self.unharmed(self.reports.len()).unwrap();
-        drop(self.runtime.enter());
         fs::remove_dir_all(releases::root(self.lane)).unwrap();
     }
 
