@@ -108,7 +108,9 @@ impl Attack {
             Self::Eavesdrop => &[Network, Broker, DeviceKey, HostileDevice, HostileCache, OperatorToken],
             Self::Drop => &[Network, Broker, DeviceKey, HostileCache, OperatorToken],
             Self::SlowDrip => &[Network, HostileDevice, HostileCache],
-            Self::EndlessData => &[Network, Broker, Coordinator, HostileDevice, HostileCache],
+            Self::EndlessData | Self::ChangeBetweenCheckAndUse => {
+                &[Network, Broker, Coordinator, HostileDevice, HostileCache]
+            }
             Self::Replay => &[Network, Broker, Coordinator, DeviceKey, HostileDevice, HostileCache],
             Self::Freeze => &[Network, Broker, Coordinator, OnePublisher, HostileCache, OperatorToken],
             Self::Rollback => &[Coordinator, OnePublisher, DeviceKey, OldRoots, HostileCache, OperatorToken],
@@ -119,7 +121,6 @@ impl Attack {
             Self::WrongDevice => &[Broker, Coordinator, DeviceKey, HostileDevice, OperatorToken],
             Self::WrongPrecursor => &[Coordinator, OnePublisher, OperatorToken],
             Self::ArbitrarySoftware => &Attacker::ALL,
-            Self::ChangeBetweenCheckAndUse => &[Network, Broker, Coordinator, HostileDevice, HostileCache],
         }
     }
 }
@@ -326,14 +327,13 @@ fn without_digests(word: &str) -> String {
     let mut rest = String::new();
     let mut run = String::new();
     for c in word.chars().map(Some).chain([None]) {
-        match c.filter(char::is_ascii_hexdigit) {
-            Some(digit) => run.push(digit),
-            None => {
-                rest.push_str(if run.len() >= 32 { "…" } else { &run });
-                run.clear();
-                rest.extend(c);
-            }
+        if let Some(digit) = c.filter(char::is_ascii_hexdigit) {
+            run.push(digit);
+            continue;
         }
+        rest.push_str(if run.len() >= 32 { "…" } else { &run });
+        run.clear();
+        rest.extend(c);
     }
     rest
 }

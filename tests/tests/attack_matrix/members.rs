@@ -263,7 +263,9 @@ fn a_hostile_device_reads_and_writes_for_itself_only() {
         let mut slow: Vec<TcpStream> =
             (0..=4 * variant).map(|_| TcpStream::connect((Ipv4Addr::LOCALHOST, gate)).unwrap()).collect();
         for byte in [0x16, 3, 1, 2] {
-            slow.iter_mut().for_each(|slow| slow.write_all(&[byte]).unwrap());
+            for slow in &mut slow {
+                slow.write_all(&[byte]).unwrap();
+            }
             pause(Duration::from_millis(20));
         }
         let view = members.fleet.view("victim").map_err(|error| error.to_string())?;
@@ -359,7 +361,7 @@ const SECOND_REFUSED: &str = "the second connection with the key was refused";
 
 /// How a second connection with the victim's key fares.
 enum Entry {
-    In(Raw),
+    In(Box<Raw>),
     /// With what `takt device show` warns of.
     Refused(String),
 }
@@ -368,7 +370,7 @@ enum Entry {
 fn with_the_key(members: &Members) -> Result<Entry, String> {
     let entry = wait_until("a second connection, or a warning", LIMIT, || {
         if let Some(raw) = Raw::try_connect(&members.victim) {
-            return Ok(Ok(Entry::In(raw)));
+            return Ok(Ok(Entry::In(Box::new(raw))));
         }
         let warnings = members.fleet.view("victim")?.warnings;
         let warned = warnings.iter().find(|warning| warning.contains("two connections")).cloned();

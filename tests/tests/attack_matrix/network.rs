@@ -31,7 +31,7 @@ fn in_spite_of(scene: &mut Scene, deed: Deed) -> Result<Told, String> {
 }
 
 fn direction(variant: usize) -> To {
-    if variant % 2 == 0 { To::Device } else { To::Server }
+    if variant.is_multiple_of(2) { To::Device } else { To::Server }
 }
 
 #[test]

@@ -26,7 +26,7 @@ use super::shelf::Shelf;
 use super::wire::Wire;
 
 /// For anything that a device must do.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_mins(1);
 /// After so many cases a release is installed as it should be.
 const INSTALL_EVERY: usize = 20;
 /// What stands for the coordinator begins here with the numbers of its orders.
@@ -169,7 +169,7 @@ impl Scene {
         self.shelf.set_timestamp(timestamp.clone());
         let folder = PathBuf::from(self.fleet.trust.documents());
         let newest = |file: fn(u64) -> String| {
-            let last = (1..).find(|version| !folder.join(file(version + 1)).exists()).unwrap();
+            let last = (1..10_000).find(|version| !folder.join(file(version + 1)).exists()).unwrap();
             fs::read(folder.join(file(last))).unwrap()
         };
         let (targets, snapshot) = (newest(names::targets_file), newest(names::snapshot_file));
