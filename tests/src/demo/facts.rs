@@ -110,7 +110,7 @@ fn verified(looks: &[CampaignView], strategy: Option<Strategy>) -> Result<(), St
 }
 
 fn refused_half_signed(acts: &Acts) -> Result<(), String> {
-    for (said, part) in acts.half_signed.iter().zip(["signed", GOOD]) {
+    for (said, part) in acts.half_signed.iter().zip(["1 of the 2 signatures", GOOD]) {
         ensure(said.code != 0 && said.err.contains(part), || {
             format!("it ended with {} and said: {}{}", said.code, said.out, said.err)
         })?;

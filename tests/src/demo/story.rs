@@ -7,7 +7,7 @@ use takt_workload::Nature;
 
 use super::follow::{Followed, follow};
 use super::scene::{CAMERAS, GATEWAY, NAMES, Scene};
-use crate::fleet::{CampaignSpec, Fleet, FleetError, HttpWatcher, ReleaseSpec, Said};
+use crate::fleet::{CampaignSpec, DOMAIN, Fleet, FleetError, HttpWatcher, ReleaseSpec, Said};
 
 /// The release that the devices begin with.
 pub(super) const FIRST: &str = "1.0.0";
@@ -119,7 +119,8 @@ fn publish_in_two_steps(scene: &Scene) -> Result<[Said; 2], FleetError> {
     trust.sign(takt, &out, &[one])?;
     let published = takt.run(&["release", "publish", "--dir", &out, "--trust", &trust.documents()])?;
     scene.say(&format!("counter {GOOD}, signed by one of two publishers: {}", published.err));
-    let started = takt.run(&["campaign", "start", "too-early", "--release", &release.name()])?;
+    let start = ["campaign", "start", "too-early", "--release", &release.name(), "--domain", DOMAIN];
+    let started = takt.run(&start)?;
     scene.say(&format!("a campaign with it: {}", started.err));
     trust.sign(takt, &out, &[other])?;
     scene.fleet.publish_signed(&out)?;
