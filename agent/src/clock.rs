@@ -1,5 +1,7 @@
 //! The only place of the agent that reads clocks and sleeps.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use takt_agent_core::facts::ClockState;
@@ -41,6 +43,88 @@ pub fn state(floor: UnixTime, wall: UnixTime, uptime: Duration) -> ClockState {
     ClockState::Off { by_secs: wall.as_secs().abs_diff(floor.as_secs()) }
 }
 
+/// What the coordinator answered to a nonce of this run, and when that came, since boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// The time it said.
+    pub time: UnixTime,
+    /// Since boot.
+    pub at: Duration,
+}
+
+impl Answer {
+    /// The earliest time it can be by this answer, as the machine's own seconds are right even where its date is not.
+    pub fn least(&self, uptime: Duration) -> UnixTime {
+        self.time + uptime.saturating_sub(self.at)
+    }
+}
+
+/// The trusted time of a device that has been answered: what has passed since then, and the wall clock only while it is less than a
+/// day ahead of that. So a device whose clock stands at 1970 keeps good time from its first contact on.
+pub fn answered(floor: UnixTime, answer: Answer, wall: UnixTime, uptime: Duration) -> UnixTime {
+    let least = answer.least(uptime).max(floor).max(BUILT);
+    if (least..=least + LEAP_MAX).contains(&wall) { wall } else { least }
+}
+
+/// The clocks of one agent, shared with whoever judges certificates.
+#[derive(Debug, Clone)]
+pub struct Clock {
+    wall: fn() -> UnixTime,
+    /// The time that it is at least, whoever has stolen the coordinator's keys; in seconds.
+    sure: Arc<AtomicU64>,
+    answer: Option<Answer>,
+}
+
+impl From<UnixTime> for Clock {
+    /// The machine's wall clock, and the time that it is at least.
+    fn from(sure: UnixTime) -> Self {
+        Self::new(wall, sure)
+    }
+}
+
+impl Clock {
+    /// With a wall clock, and the time that it is at least.
+    pub fn new(wall: fn() -> UnixTime, sure: UnixTime) -> Self {
+        Self { wall, sure: Arc::new(AtomicU64::new(sure.as_secs())), answer: None }
+    }
+
+    /// The trusted time above a floor.
+    pub fn now(&self, floor: UnixTime, uptime: Duration) -> UnixTime {
+        match self.answer {
+            Some(answer) => answered(floor, answer, (self.wall)(), uptime),
+            None => trusted(floor, (self.wall)(), uptime),
+        }
+    }
+
+    /// The time by which certificates of servers are judged.
+    pub(crate) fn sure(&self, uptime: Duration) -> UnixTime {
+        let sure = UnixTime::from_secs(self.sure.load(Ordering::Relaxed));
+        trusted(sure, (self.wall)(), uptime)
+    }
+
+    /// Whether it is known what time it is.
+    pub fn state(&self, floor: UnixTime, uptime: Duration) -> ClockState {
+        if self.answer.is_some() { ClockState::Trusted } else { state(floor, (self.wall)(), uptime) }
+    }
+
+    /// Notes an answer; one that was kept back on its way says less than an earlier one, and is not needed.
+    pub fn answered(&mut self, answer: Answer) {
+        if self.answer.is_none_or(|known| answer.least(answer.at) > known.least(answer.at)) {
+            self.answer = Some(answer);
+        }
+    }
+
+    /// What was answered counts no more: the key that signed it has been taken away.
+    pub fn forget(&mut self) {
+        self.answer = None;
+    }
+
+    /// It is at least `sure`, by what people have signed as well.
+    pub fn set_sure(&self, sure: UnixTime) {
+        self.sure.fetch_max(sure.as_secs(), Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,5 +139,57 @@ mod tests {
         let near = UnixTime::from_secs(1_800_050_000);
         assert_eq!(trusted(FLOOR, near, uptime), near);
         assert_eq!(trusted(UnixTime::default(), UnixTime::default(), uptime), BUILT);
+    }
+
+    fn at(secs: u64) -> Answer {
+        Answer { time: FLOOR + Duration::from_secs(1_000), at: Duration::from_secs(secs) }
+    }
+
+    #[test]
+    fn a_device_with_a_dead_clock_keeps_time_from_its_first_answer_on() {
+        let secs = Duration::from_secs;
+        for wall in [0, 5, 4_000_000_000, FLOOR.as_secs() + 10 * 365 * 86_400] {
+            let now = answered(FLOOR, at(60), UnixTime::from_secs(wall), secs(3_660));
+            assert_eq!(now, FLOOR + secs(1_000 + 3_600), "{wall}");
+        }
+        let near = FLOOR + secs(1_000 + 3_600 + 7);
+        assert_eq!(
+            answered(FLOOR, at(60), near, secs(3_660)),
+            near,
+            "a clock that is about right is believed"
+        );
+        let floor = FLOOR + secs(90_000);
+        assert_eq!(answered(floor, at(60), UnixTime::default(), secs(61)), floor, "never below the floor");
+    }
+
+    #[test]
+    fn an_answer_that_was_kept_back_does_not_turn_the_clock_back() {
+        let (secs, uptime) = (Duration::from_secs, Duration::from_hours(3));
+        let mut clock = Clock::new(UnixTime::default, UnixTime::default());
+        assert!(matches!(clock.state(FLOOR, uptime), ClockState::Off { .. }));
+        clock.answered(at(60));
+        let good = clock.now(FLOOR, uptime);
+        assert_eq!(clock.state(FLOOR, uptime), ClockState::Trusted);
+        clock.answered(Answer { time: FLOOR + secs(1_001), at: secs(3_000) });
+        assert_eq!(clock.now(FLOOR, uptime), good);
+        clock.answered(Answer { time: FLOOR + secs(5_000), at: secs(3_000) });
+        assert!(clock.now(FLOOR, uptime) > good);
+        clock.forget();
+        assert_eq!(clock.now(FLOOR, uptime), FLOOR);
+    }
+
+    #[test]
+    fn certificates_are_judged_by_what_no_coordinator_alone_can_say() {
+        let uptime = Duration::from_hours(1);
+        let mut clock = Clock::new(UnixTime::default, FLOOR);
+        // Its keys say that it is a century later, the people who publish do not.
+        let late = FLOOR + Duration::from_hours(100 * 365 * 24);
+        clock.answered(Answer { time: late, at: uptime });
+        assert_eq!((clock.now(late, uptime), clock.sure(uptime)), (late, FLOOR));
+        let shared = clock.clone();
+        clock.set_sure(FLOOR + uptime);
+        assert_eq!(shared.sure(uptime), FLOOR + uptime);
+        clock.set_sure(FLOOR);
+        assert_eq!(shared.sure(uptime), FLOOR + uptime, "it never falls");
     }
 }

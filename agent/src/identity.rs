@@ -11,9 +11,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use takt_common::{DeviceId, Name, SigningKey, UnixTime};
+use takt_common::{DeviceId, Name, SigningKey};
 
 use crate::certificate::OwnCertificate;
+use crate::clock::Clock;
 use crate::tls::{Server, builder};
 
 const KEY_FILE: &str = "device.key";
@@ -181,15 +182,14 @@ impl IdentityFolder {
         OwnCertificate::new(&membership.certificate_pem, key).map_err(|why| self.bad_certificate(why))
     }
 
-    /// The TLS settings of an enrolled device: TLS 1.3, its own certificate, and no authority but the fleet CA. It is
-    /// `floor` or later.
+    /// The TLS settings of an enrolled device: TLS 1.3, its own certificate, and no authority but the fleet CA.
     pub fn tls(
         &self,
         membership: &Membership,
         key: &SigningKey,
-        floor: UnixTime,
+        clock: impl Into<Clock>,
     ) -> Result<Arc<rustls::ClientConfig>, IdentityError> {
-        self.tls_of(membership, Some(self.own_certificate(membership, key)?), floor)
+        self.tls_of(membership, Some(self.own_certificate(membership, key)?), clock)
     }
 
     /// The same with `own` for a certificate, or without any.
@@ -197,7 +197,7 @@ impl IdentityFolder {
         &self,
         membership: &Membership,
         own: Option<Arc<OwnCertificate>>,
-        floor: UnixTime,
+        clock: impl Into<Clock>,
     ) -> Result<Arc<rustls::ClientConfig>, IdentityError> {
         let bad = |why: String| self.bad_certificate(why);
         let mut roots = rustls::RootCertStore::empty();
@@ -205,7 +205,7 @@ impl IdentityFolder {
             let certificate = certificate.map_err(|error| bad(error.to_string()))?;
             roots.add(certificate).map_err(|error| bad(error.to_string()))?;
         }
-        let server = Server::new(roots, floor).map_err(|error| bad(error.to_string()))?;
+        let server = Server::new(roots, clock).map_err(|error| bad(error.to_string()))?;
         let builder = builder().dangerous().with_custom_certificate_verifier(Arc::new(server));
         Ok(Arc::new(match own {
             Some(own) => builder.with_client_cert_resolver(own),

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use takt_common::api::{Problem, RenewalChallenge, RenewalRequest, RenewalResponse};
-use takt_common::{DeviceId, SigningKey, UnixTime};
+use takt_common::{DeviceId, SigningKey};
 
 use crate::certificate::OwnCertificate;
+use crate::clock::Clock;
 use crate::fetch::{Client, FetchError};
 use crate::identity::{IdentityError, IdentityFolder};
 
@@ -56,15 +57,15 @@ pub struct Renewal {
 }
 
 impl Renewal {
-    /// For the member kept in `identity`, whose settings of TLS show `own`. It is `floor` or later.
+    /// For the member kept in `identity`, whose settings of TLS show `own`. `clock` judges the server's certificate.
     pub fn new(
         identity: IdentityFolder,
         coordinator: &str,
         own: Arc<OwnCertificate>,
-        floor: UnixTime,
+        clock: Clock,
     ) -> Result<Self, RenewError> {
         let (membership, key) = (identity.membership()?, identity.key()?);
-        let client = Client::new(coordinator, identity.tls_of(&membership, None, floor)?)?;
+        let client = Client::new(coordinator, identity.tls_of(&membership, None, clock)?)?;
         Ok(Self { identity, device: membership.device, key, client, own })
     }
 

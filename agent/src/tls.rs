@@ -1,8 +1,9 @@
 //! TLS 1.3 with a coordinator, on a device whose wall clock may be wrong by decades.
 //!
-//! The time by which a certificate is judged is the device's trusted time, and at least that from which the certificate
-//! holds: the fleet CA's signature says that it is not earlier. So a device that wakes in 1970, or after its coordinator has
-//! renewed its certificate, comes back by itself.
+//! The time by which a certificate is judged is the device's sure time (what the coordinator's keys alone have said does not
+//! count: a thief who says that it is 2099 must not cut devices off from the roots that take the key away), and at least that from
+//! which the certificate holds: the fleet CA's signature says that it is not earlier. So a device that wakes in 1970, or after its
+//! coordinator has renewed its certificate, comes back by itself.
 
 use std::sync::Arc;
 
@@ -12,7 +13,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime as TlsTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use takt_common::UnixTime;
 
-use crate::{clock, host};
+use crate::clock::Clock;
+use crate::host;
 
 /// A TLS 1.3 client by `ring`.
 pub(crate) fn builder() -> rustls::ConfigBuilder<rustls::ClientConfig, rustls::WantsVerifier> {
@@ -26,24 +28,22 @@ pub(crate) fn builder() -> rustls::ConfigBuilder<rustls::ClientConfig, rustls::W
 #[derive(Debug)]
 pub(crate) struct Server {
     usual: Arc<WebPkiServerVerifier>,
-    /// The earliest time it can be, by what is signed.
-    floor: UnixTime,
+    clock: Clock,
 }
 
 impl Server {
-    /// With no authority but these, at the earliest at `floor`.
-    pub(crate) fn new(roots: RootCertStore, floor: UnixTime) -> Result<Self, Error> {
+    /// With no authority but these.
+    pub(crate) fn new(roots: RootCertStore, clock: impl Into<Clock>) -> Result<Self, Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
             .build()
             .map_err(|error| Error::General(error.to_string()))?;
-        Ok(Self { usual, floor })
+        Ok(Self { usual, clock: clock.into() })
     }
 
     fn now(&self) -> TlsTime {
         // Without it only what has passed since the floor is not believed.
-        let uptime = host::uptime().unwrap_or_default();
-        time(clock::trusted(self.floor, clock::wall(), uptime))
+        time(self.clock.sure(host::uptime().unwrap_or_default()))
     }
 }
 
@@ -111,7 +111,8 @@ mod tests {
         let mut roots = RootCertStore::empty();
         roots.add(authority.der().clone()).unwrap();
         let floor = date_time_ymd(floor, 6, 1).unix_timestamp();
-        let device = Server::new(roots, UnixTime::from_secs(u64::try_from(floor).unwrap())).unwrap();
+        let floor = UnixTime::from_secs(u64::try_from(floor).unwrap());
+        let device = Server::new(roots, floor).unwrap();
         let name = ServerName::try_from("127.0.0.1").unwrap();
         device.verify_server_cert(server.der(), &[], &name, &[], TlsTime::now()).map(|_| ())
     }

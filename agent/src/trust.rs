@@ -83,22 +83,35 @@ impl Keeper {
             .map_err(|source| KeeperError::Refused { of: "package repository", source: Box::new(source) })
     }
 
-    /// Walks to the newest director root that the repository has.
+    /// The package repository.
+    pub const fn package(&self) -> &PackageTrust {
+        &self.package
+    }
+
+    /// Walks to the newest director root that the repository has. One that is newer counts whatever follows it.
     pub async fn refresh_director(
         &mut self,
         fetch: impl AsyncFn(&Need) -> Result<Option<Vec<u8>>, String>,
     ) -> Result<(), KeeperError> {
         let refused = |source| KeeperError::Refused { of: "director root", source: Box::new(source) };
         let mut refresh = self.director.begin_refresh();
+        let mut failure = None;
         while let Some(need) = refresh.need() {
-            refresh.provide(fetched(&need, &fetch).await?).map_err(refused)?;
+            let provided = match fetched(&need, &fetch).await {
+                Ok(bytes) => refresh.provide(bytes).map_err(refused),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = provided {
+                failure = Some(error);
+                break;
+            }
         }
-        let director = refresh.finish().map_err(refused)?;
+        let director = refresh.keep_root().map_err(refused)?;
         if director.epoch() != self.director.epoch() {
             self.folder.keep_document(DIRECTOR_FILE, &director.to_stored())?;
             self.director = director;
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 
     /// Looks at the package repository anew (TUF client workflow). On failure the trust on hand stays.

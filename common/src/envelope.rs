@@ -33,6 +33,8 @@ pub enum PayloadType {
     Checkpoint,
     /// A coordinator's statement of where its audit log ends.
     AuditHead,
+    /// What people allow beyond what a coordinator may order by itself.
+    Permission,
 }
 
 impl PayloadType {
@@ -45,6 +47,7 @@ impl PayloadType {
             Self::Ack => "application/vnd.takt.ack+json",
             Self::Checkpoint => "application/vnd.takt.checkpoint+json",
             Self::AuditHead => "application/vnd.takt.audit-head+json",
+            Self::Permission => "application/vnd.takt.permission+json",
         }
     }
 }
@@ -122,6 +125,16 @@ impl Envelope {
             })
             .collect();
         Self { payload_type: payload_type.as_str().to_owned(), payload: STANDARD.encode(payload), signatures }
+    }
+
+    /// Signs what is in it with one more key; one that has signed already signs anew. `false` where the payload is not base64.
+    pub fn add_signature(&mut self, key: &SigningKey) -> bool {
+        let Ok(payload) = STANDARD.decode(&self.payload) else { return false };
+        let message = pre_authentication_encoding(&self.payload_type, &payload);
+        let keyid = key.public().to_string();
+        self.signatures.retain(|signature| signature.keyid != keyid);
+        self.signatures.push(EnvelopeSignature { keyid, sig: STANDARD.encode(key.sign(&message)) });
+        true
     }
 
     /// Reads an envelope; nothing in it is trusted yet.

@@ -11,6 +11,7 @@ pub mod health;
 pub mod id;
 pub mod key;
 pub mod order;
+pub mod permission;
 pub mod regulation;
 pub mod release;
 pub mod report;

@@ -172,7 +172,8 @@ pub struct Policy {
     pub retry: bool,
     /// How many verified releases of the component keep their images beside the running one.
     pub retain: u32,
-    /// Install the release although a later one of the component has been verified there; it is never below the publisher's floor.
+    /// Install the release although a later one of the component has been verified there; it is never below the publisher's floor, and
+    /// one that was never verified there needs a permission.
     #[serde(default, skip_serializing_if = "is_false")]
     pub downgrade: bool,
 }
@@ -222,6 +223,9 @@ pub struct Order {
     pub deadline: UnixTime,
     /// What is allowed.
     pub policy: Policy,
+    /// The envelope of a [`crate::permission::Permission`] for what the coordinator may not order by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permission: Option<String>,
 }
 
 impl Order {

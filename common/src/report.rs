@@ -178,6 +178,30 @@ pub struct OrderRef {
     pub digest: Sha256Digest,
 }
 
+/// An order was accepted that follows one which the device does not know: somebody has withheld that one, or lost it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// Position of the order that was accepted.
+    pub position: Position,
+    /// Digest of the order before it, as it says.
+    pub follows: Option<Sha256Digest>,
+    /// Digest of the order that was accepted last before it.
+    pub accepted: Option<Sha256Digest>,
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name =
+            |digest: &Option<Sha256Digest>| digest.map_or_else(|| "none".to_owned(), |of| of.to_string());
+        let (follows, accepted) = (name(&self.follows), name(&self.accepted));
+        write!(
+            f,
+            "order {} follows order {follows}, which never arrived; the last one accepted before it is {accepted}",
+            self.position
+        )
+    }
+}
+
 /// A device's statement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
@@ -218,6 +242,9 @@ pub struct Report {
     pub made: UnixTime,
     /// The earliest time it can be, as far as the device has signed evidence.
     pub time_floor: UnixTime,
+    /// An order that did not follow from the one before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<Skipped>,
 }
 
 impl Report {

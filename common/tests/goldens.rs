@@ -125,6 +125,7 @@ fn order() -> Order {
         }),
         deadline: UnixTime::from_secs(1_795_251_600),
         policy: Policy { at_deadline: AtDeadline::GoAhead, retry: true, retain: 3, downgrade: false },
+        permission: None,
     }
 }
 
@@ -158,6 +159,7 @@ fn report() -> Report {
         hooks: [(HookPoint::ExportState, "exported".to_owned())].into(),
         timing: Some(Timing { switch_millis: 120, rollback_millis: Some(340) }),
         made: UnixTime::from_secs(1_795_248_100),
+        skipped: None,
         time_floor: UnixTime::from_secs(1_795_248_000),
     }
 }
@@ -444,6 +446,7 @@ fn bodies_of_the_api_have_the_form_of_their_goldens() {
             stays_open: true,
             approval: true,
             superseded: true,
+            permission: None,
         },
     );
     hold(

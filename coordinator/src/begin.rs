@@ -2,6 +2,8 @@
 
 use takt_common::api::CampaignRequest;
 use takt_common::audit::Who;
+use takt_common::order::AtDeadline;
+use takt_common::permission::{Marked, Permission, Use};
 use takt_common::release::ReleaseId;
 use takt_common::{Name, UnixTime};
 use takt_coordinator_core::{Campaign, OpenError, Opening, open};
@@ -11,6 +13,7 @@ use crate::audit;
 use crate::coordinator::Coordinator;
 use crate::orders::{OrderError, Outdated, PublishedRelease};
 use crate::registry::{CAMPAIGN_DEVICES_MAX, CommitTogether, DomainError, DomainRules, RegistryError};
+use crate::repository::Published;
 
 /// A campaign cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +38,16 @@ pub enum BeginError {
         domains: String,
         /// Where it was to go.
         domain: Name,
+    },
+    /// It asks for what a coordinator may not order by itself.
+    #[error("field 'permission': the campaign asks to {action} to {release}: {why}; see `takt trust permit`")]
+    Permission {
+        /// For what.
+        action: Marked,
+        /// The release.
+        release: ReleaseId,
+        /// What is wrong.
+        why: String,
     },
     /// Graph, DRM or schedule of its domain.
     #[error(transparent)]
@@ -94,6 +107,7 @@ pub fn opened(
         let (release, domain) = (release.id, request.domain.clone());
         return Err(BeginError::ForeignDomain { release, domains, domain });
     }
+    check_permission(&published, request, now)?;
     let superseded = match book.outdated(&release)? {
         Some(Outdated::Revoked { floor }) => {
             let (id, counter) = (&release.id, release.counter);
@@ -131,4 +145,28 @@ pub fn opened(
         Some(text) => campaign.with_remark(text, now),
         None => campaign,
     })
+}
+
+/// Devices would refuse what no permission allows, so it is said before anything begins. A downgrade without one is possible: it brings
+/// devices back to what they have verified.
+fn check_permission(
+    published: &Published,
+    request: &CampaignRequest,
+    now: UnixTime,
+) -> Result<(), BeginError> {
+    let signers = published.director.as_ref().and_then(|director| director.counter_signers());
+    let forced = request.policy.at_deadline == AtDeadline::GoAhead && signers.is_some();
+    let refused = |action, why| BeginError::Permission { action, release: request.release.clone(), why };
+    let Some(envelope) = &request.permission else {
+        let why = "that needs a permission".to_owned();
+        return if forced { Err(refused(Marked::GoAhead, why)) } else { Ok(()) };
+    };
+    let wanted = [(Marked::Downgrade, request.policy.downgrade), (Marked::GoAhead, forced)];
+    for (action, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
+        let (release, domain) = (&request.release, &request.domain);
+        Permission::open(envelope, signers.as_ref())
+            .and_then(|permission| permission.check(&Use { action, release, domain, device: None, now }))
+            .map_err(|error| refused(action, error.to_string()))?;
+    }
+    Ok(())
 }

@@ -187,8 +187,7 @@ impl Coordinator {
     /// A device as campaigns look at it.
     pub fn look_at(&self, record: &DeviceRecord, epoch: u64) -> DeviceState {
         let mut state = self.live.look_at(&record.state);
-        // Under a newer director root the epoch grows; the generation goes on, so it never repeats either.
-        state.next.epoch = state.next.epoch.max(epoch);
+        state.begin_epoch(epoch);
         state
     }
 

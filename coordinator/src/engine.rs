@@ -12,7 +12,7 @@ use takt_common::audit::{IssuedOrders, StepInputs};
 use takt_common::order::Member;
 use takt_common::release::ReleaseId;
 use takt_common::{Name, UnixTime};
-use takt_coordinator_core::{Campaign, FleetView, Look, OrderRequest, Others, Step, advance};
+use takt_coordinator_core::{Campaign, FleetView, Look, Others, Step, advance};
 use takt_store::{Batch, Store as _};
 use tokio_util::sync::CancellationToken;
 
@@ -314,7 +314,7 @@ fn decide(
             return Ok(None);
         }
         let together = CommitTogether::new(Batch::new()).with_campaign(Some(stored), &step.campaign);
-        let (together, envelopes, issued) = with_orders(coordinator, together, &step.orders, looked_at, now)?;
+        let (together, envelopes, issued) = with_orders(coordinator, together, &step, looked_at, now)?;
         let told = audit::stepped(&stored.campaign, &step.campaign, issued, Some(inputs.told()), now);
         let together = told.into_iter().fold(together, CommitTogether::with_entry);
         let together = if step.lease == lease { together } else { together.with_lease(lease, step.lease)? };
@@ -336,7 +336,7 @@ fn decide(
 fn with_orders(
     coordinator: &Coordinator,
     mut together: CommitTogether,
-    orders: &[OrderRequest],
+    step: &Step,
     looked_at: &[Arc<DeviceRecord>],
     now: UnixTime,
 ) -> Result<(CommitTogether, Vec<Outgoing>, Option<IssuedOrders>), StepError> {
@@ -344,8 +344,8 @@ fn with_orders(
     let book = coordinator.order_book(&published);
     // Hardly ever of more than one release; what is signed of it is read once for all of them.
     let mut members: BTreeMap<&ReleaseId, Vec<Member>> = BTreeMap::new();
-    let (mut envelopes, mut tally) = (Vec::with_capacity(orders.len()), OrderTally::default());
-    for request in orders {
+    let (mut envelopes, mut tally) = (Vec::with_capacity(step.orders.len()), OrderTally::default());
+    for request in &step.orders {
         let Ok(found) = looked_at.binary_search_by_key(&request.device, |record| record.state.id) else {
             continue;
         };
@@ -359,7 +359,7 @@ fn with_orders(
                 Entry::Vacant(new) => new.insert(book.release(release, now).map_err(failed)?.members),
             },
         };
-        let sealed = book.seal(request, members, record, now).map_err(failed)?;
+        let sealed = book.seal(request, members, step.campaign.permission(), record, now).map_err(failed)?;
         tally.note(request.device, &sealed.issued);
         let mut changed = (**record).clone();
         changed.state.record_order(request, now);

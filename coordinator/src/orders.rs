@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use takt_common::envelope::PayloadType;
-use takt_common::order::{Member, ORDER_FORMAT, Order, SnapshotRef};
+use takt_common::order::{Action, Member, ORDER_FORMAT, Order, SnapshotRef};
 use takt_common::release::{Manifest, ManifestError, ReleaseId};
 use takt_common::{Envelope, Name, Sha256Digest, SigningKey, UnixTime};
 use takt_coordinator_core::{OrderRequest, ReleaseFacts};
@@ -193,11 +193,12 @@ impl OrderBook<'_> {
         })
     }
 
-    /// Makes and signs one order for `device`; `members` are those of the release that is asked for.
+    /// Makes and signs one order for `device`; `members` are those of the release that is asked for, `permission` that of the campaign.
     pub fn seal(
         &self,
         request: &OrderRequest,
         members: &[Member],
+        permission: Option<&str>,
         device: &DeviceRecord,
         now: UnixTime,
     ) -> Result<SealedOrder, OrderError> {
@@ -218,6 +219,7 @@ impl OrderBook<'_> {
             window: None,
             deadline: request.deadline,
             policy: request.policy,
+            permission: permission.filter(|_| request.action == Action::Install).map(str::to_owned),
         };
         let payload = order.to_bytes();
         let envelope = Envelope::seal(PayloadType::Order, &payload, &[self.key]).to_bytes();

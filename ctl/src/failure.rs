@@ -19,7 +19,7 @@ use crate::plan::PlanError;
 use crate::profile::ProfileError;
 use crate::release::ReleaseError;
 use crate::sim::SimError;
-use crate::trust::{ClientError, FetchError, InitError, TrustDirError};
+use crate::trust::{ClientError, FetchError, InitError, PermitError, TrustDirError};
 
 /// A command failed.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,9 @@ pub enum Failure {
     /// The ceremony.
     #[error(transparent)]
     Init(#[from] InitError),
+    /// A permission.
+    #[error(transparent)]
+    Permit(#[from] PermitError),
     /// The client of any repository.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -104,6 +107,7 @@ impl Failure {
             Self::File(FileError::Write { .. }) | Self::Output(_) => Exit::Failed,
             Self::Profile(_)
             | Self::Init(_)
+            | Self::Permit(_)
             | Self::Graph(_)
             | Self::Drm(_)
             | Self::Document(_)

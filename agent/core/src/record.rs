@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
-use takt_common::order::{Action as OrderAction, Position};
-use takt_common::report::{Installed, Outcome, REPORT_FORMAT, Report, Timing};
+use takt_common::order::{Action as OrderAction, Order, Position};
+use takt_common::report::{Installed, Outcome, REPORT_FORMAT, Report, Skipped, Timing};
 use takt_common::{DeviceId, Name, Sha256Digest, UnixTime};
 
 use crate::phase::{Accepted, Phase, StandIn, Workload};
@@ -22,6 +22,9 @@ pub const RECORD_FORMAT: u32 = 1;
 
 /// How many releases that failed here are remembered; when there are more, any but the latest goes.
 const FAILED_HERE_MAX: usize = 64;
+
+/// How many releases that were verified here are remembered; when there are more, the oldest goes.
+const VERIFIED_HERE_MAX: usize = 64;
 
 /// How many earlier releases of a component are kept at most, whatever an order says.
 const RETAINED_MAX: u32 = 16;
@@ -50,8 +53,15 @@ pub struct Record {
     pub last_order: Option<Sha256Digest>,
     /// The earliest time it can be.
     pub time_floor: UnixTime,
+    /// The part of it that people say as well, who publish away from any coordinator: what is left of the floor when a coordinator's
+    /// key is taken away.
+    #[serde(default)]
+    pub sure_floor: UnixTime,
     /// The highest release counter that was ever verified, by component.
     pub highest: BTreeMap<Name, u64>,
+    /// The manifests that were verified here last, so that the way back to them is open.
+    #[serde(default)]
+    pub verified_here: Vec<Sha256Digest>,
 }
 
 fn if_known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Accepted>, D::Error> {
@@ -72,7 +82,9 @@ impl Default for Record {
             last_position: Position::default(),
             last_order: None,
             time_floor: UnixTime::default(),
+            sure_floor: UnixTime::default(),
             highest: BTreeMap::new(),
+            verified_here: Vec::new(),
         }
     }
 }
@@ -93,6 +105,38 @@ impl Record {
         let believable = accepted.at + ISSUED_LEAP_MAX;
         self.time_floor = self.time_floor.max(accepted.order.issued.min(believable));
         self.next.replace(accepted)
+    }
+
+    /// Moves the floor to a time that was signed by keys that count until `until`, and at most to `believable`. They say that it is later
+    /// than that, when they do, and nothing beyond: a thief of theirs cannot make it the year 9999.
+    pub fn learn_time(&mut self, signed: UnixTime, believable: UnixTime, until: UnixTime) {
+        let told = signed.min(believable).min(until + Duration::from_secs(1));
+        self.time_floor = self.time_floor.max(told);
+    }
+
+    /// What has moved the floor above `before` counts until `until` only, as in [`Self::learn_time`].
+    pub fn limit_time(&mut self, before: UnixTime, until: UnixTime) {
+        self.time_floor = self.time_floor.min(until + Duration::from_secs(1)).max(before);
+    }
+
+    /// People who publish have signed something at this time, by a clock of their own. What they and the coordinator both say is sure.
+    pub fn confirm_time(&mut self, signed: UnixTime) {
+        self.sure_floor = self.sure_floor.max(signed.min(self.time_floor));
+    }
+
+    /// A key that said what time it is has been taken away, perhaps from a thief: what is sure stays.
+    pub const fn forget_told_time(&mut self) {
+        self.time_floor = self.sure_floor;
+    }
+
+    /// What does not follow in an order that is about to be accepted: it names another order before it than the last accepted one, and
+    /// than any of those that `arrived` and were refused.
+    pub fn skipped(&self, order: &Order, arrived: impl IntoIterator<Item = Sha256Digest>) -> Option<Skipped> {
+        let follows = order.previous_order_digest;
+        if follows == self.last_order || arrived.into_iter().any(|known| Some(known) == follows) {
+            return None;
+        }
+        Some(Skipped { position: order.position(), follows, accepted: self.last_order })
     }
 
     /// Enters `phase` and draws the consequences.
@@ -129,6 +173,7 @@ impl Record {
                 let highest = self.highest.entry(component.clone()).or_default();
                 *highest = (*highest).max(new.manifest.counter);
                 self.failed_here.remove(&new.manifest_sha256);
+                self.note_verified(new.manifest_sha256);
                 self.installed.insert(component.clone(), new.clone());
                 self.retain(old, new, accepted.order.policy.retain);
             }
@@ -145,6 +190,19 @@ impl Record {
             }
             _ => {}
         }
+    }
+
+    fn note_verified(&mut self, release: Sha256Digest) {
+        self.verified_here.retain(|known| *known != release);
+        self.verified_here.push(release);
+        let over = self.verified_here.len().saturating_sub(VERIFIED_HERE_MAX);
+        self.verified_here.drain(..over);
+    }
+
+    /// Manifests of releases that this device has verified, as far as it remembers: it may be ordered back to them.
+    pub fn way_back(&self) -> Vec<Sha256Digest> {
+        let kept = self.installed.values().chain(&self.retained).map(|workload| workload.manifest_sha256);
+        self.verified_here.iter().copied().chain(kept).collect()
     }
 
     fn note_failed(&mut self, release: Sha256Digest, cause: &str) {
@@ -202,6 +260,7 @@ impl Record {
             waiting_on: None,
             refused: None,
             made,
+            skipped: None,
             time_floor: self.time_floor,
         }
     }

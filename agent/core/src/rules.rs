@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use takt_common::envelope::{EnvelopeError, PayloadType, Signers};
 use takt_common::order::{Action, ORDER_FORMAT, Order, Position, SnapshotRef};
+use takt_common::permission::{Marked, Permission, Use};
+use takt_common::release::ReleaseId;
 use takt_common::strict_json;
 use takt_common::{DeviceId, Envelope, Name, Sha256Digest, UnixTime};
 
@@ -27,6 +29,10 @@ pub struct Standing<'a> {
     pub last: Position,
     /// The highest release counter that was ever verified here, by component.
     pub highest: &'a BTreeMap<Name, u64>,
+    /// Manifests of releases that were verified here: the way back to them is open.
+    pub way_back: Vec<Sha256Digest>,
+    /// Who may permit what the coordinator may not order by itself.
+    pub counter: Option<Signers>,
     /// Nonces of the device's latest reports.
     pub nonces: &'a [String],
     /// The earliest time it can be.
@@ -195,6 +201,16 @@ pub enum Refusal {
         /// The highest verified here.
         highest: u64,
     },
+    /// What the coordinator may not order by itself, and no permission that allows it.
+    #[error("the order asks to {action} to {release}, for which it needs a permission: {why}")]
+    Permission {
+        /// What it asks for.
+        action: Marked,
+        /// The release.
+        release: ReleaseId,
+        /// What is wrong with the permission.
+        why: String,
+    },
     /// An order to install without members, or the reverse.
     #[error("an order to {action} cannot have {count} members")]
     Members {
@@ -226,6 +242,7 @@ impl Refusal {
             Self::BelowFloor { .. } => "floor",
             Self::OlderRelease { .. } => "older-release",
             Self::Members { .. } => "members",
+            Self::Permission { .. } => "permission",
         }
     }
 }
@@ -319,11 +336,34 @@ impl Addressed {
                     if order.action == Action::Install && counter < highest && !order.policy.downgrade {
                         return Err(Refusal::OlderRelease { component, counter, highest });
                     }
+                    let release = &member.release;
+                    // Back to what was verified here anyone who may order may bring it: that is how campaigns are undone.
+                    let known = standing.way_back.contains(&member.sha256);
+                    if order.action == Action::Install && counter < highest && !known {
+                        check_permission(order, Marked::Downgrade, release, standing)?;
+                    }
+                    if Marked::goes_ahead(order) && !known && standing.counter.is_some() {
+                        check_permission(order, Marked::GoAhead, release, standing)?;
+                    }
                 }
             }
         }
         Ok(Accepted { order: self.order, digest: self.digest, at: standing.now })
     }
+}
+
+fn check_permission(
+    order: &Order,
+    action: Marked,
+    release: &ReleaseId,
+    standing: &Standing,
+) -> Result<(), Refusal> {
+    let refused = |why: String| Refusal::Permission { action, release: release.clone(), why };
+    let envelope = order.permission.as_deref().ok_or_else(|| refused("it has none".to_owned()))?;
+    let (domain, device) = (standing.domain, Some(standing.me));
+    Permission::open(envelope, standing.counter.as_ref())
+        .and_then(|permission| permission.check(&Use { action, release, domain, device, now: standing.now }))
+        .map_err(|error| refused(error.to_string()))
 }
 
 fn joined(names: &[Name]) -> String {

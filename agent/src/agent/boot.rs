@@ -154,6 +154,7 @@ mod tests {
             waiting_on: None,
             refused: None,
             made: UnixTime::from_secs(0),
+            skipped: None,
             time_floor: UnixTime::from_secs(0),
         }
     }

@@ -1,17 +1,14 @@
 //! Orders come in: every device rule, in its order, before anything is kept.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use takt_agent_core::rules::{self, Addressed, Refusal, Standing};
 use takt_agent_core::{Accepted, Phase};
 use takt_common::order::Position;
 use takt_common::report::{Outcome, Refused};
-use takt_common::{Sha256Digest, UnixTime};
-use takt_trust::Need;
+use takt_common::{Envelope, Sha256Digest, UnixTime};
 
 use super::{Agent, AgentError, REFUSED_MAX};
-use crate::clock;
 use crate::journal::{OUTBOX_MAX, has_room};
 use crate::trust::KeeperError;
 
@@ -38,22 +35,16 @@ impl Agent {
         if known || self.journal.outbox_length() >= OUTBOX_MAX {
             return Ok(false);
         }
-        self.pending = Some(Pending { envelope, pause: PAUSE_FIRST, not_before: Duration::ZERO, why: None });
+        let pending = Pending { envelope, pause: PAUSE_FIRST, not_before: Duration::ZERO, why: None };
+        if let Some(overtaken) = self.pending.replace(pending) {
+            self.note_arrived(&overtaken.envelope);
+        }
         self.try_pending().await
     }
 
     /// Tries to accept the pending envelope. True when it was accepted.
     pub(super) async fn try_pending(&mut self) -> Result<bool, AgentError> {
-        // Judging may take a look at the repository over HTTPS: never in the gap between two releases.
-        let at_leisure = matches!(
-            self.journal.record().phase,
-            Phase::Idle
-                | Phase::Fetching { .. }
-                | Phase::Staged { .. }
-                | Phase::GivingMemory { .. }
-                | Phase::Ended { .. }
-        );
-        if !at_leisure {
+        if !self.is_at_leisure() {
             return Ok(false);
         }
         let uptime = self.uptime();
@@ -65,6 +56,9 @@ impl Agent {
             Ok(Judged::AcceptedBefore) => Ok(false),
             Ok(Judged::Refused(refused)) => {
                 tracing::warn!(rule = %refused.rule, why = %refused.why, "order refused");
+                if !matches!(refused.rule.as_str(), "envelope" | "order-signature") {
+                    self.note_arrived(&pending.envelope);
+                }
                 self.refused.push_back(refused.envelope);
                 while self.refused.len() > REFUSED_MAX {
                     self.refused.pop_front();
@@ -93,22 +87,40 @@ impl Agent {
         }
     }
 
+    /// An order that is not accepted has arrived all the same: nobody has withheld it.
+    fn note_arrived(&mut self, envelope: &[u8]) {
+        let payload = Envelope::from_bytes(envelope).ok().and_then(|envelope| envelope.unverified_payload());
+        self.arrived.extend(payload.map(|payload| Sha256Digest::of(&payload)));
+        while self.arrived.len() > REFUSED_MAX {
+            self.arrived.pop_front();
+        }
+    }
+
+    /// Judging may take a look at the repository over HTTPS: never in the gap between two releases.
+    pub(super) fn is_at_leisure(&self) -> bool {
+        matches!(
+            self.journal.record().phase,
+            Phase::Idle
+                | Phase::Fetching { .. }
+                | Phase::Staged { .. }
+                | Phase::GivingMemory { .. }
+                | Phase::Ended { .. }
+        )
+    }
+
     async fn judge(&mut self, envelope: &[u8]) -> Result<Judged, AgentError> {
         let refused = |rule: &str, why: String| {
             Judged::Refused(Refused { envelope: Sha256Digest::of(envelope), rule: rule.to_owned(), why })
         };
-        let now = self.now();
-        let addressed = match self.address(envelope, now) {
+        let addressed = match self.address(envelope) {
             // A newer director root may explain it: look once, then judge again.
             Err(refusal) if matches!(refusal.rule(), "epoch" | "order-signature") => {
-                let performer = Arc::clone(&self.performer);
-                let fetch = async |need: &Need| performer.document(need).await;
-                match self.keeper.refresh_director(fetch).await {
-                    Ok(()) => self.address(envelope, now),
-                    Err(error @ KeeperError::Refused { .. }) => {
+                match self.walk_to_director().await {
+                    Ok(()) => self.address(envelope),
+                    Err(AgentError::Trust(error @ KeeperError::Refused { .. })) => {
                         return Ok(refused("director-root", crate::sentence(&error)));
                     }
-                    Err(error) => return Err(error.into()),
+                    Err(error) => return Err(error),
                 }
             }
             other => other,
@@ -123,24 +135,22 @@ impl Agent {
             }
             Err(refusal) => return Ok(refused(refusal.rule(), refusal.to_string())),
         };
-        let fresh = self.keeper.check_fresh(now).is_ok();
+        let fresh = self.keeper.check_fresh(self.now()).is_ok();
         if addressed.installs() && !(fresh && self.keeper.knows(addressed.snapshot())) {
-            let performer = Arc::clone(&self.performer);
-            let fetch = async |need: &Need| performer.document(need).await;
-            match self.keeper.refresh_package(now, fetch).await {
+            match self.look_at_packages().await {
                 Ok(()) => {}
-                Err(error @ KeeperError::Refused { .. }) => {
+                Err(AgentError::Trust(error @ KeeperError::Refused { .. })) => {
                     return Ok(refused("package-repository", crate::sentence(&error)));
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
-            if let Err(error) = self.keeper.check_fresh(now) {
+            if let Err(error) = self.keeper.check_fresh(self.now()) {
                 return Ok(refused("expired-documents", crate::sentence(&error)));
             }
         }
         let record = self.journal.record();
         let (nonces, signers) = (self.journal.nonces(), self.keeper.director().order_signers());
-        let standing = self.standing(&nonces, &signers, now);
+        let standing = self.standing(&nonces, &signers, self.now());
         let accepted = match addressed.accept(&self.keeper, &standing) {
             Ok(accepted) => accepted,
             Err(refusal) => return Ok(refused(refusal.rule(), refusal.to_string())),
@@ -148,7 +158,10 @@ impl Agent {
         let position: Position = accepted.order.position();
         let action = accepted.order.action.clone();
         let mut record = record.clone();
+        let skipped = record.skipped(&accepted.order, self.arrived.iter().copied());
+        let before = record.time_floor;
         let replaced = record.accept(accepted);
+        record.limit_time(before, self.keeper.director().expires());
         if !has_room(&record) {
             let why = "the journal has no room for one more order of this size".to_owned();
             return Ok(refused("size", why));
@@ -165,14 +178,22 @@ impl Agent {
             report.order = record.next.as_ref().map(Accepted::order_ref);
             reports.push(report);
         }
+        if let Some(skipped) = skipped {
+            // It goes on with what it has: a later order takes the place of an earlier one. But people should know.
+            tracing::warn!(%skipped, "an order has not arrived");
+            let mut report = self.report_of(&record, None);
+            report.skipped = Some(skipped);
+            reports.push(report);
+        }
         self.commit(record, reports).await?;
+        self.arrived.clear();
         tracing::info!(%position, %action, "order accepted");
         Ok(Judged::Accepted)
     }
 
-    fn address(&self, envelope: &[u8], now: UnixTime) -> Result<Addressed, Refusal> {
+    fn address(&self, envelope: &[u8]) -> Result<Addressed, Refusal> {
         let (nonces, signers) = (self.journal.nonces(), self.keeper.director().order_signers());
-        rules::address(envelope, &self.standing(&nonces, &signers, now))
+        rules::address(envelope, &self.standing(&nonces, &signers, self.now()))
     }
 
     fn standing<'a>(
@@ -190,15 +211,12 @@ impl Agent {
             epoch: self.keeper.director().epoch(),
             last: record.last_position,
             highest: &record.highest,
+            way_back: record.way_back(),
+            counter: self.keeper.director().counter_signers(),
             nonces,
             time_floor: record.time_floor,
             now,
         }
-    }
-
-    /// The device's trusted time.
-    pub(super) fn now(&self) -> UnixTime {
-        clock::trusted(self.journal.record().time_floor, clock::wall(), self.uptime())
     }
 }
 

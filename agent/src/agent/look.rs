@@ -13,7 +13,6 @@ use takt_common::order::Mode;
 use takt_common::release::{ContainerSet, Kind, MANIFEST_LENGTH_MAX, Manifest, Strategy};
 
 use super::Agent;
-use crate::clock;
 use crate::host::Room;
 use crate::{locks, power};
 
@@ -208,7 +207,7 @@ impl Agent {
     }
 
     fn clock_state(&self) -> ClockState {
-        clock::state(self.journal.record().time_floor, clock::wall(), self.uptime())
+        self.clock.state(self.journal.record().time_floor, self.uptime())
     }
 
     /// Which files of the order in hand are on disk, whole or in part.

@@ -8,6 +8,7 @@ mod outbox;
 mod renewing;
 mod reporting;
 mod responses;
+mod time;
 mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,7 +22,7 @@ use takt_agent_core::{
 use takt_common::audit::End;
 use takt_common::health::WorkloadFacts;
 use takt_common::report::{Outcome, Report};
-use takt_common::{Sha256Digest, SigningKey};
+use takt_common::{Sha256Digest, SigningKey, UnixTime};
 use takt_kinds::Kinds;
 use takt_kinds::package::ALIVE_AFTER;
 use tokio::sync::mpsc;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::artifacts::ArtifactStore;
 use crate::budget::Budget;
+use crate::clock::Clock;
 use crate::engine::{Engine, EngineSettings, LatchSettings};
 use crate::failpoint::{Deed, Side};
 use crate::fetch::Client;
@@ -53,6 +55,7 @@ use look::Looking;
 use outbox::Flow;
 use renewing::Renewing;
 use responses::Responses;
+use time::Foreign;
 use watch::Watched;
 
 /// From one look at clocks, outbox and pending orders to the next.
@@ -108,7 +111,9 @@ pub struct Agent {
     membership: Membership,
     key: SigningKey,
     journal: Journal,
+    clock: Clock,
     keeper: Keeper,
+    foreign: Foreign,
     performer: Arc<Performer>,
     host: Host,
     link: Link,
@@ -116,6 +121,8 @@ pub struct Agent {
     flow: Flow,
     pending: Option<Pending>,
     refused: VecDeque<Sha256Digest>,
+    /// Digests of orders that have arrived since the last accepted one, and were not accepted.
+    arrived: VecDeque<Sha256Digest>,
     looking: Looking,
     watched: Option<Watched>,
     /// When this run began.
@@ -148,6 +155,15 @@ pub struct Agent {
 impl Agent {
     /// Opens everything the agent keeps and starts its link.
     pub fn open(settings: Settings, stop: &CancellationToken) -> Result<Self, AgentError> {
+        Self::open_by(settings, crate::clock::wall, stop)
+    }
+
+    /// The same on a machine with this wall clock.
+    pub fn open_by(
+        settings: Settings,
+        wall: fn() -> UnixTime,
+        stop: &CancellationToken,
+    ) -> Result<Self, AgentError> {
         let identity = IdentityFolder::open(&settings.state_dir)?;
         let membership = identity.membership()?;
         let (key, of_memory) = (identity.key()?, identity.key()?);
@@ -155,10 +171,10 @@ impl Agent {
         if let Some(text) = restored {
             tracing::warn!(%text, "journal was restored");
         }
-        let floor = journal.record().time_floor;
+        let clock = Clock::new(wall, journal.record().sure_floor);
         let own = identity.own_certificate(&membership, &key)?;
-        let tls = identity.tls_of(&membership, Some(Arc::clone(&own)), floor)?;
-        let renewal = Renewal::new(identity.clone(), &settings.coordinator, own, floor)?;
+        let tls = identity.tls_of(&membership, Some(Arc::clone(&own)), clock.clone())?;
+        let renewal = Renewal::new(identity.clone(), &settings.coordinator, own, clock.clone())?;
         let keeper = Keeper::load(identity, &membership)?;
         let performer = Arc::new(performer(&settings, &membership, of_memory, &tls, stop)?);
         let host = Host::new(&settings.state_dir).map_err(|error| AgentError::Adapter {
@@ -185,7 +201,9 @@ impl Agent {
             membership,
             key,
             journal,
+            clock,
             keeper,
+            foreign: Foreign::default(),
             performer,
             host,
             link,
@@ -193,6 +211,7 @@ impl Agent {
             flow: Flow::default(),
             pending: None,
             refused: VecDeque::new(),
+            arrived: VecDeque::new(),
             looking: Looking::default(),
             watched: None,
             started,
@@ -416,6 +435,7 @@ impl Agent {
             self.begin_health();
         }
         self.end_health().await;
+        self.look_for_root().await?;
         self.try_pending().await
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use takt_common::envelope::PayloadType;
+use takt_common::envelope::{EnvelopeError, PayloadType};
 use takt_common::report::Ack;
 use takt_common::{Envelope, strict_json};
 
@@ -15,11 +15,6 @@ const STALLED_AFTER: Duration = Duration::from_secs(20);
 /// A link that neither came up nor said that it was lost for so long is built anew: longer than a connect and the
 /// longest pause after it.
 const SILENT_AFTER: Duration = Duration::from_mins(2);
-/// An acknowledgement moves the time floor on disk when it is so much ahead: a flash chip has a limited number of writes.
-const FLOOR_STEP: Duration = Duration::from_mins(1);
-
-/// The furthest leap of the time floor that one acknowledgement makes: longer than a device lies in a store room.
-const LEAP_MAX: Duration = Duration::from_hours(2 * 365 * 24);
 
 /// What is on the way.
 #[derive(Debug, Default)]
@@ -90,6 +85,9 @@ impl Agent {
         let signers = self.keeper.director().order_signers();
         let opened =
             Envelope::from_bytes(envelope).and_then(|envelope| envelope.open(PayloadType::Ack, &signers));
+        if matches!(opened, Err(EnvelopeError::Threshold { .. })) {
+            self.foreign.keep(envelope);
+        }
         let ack: Ack = match opened.map(|payload| strict_json::from_slice(&payload, payload.len())) {
             Ok(Ok(ack)) => ack,
             Ok(Err(error)) => {
@@ -109,11 +107,12 @@ impl Agent {
         self.heard |= self.first_report.is_some_and(|first| ack.sequence >= first);
         self.flow.moved_at = self.uptime();
         // Only the answer to a nonce of ours is fresh evidence of the time.
-        let floor = self.journal.record().time_floor;
-        if self.journal.nonces().contains(&ack.nonce) && ack.time > floor + FLOOR_STEP {
-            let mut record = self.journal.record().clone();
-            record.time_floor = ack.time.min(self.now() + LEAP_MAX);
-            self.journal.commit(record, Vec::new(), &self.key).await?;
+        if self.journal.nonces().contains(&ack.nonce) {
+            if ack.time > self.keeper.director().expires() {
+                // By what it says the director root has expired: there should be a newer one.
+                self.foreign.keep(envelope);
+            }
+            self.learn_time(ack.time).await?;
         }
         self.keep_flowing()
     }

@@ -12,7 +12,6 @@ use tokio::task::JoinHandle;
 
 use super::Agent;
 use crate::certificate::Validity;
-use crate::clock;
 use crate::link::jittered;
 use crate::renew::{RenewError, Renewal};
 
@@ -114,7 +113,7 @@ impl Agent {
             return;
         }
         let floor = self.journal.record().time_floor;
-        let now = |at_least: UnixTime| clock::trusted(floor.max(at_least), clock::wall(), uptime);
+        let now = |at_least: UnixTime| self.clock.now(floor.max(at_least), uptime);
         if self.renewing.is_due(now, uptime) {
             self.renewing.asking = Some(tokio::spawn(Arc::clone(&self.renewing.renewal).renew()));
         }

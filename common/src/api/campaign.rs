@@ -61,6 +61,9 @@ pub struct CampaignRequest {
     /// It may be to a release that a published later one has taken the place of; an allowed downgrade allows that too.
     #[serde(default)]
     pub superseded: bool,
+    /// The envelope of a permission for what a coordinator may not order by itself (docs/trust.md); it travels in the orders.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permission: Option<String>,
 }
 
 impl CampaignRequest {
@@ -84,6 +87,7 @@ impl CampaignRequest {
             stays_open: false,
             approval: false,
             superseded: false,
+            permission: None,
         }
     }
 

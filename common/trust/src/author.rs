@@ -17,7 +17,7 @@ pub const SNAPSHOT_LIFE: Duration = Duration::from_hours(90 * 24);
 /// state of the repository notices after at most this long.
 pub const TIMESTAMP_LIFE: Duration = Duration::from_hours(7 * 24);
 
-/// The signed field of a timestamp with the second of its signing.
+/// The signed field of a snapshot or timestamp with the second of its making.
 pub(crate) const ISSUED_FIELD: &str = "x-takt-issued";
 
 #[derive(Serialize)]
@@ -60,7 +60,8 @@ pub fn snapshot_for<'a>(
         meta.insert(format!("{role}.json"), pin("targets", bytes)?);
     }
     let expires = (now + SNAPSHOT_LIFE).to_string();
-    let body = PinBody { kind: "snapshot", expires, meta, spec_version: SPEC_VERSION, version, issued: None };
+    let body =
+        PinBody { kind: "snapshot", expires, meta, spec_version: SPEC_VERSION, version, issued: Some(now) };
     Ok(Document::unsigned(&body))
 }
 

@@ -75,10 +75,30 @@ impl DirectorTrust {
         self.walk.root_bytes()
     }
 
+    /// When it expires: until then its order keys say what time it is, and not beyond.
+    pub fn expires(&self) -> UnixTime {
+        self.walk.facts().expires
+    }
+
+    /// Whether every order key of `earlier` may still order. One that may not has been taken away, perhaps from a thief.
+    pub fn keeps_order_keys_of(&self, earlier: &Self) -> bool {
+        earlier.order.keys.iter().all(|key| self.order.keys.contains(key))
+    }
+
     /// Who may sign orders.
     pub fn order_signers(&self) -> Signers {
         let RoleSpec { keys, threshold } = self.order.clone();
         Signers { role: format!("the order keys of director root {}", self.epoch()), keys, threshold }
+    }
+
+    /// Who may permit what the coordinator may not order by itself; `None` where nobody may.
+    pub fn counter_signers(&self) -> Option<Signers> {
+        let RoleSpec { keys, threshold } = self.walk.facts().counter.clone()?;
+        Some(Signers {
+            role: format!("the counter-signers of director root {}", self.epoch()),
+            keys,
+            threshold,
+        })
     }
 
     /// Whether new orders may be accepted: the root has not expired.

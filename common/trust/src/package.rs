@@ -61,6 +61,8 @@ pub(crate) struct Held {
 pub(crate) struct View {
     snapshot: SnapshotRef,
     issued: Option<UnixTime>,
+    /// When its snapshot was made, by people.
+    gathered: Option<UnixTime>,
     /// File, role and expiry of each document below the root.
     expiries: Vec<(String, &'static str, UnixTime)>,
     targets: BTreeMap<String, Target>,
@@ -168,6 +170,22 @@ impl PackageTrust {
         self.view.as_ref().and_then(|view| view.issued)
     }
 
+    /// When people made the snapshot in force, by their own clock.
+    pub fn gathered(&self) -> Option<UnixTime> {
+        self.view.as_ref().and_then(|view| view.gathered)
+    }
+
+    /// When the root expires: until then its keys say what time it is, and not beyond.
+    pub fn root_expires(&self) -> UnixTime {
+        self.walk.facts().expires
+    }
+
+    /// Whether every timestamp key of `earlier` may still say what is current.
+    pub fn keeps_timestamp_keys_of(&self, earlier: &Self) -> bool {
+        let (before, now) = (&earlier.walk.facts().timestamp.keys, &self.walk.facts().timestamp.keys);
+        before.iter().all(|key| now.contains(key))
+    }
+
     /// Whether anything *new* may be installed: metadata is there and none of it has expired. What runs already, a local
     /// rollback and a refresh do not depend on this.
     pub fn check_fresh(&self, now: UnixTime) -> Result<(), TrustError> {
@@ -259,7 +277,8 @@ impl View {
         let file = targets_file(signed.version);
         let mut view = Self {
             snapshot: SnapshotRef { version: pins.version, sha256: Sha256Digest::of(snapshot) },
-            issued: issued_of(timestamp),
+            issued: issued_in(&timestamp.extra),
+            gathered: issued_in(&pins.extra),
             expiries: vec![
                 (TIMESTAMP_FILE.to_owned(), "timestamp", instant_of(timestamp.expires)),
                 (snapshot_file(pins.version), "snapshot", instant_of(pins.expires)),
@@ -309,7 +328,7 @@ impl View {
     /// The same under a newer timestamp.
     pub(crate) fn under(&self, timestamp: &Timestamp) -> Self {
         let mut view = self.clone();
-        view.issued = issued_of(timestamp);
+        view.issued = issued_in(&timestamp.extra);
         view.expiries[0].2 = instant_of(timestamp.expires);
         view
     }
@@ -328,8 +347,8 @@ impl View {
     }
 }
 
-fn issued_of(timestamp: &Timestamp) -> Option<UnixTime> {
-    timestamp.extra.get(ISSUED_FIELD).and_then(serde_json::Value::as_u64).map(UnixTime::from_secs)
+fn issued_in(more: &BTreeMap<String, serde_json::Value>) -> Option<UnixTime> {
+    more.get(ISSUED_FIELD).and_then(serde_json::Value::as_u64).map(UnixTime::from_secs)
 }
 
 /// To whom the publishers' targets in `set` delegate; `online` has keys that must not be among theirs.

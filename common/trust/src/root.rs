@@ -52,6 +52,8 @@ pub struct DirectorSpec {
     pub root: RoleSpec,
     /// The coordinators' order keys; online, so they have no other role.
     pub order: RoleSpec,
+    /// Who permits what coordinators may not order by themselves; offline. Nobody may where there is none.
+    pub counter: Option<RoleSpec>,
 }
 
 #[derive(Serialize)]
@@ -68,6 +70,8 @@ struct RootBody {
     purpose: Purpose,
     #[serde(rename = "x-takt-order", skip_serializing_if = "Option::is_none")]
     order: Option<RoleBody>,
+    #[serde(rename = "x-takt-counter", skip_serializing_if = "Option::is_none")]
+    counter: Option<RoleBody>,
 }
 
 #[derive(Serialize)]
@@ -88,6 +92,7 @@ impl RootSpec {
             snapshot,
             timestamp,
             order: None,
+            counter: None,
         };
         write(&facts, Purpose::Packages)
     }
@@ -113,6 +118,7 @@ impl DirectorSpec {
             snapshot: self.root.clone(),
             timestamp: self.root.clone(),
             order: Some(self.order.clone()),
+            counter: self.counter.clone(),
         };
         write(&facts, Purpose::Director)
     }
@@ -121,7 +127,8 @@ impl DirectorSpec {
     pub fn from_document(document: &Document) -> Result<Self, DocumentError> {
         let facts = read(document, Purpose::Director)?;
         let order = facts.order.ok_or(RootRule::OrderField { what: "missing" })?;
-        let spec = Self { epoch: facts.version, expires: facts.expires, root: facts.root, order };
+        let RootFacts { version: epoch, expires, root, counter, .. } = facts;
+        let spec = Self { epoch, expires, root, order, counter };
         faithful(document, &spec.document()?)?;
         Ok(spec)
     }
@@ -129,8 +136,8 @@ impl DirectorSpec {
 
 fn write(facts: &RootFacts, purpose: Purpose) -> Result<Document, RootRule> {
     facts.check()?;
-    let RootFacts { version, expires, root, targets, snapshot, timestamp, order } = facts;
-    let all = [root, targets, snapshot, timestamp].into_iter().chain(order);
+    let RootFacts { version, expires, root, targets, snapshot, timestamp, order, counter } = facts;
+    let all = [root, targets, snapshot, timestamp].into_iter().chain(order).chain(counter);
     let keys = all.flat_map(|role| &role.keys).map(|key| (key_id(key), key_object(key))).collect();
     let named = [("root", root), ("targets", targets), ("snapshot", snapshot), ("timestamp", timestamp)];
     Ok(Document::unsigned(&RootBody {
@@ -143,6 +150,7 @@ fn write(facts: &RootFacts, purpose: Purpose) -> Result<Document, RootRule> {
         version: *version,
         purpose,
         order: order.as_ref().map(role_body),
+        counter: counter.as_ref().map(role_body),
     }))
 }
 
@@ -181,7 +189,8 @@ mod tests {
     }
 
     fn director_root() -> DirectorSpec {
-        DirectorSpec { epoch: 1, expires: UnixTime::from_secs(1_800_000_000), root: role(), order: role() }
+        let (expires, counter) = (UnixTime::from_secs(1_800_000_000), Some(role()));
+        DirectorSpec { epoch: 1, expires, root: role(), order: role(), counter }
     }
 
     #[test]
@@ -213,6 +222,9 @@ mod tests {
         let mut spec = director_root();
         spec.root = spec.order.clone();
         assert!(matches!(spec.document(), Err(RootRule::OnlineKeyShared { online: "order", .. })));
+        let mut spec = director_root();
+        spec.counter = Some(spec.order.clone());
+        assert!(matches!(spec.document(), Err(RootRule::OnlineKeyShared { role: "counter", .. })));
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub(crate) const PURPOSE_FIELD: &str = "x-takt-purpose";
 /// The signed field of a director root that names the order keys.
 pub(crate) const ORDER_FIELD: &str = "x-takt-order";
 
+/// The signed field of a director root that names who counter-signs.
+pub(crate) const COUNTER_FIELD: &str = "x-takt-counter";
+
 /// The roles that a root names: exactly these, as TUF demands.
 pub(crate) const ROLES: [&str; 4] = ["root", "snapshot", "targets", "timestamp"];
 
@@ -87,6 +90,12 @@ pub enum RootRule {
     /// The field with the order keys is missing, unreadable or misplaced.
     #[error("the root's field '{ORDER_FIELD}' is {what}")]
     OrderField {
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The field with the counter-signers is unreadable or misplaced.
+    #[error("the root's field '{COUNTER_FIELD}' is {what}")]
+    CounterField {
         /// What is wrong with it.
         what: &'static str,
     },
@@ -278,6 +287,8 @@ pub(crate) struct RootFacts {
     pub(crate) timestamp: RoleSpec,
     /// Present in a director root only.
     pub(crate) order: Option<RoleSpec>,
+    /// In a director root only, and not in every one.
+    pub(crate) counter: Option<RoleSpec>,
 }
 
 impl RootFacts {
@@ -304,6 +315,7 @@ impl RootFacts {
             snapshot: role("snapshot")?,
             timestamp: role("timestamp")?,
             order: read_order(root, expected)?,
+            counter: read_counter(root, expected)?,
         };
         if !root.consistent_snapshot {
             return Err(RootRule::NotConsistent);
@@ -328,6 +340,7 @@ impl RootFacts {
             snapshot: role("snapshot"),
             timestamp: role("timestamp"),
             order: None,
+            counter: None,
         }
     }
 
@@ -345,6 +358,10 @@ impl RootFacts {
             // In a director root only the order keys are online; its TUF roles are the root's own.
             Some(order) => {
                 order.check("order")?;
+                if let Some(counter) = &self.counter {
+                    counter.check("counter")?;
+                    keep_apart("order", order, "counter", counter)?;
+                }
                 offline.iter().try_for_each(|(name, role)| keep_apart("order", order, name, role))
             }
             None => offline
@@ -375,6 +392,18 @@ fn read_order(root: &Root, purpose: Purpose) -> Result<Option<RoleSpec>, RootRul
             let role: RoleKeys = serde_json::from_value(value.clone())
                 .map_err(|_| RootRule::OrderField { what: "not a role with keyids and threshold" })?;
             RoleSpec::read("order", &role, &root.keys).map(Some)
+        }
+    }
+}
+
+fn read_counter(root: &Root, purpose: Purpose) -> Result<Option<RoleSpec>, RootRule> {
+    match (root.extra.get(COUNTER_FIELD), purpose) {
+        (None, _) => Ok(None),
+        (Some(_), Purpose::Packages) => Err(RootRule::CounterField { what: "not for a package root" }),
+        (Some(value), Purpose::Director) => {
+            let role: RoleKeys = serde_json::from_value(value.clone())
+                .map_err(|_| RootRule::CounterField { what: "not a role with keyids and threshold" })?;
+            RoleSpec::read("counter", &role, &root.keys).map(Some)
         }
     }
 }

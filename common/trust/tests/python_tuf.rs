@@ -41,11 +41,13 @@ fn write_directors(folder: &Path, now: UnixTime) -> Value {
         expires: now + DAY,
         root: role(&people.each_ref(), 2),
         order: role(&orders[0].each_ref(), 1),
+        counter: None,
     };
     let second = DirectorSpec {
         epoch: 2,
         root: role(&successors.each_ref(), 1),
         order: role(&orders[1].each_ref(), 2),
+        counter: None,
         ..first.clone()
     };
     for spec in [&first, &second] {

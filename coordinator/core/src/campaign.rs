@@ -292,6 +292,11 @@ pub(crate) const fn is_none(count: &u32) -> bool {
 }
 
 impl Campaign {
+    /// The permission that its orders carry.
+    pub fn permission(&self) -> Option<&str> {
+        self.request.permission.as_deref()
+    }
+
     /// Its name.
     pub const fn name(&self) -> &Name {
         &self.request.name

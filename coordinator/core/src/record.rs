@@ -25,6 +25,13 @@ impl DeviceState {
         self.next = self.next.max(after(order.position));
     }
 
+    /// Under a newer director root generations begin anew: a thief of an order key that was taken away may have used up all that there are.
+    pub fn begin_epoch(&mut self, epoch: u64) {
+        if epoch > self.next.epoch {
+            self.next = Position { epoch, generation: 1 };
+        }
+    }
+
     /// Notes a report whose signature and device have been checked. `envelope` is the digest of the envelope of the
     /// order in hand, to tell whether that one was refused. Returns false, with nothing changed, for a report that
     /// is not newer than the last one.

@@ -391,6 +391,7 @@ impl<'a> World<'a> {
             timing: None,
             hooks: BTreeMap::new(),
             made,
+            skipped: None,
             time_floor: made,
         };
         match self.fleet.back_at(self.nature(number).site, at) {

@@ -245,9 +245,10 @@ impl From<BeginError> for Refused {
     fn from(error: BeginError) -> Self {
         match error {
             BeginError::Taken(_) => Self::conflict(sentence(&error)),
-            BeginError::Outdated(_) | BeginError::ForeignDomain { .. } | BeginError::TooMany(_) => {
-                Self::rule(sentence(&error))
-            }
+            BeginError::Outdated(_)
+            | BeginError::ForeignDomain { .. }
+            | BeginError::Permission { .. }
+            | BeginError::TooMany(_) => Self::rule(sentence(&error)),
             BeginError::Release(error) => error.into(),
             BeginError::Domain(error) => error.into(),
             BeginError::Open(error) => error.into(),

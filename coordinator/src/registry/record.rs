@@ -147,6 +147,10 @@ impl DeviceRecord {
         if report.refused.is_some() {
             self.refused.clone_from(&report.refused);
         }
+        if let Some(skipped) = &report.skipped {
+            tracing::warn!(device = %self.state.name, %skipped, "an order has not arrived");
+            self.warn(&skipped.to_string());
+        }
         if !report.hooks.is_empty() {
             self.hooks.clone_from(&report.hooks);
         }

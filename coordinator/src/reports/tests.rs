@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use ring::rand::SystemRandom;
 use takt_common::order::{Action, Mode, Policy, Position};
-use takt_common::report::{OrderRef, Outcome, PhaseName};
+use takt_common::report::{OrderRef, Outcome, PhaseName, Skipped};
 use takt_coordinator_core::{DeviceState, OrderRequest};
 use takt_store::{Options, SledStore};
 
@@ -111,6 +111,7 @@ impl Site {
             hooks: BTreeMap::new(),
             timing: None,
             made: NOW,
+            skipped: None,
             time_floor: NOW,
         }
     }
@@ -220,4 +221,18 @@ fn a_change_that_was_decided_on_an_older_look_is_a_conflict() {
     let changed = (*looked_at).clone();
     let staged = site.registry.stage(CommitTogether::new(Batch::new()), &looked_at, changed);
     assert!(staged.is_err_and(|error| error.is_conflict()));
+}
+
+#[test]
+fn an_order_that_was_withheld_is_remembered_at_the_device() {
+    let site = Site::new();
+    let (follows, accepted) = (Some(Sha256Digest::of(b"withheld")), Some(Sha256Digest::of(b"last")));
+    let skipped = Some(Skipped { position: POSITION, follows, accepted });
+    site.take(&Report { skipped, ..site.report(1, None, Some(b"issued"), None) });
+    let warnings = site.record().warnings.clone();
+    let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
+    for digest in [follows, accepted].into_iter().flatten() {
+        assert!(warning.contains(&digest.to_string()), "{warning}");
+    }
+    assert_eq!((site.accepted(), site.record().state.quarantine.clone()), (Some(true), None));
 }

@@ -107,6 +107,7 @@ async fn every_bad_document_is_refused_by_name_and_leaves_no_trace() {
         expires: now + std::time::Duration::from_hours(24),
         root: role(&[&world.publisher.key]),
         order: role(&[&stranger]),
+        counter: None,
     };
     for (documents, named) in [
         (forged_set, "2.targets.json"),

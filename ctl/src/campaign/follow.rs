@@ -41,7 +41,7 @@ pub(super) async fn run(args: FollowArgs, api: &Api, output: Output) -> Result<(
     let prefix = prefix(&domain, &component)?;
     let release = ReleaseId { name: component.clone(), version: newest()? };
     let mode = if propose { FollowMode::Propose } else { FollowMode::Start };
-    let spec = FollowSpec { mode, campaign: how.request(prefix.clone(), release, domain.clone()) };
+    let spec = FollowSpec { mode, campaign: how.request(prefix.clone(), release, domain.clone())? };
     api.put(&path, &spec).await?;
     Ok(output.give(&spec, || {
         let what = if propose { "is proposed" } else { "begins" };

@@ -1,5 +1,7 @@
 //! How a campaign is to be, as options.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 use takt_common::Name;
 use takt_common::api::CampaignRequest;
@@ -7,6 +9,7 @@ use takt_common::order::{AtDeadline, Policy};
 use takt_common::release::ReleaseId;
 
 use super::{RegulationArgs, TermsArgs};
+use crate::file::{self, FileError};
 use crate::span;
 
 /// Options of `takt campaign start`, `plan` and `follow`.
@@ -33,6 +36,9 @@ pub struct HowArgs {
     /// How many verified releases keep their images beside the running one
     #[arg(long, value_name = "N", default_value_t = Policy::default().retain)]
     retain: u32,
+    /// A permission for what the coordinator may not order by itself, as `takt trust permit` makes it
+    #[arg(long, value_name = "FILE")]
+    permission: Option<PathBuf>,
     #[command(flatten)]
     terms: TermsArgs,
     #[command(flatten)]
@@ -50,8 +56,14 @@ enum DeadlineArg {
 
 impl HowArgs {
     /// A campaign that is to be so.
-    pub(super) fn request(self, name: Name, release: ReleaseId, domain: Name) -> CampaignRequest {
-        CampaignRequest {
+    pub(super) fn request(
+        self,
+        name: Name,
+        release: ReleaseId,
+        domain: Name,
+    ) -> Result<CampaignRequest, FileError> {
+        Ok(CampaignRequest {
+            permission: self.permission.as_deref().map(file::read_text).transpose()?,
             element_size: self.element_size,
             deadline_secs: self.deadline,
             policy: Policy {
@@ -66,6 +78,6 @@ impl HowArgs {
             regulation: self.regulation.into(),
             query: self.query,
             ..self.terms.request(name, release, domain)
-        }
+        })
     }
 }

@@ -184,7 +184,7 @@ async fn request(args: StartArgs, api: &Api) -> Result<CampaignRequest, Failure>
         (None, Some(query)) => domain_of(query, &args.release.0, api).await?,
         (None, None) => unreachable!("clap asks for one of them"),
     };
-    Ok(CampaignRequest { devices: args.devices, ..args.how.request(args.name, args.release.0, domain) })
+    Ok(CampaignRequest { devices: args.devices, ..args.how.request(args.name, args.release.0, domain)? })
 }
 
 /// The domain of the devices that the query means, which must be one.

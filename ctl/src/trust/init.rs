@@ -39,6 +39,12 @@ pub struct InitArgs {
     /// The key that signs snapshots, private or public; without it any one publisher signs them
     #[arg(long, value_name = "FILE")]
     snapshot_key: Option<PathBuf>,
+    /// A key that permits what the coordinator may not order by itself, private or public; may be given several times
+    #[arg(long = "counter-key", value_name = "FILE")]
+    counter_keys: Vec<PathBuf>,
+    /// How many of them must sign a permission
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    counter_threshold: usize,
     /// The coordinator's public keys as JSON, as GET /api/v1/keys answers; without it they are asked for
     #[arg(long, value_name = "FILE")]
     coordinator_keys: Option<PathBuf>,
@@ -71,6 +77,7 @@ pub(super) async fn run(args: InitArgs, online: Online, output: Output) -> Resul
     let root_keys = read_all(&args.root_keys)?;
     let publisher_keys = read_all(&args.publisher_keys)?;
     let snapshot_key = args.snapshot_key.as_deref().map(KeyFile::read).transpose()?;
+    let counter_keys = publics(&read_all(&args.counter_keys)?);
     // Nothing is made before it is known whom to publish it to.
     let api = if args.offline { None } else { Some(online.api()?) };
     let coordinator = match (&args.coordinator_keys, &api) {
@@ -87,11 +94,13 @@ pub(super) async fn run(args: InitArgs, online: Online, output: Output) -> Resul
     };
     let timestamp = RoleSpec { keys: vec![coordinator.timestamp], threshold: 1 };
     let order = RoleSpec { keys: vec![coordinator.order], threshold: 1 };
+    let counter = (!counter_keys.is_empty())
+        .then_some(RoleSpec { keys: counter_keys, threshold: args.counter_threshold });
     let expires = now + ROOT_LIFE;
     let roles = PackageRoles { root: root.clone(), targets, snapshot, timestamp };
     let package_root = RootSpec { version: 1, expires, roles }.document().map_err(TrustDirError::from)?;
     let director_root =
-        DirectorSpec { epoch: 1, expires, root, order }.document().map_err(TrustDirError::from)?;
+        DirectorSpec { epoch: 1, expires, root, order, counter }.document().map_err(TrustDirError::from)?;
 
     let dir = TrustDir::create(&args.dir)?;
     // The root comes last: a folder without it is made anew by the next attempt.

@@ -17,6 +17,7 @@ mod delegate;
 mod dir;
 mod fetch;
 mod init;
+mod permit;
 mod rotate;
 mod sign;
 mod status;
@@ -25,6 +26,7 @@ pub use client::ClientError;
 pub use dir::{Role, Stored, TrustDir, TrustDirError};
 pub use fetch::{FetchError, Fetched, fetch};
 pub use init::InitError;
+pub use permit::PermitError;
 pub use sign::sign_pending;
 pub use status::{DocumentStatus, Status};
 
@@ -50,6 +52,12 @@ pub enum TrustCommand {
     /// the publishers sign that, then `takt trust publish`.
     #[command(after_help = delegate::EXAMPLE)]
     Delegate(delegate::DelegateArgs),
+    /// Permits what a coordinator may not order by itself: a downgrade, or a switch in spite of soft blockers
+    ///
+    /// The counter-signers that the director root names sign it, one after the other; `takt campaign start --permission` takes it
+    /// once enough have. A FILE that exists is shown and gets the signatures of --key.
+    #[command(after_help = permit::EXAMPLE)]
+    Permit(permit::PermitArgs),
     /// Adds signatures to whatever in DIR still misses some
     #[command(after_help = "Example:\n  takt trust sign --dir trust --key second-root.key")]
     Sign(SignArgs),
@@ -87,6 +95,7 @@ pub async fn run(command: TrustCommand, online: Online, output: Output) -> Resul
         TrustCommand::Init(args) => init::run(args, online, output).await,
         TrustCommand::Rotate(args) => rotate::run(&args, clock::now(), output),
         TrustCommand::Delegate(args) => delegate::run(&args, clock::now(), output),
+        TrustCommand::Permit(args) => permit::run(&args, clock::now(), output),
         TrustCommand::Sign(args) => sign(&args, clock::now(), output),
         TrustCommand::Publish(args) => {
             let dir = TrustDir::open(&args.dir)?;

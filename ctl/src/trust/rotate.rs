@@ -40,6 +40,12 @@ pub struct RotateArgs {
     /// Who signs snapshots from then on, private or public key
     #[arg(long, value_name = "FILE")]
     snapshot_key: Option<PathBuf>,
+    /// Who permits from then on what the coordinator may not order by itself, private or public key; all of them
+    #[arg(long = "counter-key", value_name = "FILE")]
+    counter_keys: Vec<PathBuf>,
+    /// How many of them must sign a permission
+    #[arg(long, value_name = "K")]
+    counter_threshold: Option<usize>,
     /// The coordinator's public keys from then on, as GET /api/v1/keys answers
     #[arg(long, value_name = "FILE")]
     coordinator_keys: Option<PathBuf>,
@@ -56,6 +62,7 @@ pub(super) fn run(args: &RotateArgs, now: UnixTime, output: Output) -> Result<()
     let root_keys = read_all(&args.root_keys)?;
     let publisher_keys = read_all(&args.publisher_keys)?;
     let snapshot_key = args.snapshot_key.as_deref().map(KeyFile::read).transpose()?;
+    let counter_keys = read_all(&args.counter_keys)?;
     let signing = read_all(&args.keys)?;
     let coordinator = args.coordinator_keys.as_deref().map(read_coordinator_keys).transpose()?;
 
@@ -77,10 +84,16 @@ pub(super) fn run(args: &RotateArgs, now: UnixTime, output: Output) -> Result<()
         next_director.order = RoleSpec { keys: vec![coordinator.order], threshold: 1 };
     }
 
-    let renewed = next.roles == packages.roles && next_director.order == director.order;
+    let nobody = RoleSpec { keys: Vec::new(), threshold: 1 };
+    let counter =
+        changed(director.counter.as_ref().unwrap_or(&nobody), &counter_keys, args.counter_threshold);
+    next_director.counter = (!counter.keys.is_empty()).then_some(counter);
+
+    let kept = next_director.order == director.order && next_director.counter == director.counter;
+    let renewed = next.roles == packages.roles && kept;
     let root = (renewed || next.roles != packages.roles).then(|| next.document()).transpose();
     let root = root.map_err(TrustDirError::from)?;
-    let ordered = next_director.order != director.order || next_director.root != director.root;
+    let ordered = !kept || next_director.root != director.root;
     let director = (renewed || ordered).then(|| next_director.document()).transpose();
     let director = director.map_err(TrustDirError::from)?;
 

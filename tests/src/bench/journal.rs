@@ -151,6 +151,7 @@ fn report(journal: &Journal, device: DeviceId) -> Report {
         waiting_on: None,
         refused: None,
         made: UnixTime::default(),
+        skipped: None,
         time_floor: record.time_floor,
     }
 }

@@ -226,6 +226,7 @@ impl Coordinator {
             window: None,
             deadline: request.deadline,
             policy: request.policy,
+            permission: None,
         };
         let payload = order.to_bytes();
         let envelope = Envelope::seal(PayloadType::Order, &payload, &[&KEY]).to_bytes();

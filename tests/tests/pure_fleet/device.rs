@@ -367,6 +367,8 @@ impl Device {
             epoch: 1,
             last: self.record.last_position,
             highest: &highest,
+            way_back: self.record.way_back(),
+            counter: None,
             nonces: &[],
             time_floor: self.record.time_floor,
             now: time(now),

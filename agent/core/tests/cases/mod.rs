@@ -247,6 +247,7 @@ pub fn order(generation: u64, action: OrderAction, manifest: Option<&Manifest>) 
         window: None,
         deadline: DEADLINE,
         policy: OrderPolicy::default(),
+        permission: None,
     }
 }
 

@@ -244,6 +244,7 @@ pub fn order(generation: u64, action: OrderAction, manifest: Option<&Manifest>) 
         window: None,
         deadline: UnixTime::from_secs(DEADLINE_SECS),
         policy: OrderPolicy::default(),
+        permission: None,
     };
     let digest = Sha256Digest::of(&order.to_bytes());
     Accepted { order, digest, at: UnixTime::from_secs(START_SECS) }

@@ -17,7 +17,8 @@ impl Director {
     fn new() -> Self {
         let (people, order_key) = ([key(), key()], key());
         let root = role(&people.each_ref(), 2);
-        let spec = DirectorSpec { epoch: 1, expires: NOW + DAY, root, order: role(&[&order_key], 1) };
+        let spec =
+            DirectorSpec { epoch: 1, expires: NOW + DAY, root, order: role(&[&order_key], 1), counter: None };
         Self { people, spec, order_key }
     }
 

@@ -159,6 +159,7 @@ fn a_director_root_is_not_the_next_package_root() {
         expires: NOW + DAY,
         root: repository.root.roles.root.clone(),
         order: role(&[&key()], 1),
+        counter: None,
     };
     let mut document = director.document().unwrap();
     for key in &repository.root_keys[..2] {

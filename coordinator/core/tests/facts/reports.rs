@@ -82,6 +82,23 @@ fn the_next_order_stands_above_what_the_device_has_seen() {
 }
 
 #[test]
+fn a_thief_who_has_used_up_all_generations_is_undone_by_the_next_epoch() {
+    let mut device = ordered();
+    let seen = Position { epoch: 1, generation: u64::MAX };
+    let digest = Sha256Digest::of(b"by a stolen order key");
+    let report = Report { order: Some(OrderRef { position: seen, digest }), ..report_of(&device) };
+    assert!(device.record_report(&report, None, START));
+    device.begin_epoch(1);
+    assert_eq!(device.next, seen, "nothing is above it in this epoch");
+    device.begin_epoch(2);
+    assert_eq!(device.next, Position { epoch: 2, generation: 1 });
+    assert!(device.next > seen);
+    device.next.generation = 7;
+    device.begin_epoch(2);
+    assert_eq!(device.next.generation, 7, "once an epoch");
+}
+
+#[test]
 fn only_the_refusal_of_the_envelope_in_hand_counts_and_only_before_it_is_accepted() {
     let (own, other) = (Sha256Digest::of(b"own"), Sha256Digest::of(b"other"));
     let refusal = |device: &DeviceState, envelope| Report {

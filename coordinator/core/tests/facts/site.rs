@@ -259,6 +259,7 @@ pub(crate) fn report_of(device: &DeviceState) -> Report {
         hooks: std::collections::BTreeMap::new(),
         timing: None,
         made: START,
+        skipped: None,
         time_floor: START,
     }
 }

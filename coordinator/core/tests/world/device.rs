@@ -260,6 +260,7 @@ impl Device {
             hooks: std::collections::BTreeMap::new(),
             timing: None,
             made,
+            skipped: None,
             time_floor: made,
         }
     }

@@ -121,6 +121,7 @@ impl FakeDevice {
             hooks: BTreeMap::new(),
             timing: None,
             made: now,
+            skipped: None,
             time_floor: now,
         };
         change(&mut report);

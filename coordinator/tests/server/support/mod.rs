@@ -245,7 +245,8 @@ impl World {
             PackageRoles { root: own.clone(), targets: own.clone(), snapshot: own.clone(), timestamp };
         let root = RootSpec { version: 1, expires, roles }.document().unwrap();
         let order = RoleSpec { keys: vec![keys.order], threshold: 1 };
-        let director = DirectorSpec { epoch: 1, expires, root: own, order }.document().unwrap();
+        let director =
+            DirectorSpec { epoch: 1, expires, root: own, order, counter: None }.document().unwrap();
         BTreeMap::from([
             ("1.root.json".to_owned(), signed(root, publisher)),
             ("1.director.root.json".to_owned(), signed(director, publisher)),

@@ -200,6 +200,8 @@ impl Device {
             epoch,
             last: self.record.last_position,
             highest: &self.record.highest,
+            way_back: self.record.way_back(),
+            counter: self.site.trust().director.counter_signers(),
             nonces,
             time_floor: self.record.time_floor,
             now,

@@ -1,0 +1,11 @@
+//! Real agents and a real coordinator, with `takt` beside them: clocks that are wrong, keys that were stolen, orders that were withheld,
+//! and what a coordinator may not order by itself.
+
+#![allow(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
+
+mod clocks;
+mod orders;
+mod site;
+mod stolen_keys;
+#[path = "../support/mod.rs"]
+mod support;
