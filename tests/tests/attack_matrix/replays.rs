@@ -37,6 +37,8 @@ fn of_very_many_replayed_orders_none_gets_past_the_rules() {
         epoch: 3,
         last,
         highest: &highest,
+        way_back: Vec::new(),
+        counter: None,
         nonces: &[],
         time_floor: now,
         now,
@@ -58,6 +60,7 @@ fn of_very_many_replayed_orders_none_gets_past_the_rules() {
             window: None,
             deadline: UnixTime::from_secs(1_900_000_000),
             policy: Policy::default(),
+            permission: None,
         };
         Envelope::seal(PayloadType::Order, &order.to_bytes(), &[&key]).to_bytes()
     };
