@@ -72,6 +72,8 @@ pub struct Clock {
     wall: fn() -> UnixTime,
     /// The time that it is at least, whoever has stolen the coordinator's keys; in seconds.
     sure: Arc<AtomicU64>,
+    /// The time that it is at least by what the coordinator says; in seconds.
+    told: Arc<AtomicU64>,
     answer: Option<Answer>,
 }
 
@@ -85,7 +87,8 @@ impl From<UnixTime> for Clock {
 impl Clock {
     /// With a wall clock, and the time that it is at least.
     pub fn new(wall: fn() -> UnixTime, sure: UnixTime) -> Self {
-        Self { wall, sure: Arc::new(AtomicU64::new(sure.as_secs())), answer: None }
+        let at_least = || Arc::new(AtomicU64::new(sure.as_secs()));
+        Self { wall, sure: at_least(), told: at_least(), answer: None }
     }
 
     /// The trusted time above a floor.
@@ -96,10 +99,13 @@ impl Clock {
         }
     }
 
-    /// The time by which certificates of servers are judged.
+    /// The time by which certificates of servers are judged. The wall clock and the coordinator are two witnesses: where both say that
+    /// it is later than what is sure, the wall clock is believed. A thief of the coordinator's keys, who says that it is 2099, gets
+    /// nowhere without a wall clock that says so too.
     pub(crate) fn sure(&self, uptime: Duration) -> UnixTime {
-        let sure = UnixTime::from_secs(self.sure.load(Ordering::Relaxed));
-        trusted(sure, (self.wall)(), uptime)
+        let read = |time: &AtomicU64| UnixTime::from_secs(time.load(Ordering::Relaxed)).max(BUILT);
+        let (sure, told, wall) = (read(&self.sure), read(&self.told), (self.wall)());
+        if (sure..=told + uptime + LEAP_MAX).contains(&wall) { wall } else { trusted(sure, wall, uptime) }
     }
 
     /// Whether it is known what time it is.
@@ -117,11 +123,13 @@ impl Clock {
     /// What was answered counts no more: the key that signed it has been taken away.
     pub fn forget(&mut self) {
         self.answer = None;
+        self.told.store(self.sure.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    /// It is at least `sure`, by what people have signed as well.
-    pub fn set_sure(&self, sure: UnixTime) {
+    /// It is at least `sure`, by what people have signed as well, and `told` by what the coordinator says.
+    pub fn set_floors(&self, sure: UnixTime, told: UnixTime) {
         self.sure.fetch_max(sure.as_secs(), Ordering::Relaxed);
+        self.told.fetch_max(told.as_secs(), Ordering::Relaxed);
     }
 }
 
@@ -187,9 +195,23 @@ mod tests {
         clock.answered(Answer { time: late, at: uptime });
         assert_eq!((clock.now(late, uptime), clock.sure(uptime)), (late, FLOOR));
         let shared = clock.clone();
-        clock.set_sure(FLOOR + uptime);
+        clock.set_floors(FLOOR + uptime, late);
         assert_eq!(shared.sure(uptime), FLOOR + uptime);
-        clock.set_sure(FLOOR);
+        clock.set_floors(FLOOR, FLOOR);
         assert_eq!(shared.sure(uptime), FLOOR + uptime, "it never falls");
+    }
+
+    #[test]
+    fn a_wall_clock_that_agrees_with_the_coordinator_is_believed_long_after_the_last_release() {
+        const MONTHS: Duration = Duration::from_hours(120 * 24);
+        let uptime = Duration::from_hours(1);
+        let mut clock = Clock::new(|| FLOOR + MONTHS, FLOOR);
+        assert_eq!(clock.sure(uptime), FLOOR, "nobody else says so");
+        clock.set_floors(FLOOR, FLOOR + MONTHS);
+        assert_eq!(clock.sure(uptime), FLOOR + MONTHS, "a certificate of back then has expired");
+        clock.set_floors(FLOOR, FLOOR + 10 * MONTHS);
+        assert_eq!(clock.sure(uptime), FLOOR + MONTHS, "a thief cannot make it later than the wall clock");
+        clock.forget();
+        assert_eq!(clock.sure(uptime), FLOOR);
     }
 }

@@ -140,12 +140,10 @@ impl Journal {
         let mut chain = self.chain.clone();
         let mut outbox_length = self.outbox_length;
         for mut report in reports {
-            let room = match (&report.outcome, &report.refused) {
-                (Some(_), _) => true,
-                (None, Some(_)) => outbox_length < OUTBOX_MAX,
-                (None, None) => outbox_length < OUTBOX_BUSY,
-            };
-            if !room {
+            // What cannot be said again later needs room.
+            let once = report.refused.is_some() || report.skipped.is_some();
+            let room = outbox_length < if once { OUTBOX_MAX } else { OUTBOX_BUSY };
+            if report.outcome.is_none() && !room {
                 continue;
             }
             report.sequence = chain.next_sequence;

@@ -88,56 +88,55 @@ impl Keeper {
         &self.package
     }
 
-    /// Walks to the newest director root that the repository has. One that is newer counts whatever follows it.
-    pub async fn refresh_director(
-        &mut self,
+    /// Walks to the newest director root that the repository has, which is for [`Self::keep_director`], and says how far it came. One
+    /// that is newer counts whatever follows it.
+    pub async fn walk_director(
+        &self,
         fetch: impl AsyncFn(&Need) -> Result<Option<Vec<u8>>, String>,
-    ) -> Result<(), KeeperError> {
+    ) -> Result<(DirectorTrust, Result<(), KeeperError>), KeeperError> {
         let refused = |source| KeeperError::Refused { of: "director root", source: Box::new(source) };
         let mut refresh = self.director.begin_refresh();
-        let mut failure = None;
-        while let Some(need) = refresh.need() {
-            let provided = match fetched(&need, &fetch).await {
+        let mut walked = Ok(());
+        while let (Ok(()), Some(need)) = (&walked, refresh.need()) {
+            walked = match fetched(&need, &fetch).await {
                 Ok(bytes) => refresh.provide(bytes).map_err(refused),
                 Err(error) => Err(error),
             };
-            if let Err(error) = provided {
-                failure = Some(error);
-                break;
-            }
         }
-        let director = refresh.keep_root().map_err(refused)?;
+        Ok((refresh.keep_root().map_err(refused)?, walked))
+    }
+
+    /// Keeps a director root that was walked to.
+    pub fn keep_director(&mut self, director: DirectorTrust) -> Result<(), KeeperError> {
         if director.epoch() != self.director.epoch() {
             self.folder.keep_document(DIRECTOR_FILE, &director.to_stored())?;
             self.director = director;
         }
-        failure.map_or(Ok(()), Err)
+        Ok(())
     }
 
-    /// Looks at the package repository anew (TUF client workflow). On failure the trust on hand stays.
-    pub async fn refresh_package(
-        &mut self,
+    /// Looks at the package repository anew (TUF client workflow), for [`Self::keep_package`], and says how far it came. A newer root
+    /// counts at once, even when what stands below it is refused.
+    pub async fn look_at_package(
+        &self,
         now: UnixTime,
         fetch: impl AsyncFn(&Need) -> Result<Option<Vec<u8>>, String>,
-    ) -> Result<(), KeeperError> {
+    ) -> Result<(PackageTrust, Result<(), KeeperError>), KeeperError> {
         let refused = |source| KeeperError::Refused { of: "package repository", source: Box::new(source) };
         let mut refresh = self.package.begin_refresh(now);
-        let mut failure = None;
         while let Some(need) = refresh.need() {
             if let Err(error) = refresh.provide(fetched(&need, &fetch).await?) {
-                failure = Some(error);
-                break;
+                return Ok((refresh.keep_root().map_err(refused)?, Err(refused(error))));
             }
         }
-        // A newer root counts at once, even when what stands below it is refused.
-        let package = match &failure {
-            None => refresh.finish(),
-            Some(_) => refresh.keep_root(),
-        };
-        let package = package.map_err(refused)?;
+        Ok((refresh.finish().map_err(refused)?, Ok(())))
+    }
+
+    /// Keeps what was found in the package repository.
+    pub fn keep_package(&mut self, package: PackageTrust) -> Result<(), KeeperError> {
         self.folder.keep_document(PACKAGE_FILE, &package.to_stored())?;
         self.package = package;
-        failure.map_or(Ok(()), |error| Err(refused(error)))
+        Ok(())
     }
 }
 

@@ -137,6 +137,11 @@ impl Envelope {
         true
     }
 
+    /// Of which type it says that its payload is; the signatures count for that type only.
+    pub fn kind(&self) -> &str {
+        &self.payload_type
+    }
+
     /// Reads an envelope; nothing in it is trusted yet.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, EnvelopeError> {
         strict_json::from_slice(bytes, ENVELOPE_LENGTH_MAX).map_err(EnvelopeError::Unreadable)

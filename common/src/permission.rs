@@ -73,7 +73,7 @@ pub enum PermissionError {
         length: usize,
     },
     /// Not signed as it must be.
-    #[error("{}", .0)]
+    #[error(transparent)]
     Envelope(#[from] EnvelopeError),
     /// Signed, but no permission.
     #[error("it is unreadable: {0}")]
@@ -87,12 +87,20 @@ pub enum PermissionError {
     /// For something else.
     #[error("it is for {field} {allowed}, not for {asked}")]
     Other {
-        /// `action`, `release`, `domain` or `device`.
+        /// `action`, `release` or `domain`.
         field: &'static str,
         /// What it allows.
         allowed: String,
         /// What it is shown for.
         asked: String,
+    },
+    /// For other devices.
+    #[error("it is for {count} other devices, not for {asked}")]
+    OtherDevices {
+        /// How many.
+        count: usize,
+        /// For which it is shown.
+        asked: DeviceId,
     },
     /// Its time has passed.
     #[error("it ended at {not_after}, and it is at least {now}")]
@@ -163,7 +171,7 @@ impl Permission {
             && !self.devices.is_empty()
             && !self.devices.contains(&device)
         {
-            return Err(other("device", format!("{} others", self.devices.len()), device.to_string()));
+            return Err(PermissionError::OtherDevices { count: self.devices.len(), asked: device });
         }
         if self.not_after <= wanted.now {
             return Err(PermissionError::Ended { not_after: self.not_after, now: wanted.now });
@@ -224,7 +232,7 @@ mod tests {
         }
         permission.devices.insert("ffeeddccbbaa99887766554433221100".parse().unwrap());
         let error = permission.check(&good).unwrap_err().to_string();
-        assert!(error.contains("1 others"), "{error}");
+        assert!(error.contains("1 other devices, not for 0011"), "{error}");
         permission.check(&Use { device: None, ..good }).unwrap();
         permission.devices.extend(device);
         permission.check(&good).unwrap();

@@ -14,6 +14,7 @@ use crate::coordinator::Coordinator;
 use crate::orders::{OrderError, Outdated, PublishedRelease};
 use crate::registry::{CAMPAIGN_DEVICES_MAX, CommitTogether, DomainError, DomainRules, RegistryError};
 use crate::repository::Published;
+use crate::sentence::sentence;
 
 /// A campaign cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +41,7 @@ pub enum BeginError {
         domain: Name,
     },
     /// It asks for what a coordinator may not order by itself.
-    #[error("field 'permission': the campaign asks to {action} to {release}: {why}; see `takt trust permit`")]
+    #[error("field 'permission': the campaign asks for a {action} to {release}: {why}; see `takt trust permit`")]
     Permission {
         /// For what.
         action: Marked,
@@ -162,11 +163,15 @@ fn check_permission(
         return if forced { Err(refused(Marked::GoAhead, why)) } else { Ok(()) };
     };
     let wanted = [(Marked::Downgrade, request.policy.downgrade), (Marked::GoAhead, forced)];
+    if wanted.iter().all(|(_, wanted)| !wanted) {
+        let why = "a permission is given, and nothing is asked for that needs one".to_owned();
+        return Err(refused(Marked::Downgrade, why));
+    }
     for (action, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
         let (release, domain) = (&request.release, &request.domain);
         Permission::open(envelope, signers.as_ref())
             .and_then(|permission| permission.check(&Use { action, release, domain, device: None, now }))
-            .map_err(|error| refused(action, error.to_string()))?;
+            .map_err(|error| refused(action, sentence(&error)))?;
     }
     Ok(())
 }

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use takt_common::audit::{IssuedOrders, StepInputs};
-use takt_common::order::Member;
+use takt_common::order::{AtDeadline, Member};
 use takt_common::release::ReleaseId;
 use takt_common::{Name, UnixTime};
-use takt_coordinator_core::{Campaign, FleetView, Look, Others, Step, advance};
+use takt_coordinator_core::{Campaign, FleetView, Look, OrderRequest, Others, Step, advance};
 use takt_store::{Batch, Store as _};
 use tokio_util::sync::CancellationToken;
 
@@ -332,6 +332,17 @@ fn decide(
     }
 }
 
+/// What people have counter-signed is the goal of a campaign, not the releases on the way to it: with those nobody goes ahead, as devices
+/// would refuse it. The way back needs no permission.
+fn as_permitted(request: &OrderRequest, goal: &ReleaseId, counter_signed: bool) -> OrderRequest {
+    let mut request = request.clone();
+    let on_the_way = request.release.as_ref().is_some_and(|release| release != goal);
+    if counter_signed && on_the_way && !request.policy.downgrade {
+        request.policy.at_deadline = AtDeadline::GiveUp;
+    }
+    request
+}
+
 /// Signs the orders and adds them, with the devices that they change; gives what is to be sent, and what the audit log tells of them.
 fn with_orders(
     coordinator: &Coordinator,
@@ -342,6 +353,8 @@ fn with_orders(
 ) -> Result<(CommitTogether, Vec<Outgoing>, Option<IssuedOrders>), StepError> {
     let published = coordinator.repository.published();
     let book = coordinator.order_book(&published);
+    let counter_signed = published.director.as_ref().is_some_and(|root| root.counter_signers().is_some());
+    let goal = &step.campaign.release().id;
     // Hardly ever of more than one release; what is signed of it is read once for all of them.
     let mut members: BTreeMap<&ReleaseId, Vec<Member>> = BTreeMap::new();
     let (mut envelopes, mut tally) = (Vec::with_capacity(step.orders.len()), OrderTally::default());
@@ -359,7 +372,9 @@ fn with_orders(
                 Entry::Vacant(new) => new.insert(book.release(release, now).map_err(failed)?.members),
             },
         };
-        let sealed = book.seal(request, members, step.campaign.permission(), record, now).map_err(failed)?;
+        let request = &as_permitted(request, goal, counter_signed);
+        let permission = step.campaign.permission().filter(|_| request.release.as_ref() == Some(goal));
+        let sealed = book.seal(request, members, permission, record, now).map_err(failed)?;
         tally.note(request.device, &sealed.issued);
         let mut changed = (**record).clone();
         changed.state.record_order(request, now);

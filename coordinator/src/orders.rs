@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use takt_common::envelope::PayloadType;
-use takt_common::order::{Action, Member, ORDER_FORMAT, Order, SnapshotRef};
+use takt_common::order::{Action, AtDeadline, Member, ORDER_FORMAT, Order, SnapshotRef};
 use takt_common::release::{Manifest, ManifestError, ReleaseId};
 use takt_common::{Envelope, Name, Sha256Digest, SigningKey, UnixTime};
 use takt_coordinator_core::{OrderRequest, ReleaseFacts};
@@ -219,7 +219,7 @@ impl OrderBook<'_> {
             window: None,
             deadline: request.deadline,
             policy: request.policy,
-            permission: permission.filter(|_| request.action == Action::Install).map(str::to_owned),
+            permission: permission.filter(|_| needs_permission(request)).map(str::to_owned),
         };
         let payload = order.to_bytes();
         let envelope = Envelope::seal(PayloadType::Order, &payload, &[self.key]).to_bytes();
@@ -248,6 +248,12 @@ impl OrderBook<'_> {
             .map_err(|source| OrderError::Manifest { release: id.clone(), source })?;
         if manifest.release == *id { Ok(manifest) } else { Err(OrderError::WrongTarget(target.path.clone())) }
     }
+}
+
+/// Agents of versions that know no permissions refuse what carries one, so only what may need it does.
+fn needs_permission(request: &OrderRequest) -> bool {
+    let asks = request.policy.downgrade || request.policy.at_deadline == AtDeadline::GoAhead;
+    request.action == Action::Install && asks
 }
 
 /// The hardware that the publisher has signed for a release.

@@ -103,7 +103,7 @@ impl Failure {
             Self::Watch(error) => error.exit(),
             Self::Lock(error) => error.exit(),
             Self::Plan(error) => error.exit(),
-            Self::File(FileError::Exists { .. }) => Exit::Refused,
+            Self::File(FileError::Exists { .. }) | Self::Permit(PermitError::Exists { .. }) => Exit::Refused,
             Self::File(FileError::Write { .. }) | Self::Output(_) => Exit::Failed,
             Self::Profile(_)
             | Self::Init(_)

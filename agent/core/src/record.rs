@@ -15,7 +15,7 @@ use takt_common::{DeviceId, Name, Sha256Digest, UnixTime};
 use crate::phase::{Accepted, Phase, StandIn, Workload};
 
 /// How far ahead of the device's trusted time the time in an order may move the floor.
-const ISSUED_LEAP_MAX: Duration = Duration::from_hours(24);
+pub const ISSUED_LEAP_MAX: Duration = Duration::from_hours(24);
 
 /// The format this code writes and reads.
 pub const RECORD_FORMAT: u32 = 1;

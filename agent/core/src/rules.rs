@@ -32,7 +32,7 @@ pub struct Standing<'a> {
     /// Manifests of releases that were verified here: the way back to them is open.
     pub way_back: Vec<Sha256Digest>,
     /// Who may permit what the coordinator may not order by itself.
-    pub counter: Option<Signers>,
+    pub counter_signers: Option<Signers>,
     /// Nonces of the device's latest reports.
     pub nonces: &'a [String],
     /// The earliest time it can be.
@@ -202,7 +202,7 @@ pub enum Refusal {
         highest: u64,
     },
     /// What the coordinator may not order by itself, and no permission that allows it.
-    #[error("the order asks to {action} to {release}, for which it needs a permission: {why}")]
+    #[error("the order is a {action} to {release} and needs a permission: {why}")]
     Permission {
         /// What it asks for.
         action: Marked,
@@ -247,9 +247,9 @@ impl Refusal {
     }
 }
 
-fn chain(error: &EnvelopeError) -> String {
+fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
+    let mut source = error.source();
     while let Some(cause) = source {
         text.push_str(": ");
         text.push_str(&cause.to_string());
@@ -342,7 +342,8 @@ impl Addressed {
                     if order.action == Action::Install && counter < highest && !known {
                         check_permission(order, Marked::Downgrade, release, standing)?;
                     }
-                    if Marked::goes_ahead(order) && !known && standing.counter.is_some() {
+                    let back = known && counter < highest;
+                    if Marked::goes_ahead(order) && !back && standing.counter_signers.is_some() {
                         check_permission(order, Marked::GoAhead, release, standing)?;
                     }
                 }
@@ -361,9 +362,9 @@ fn check_permission(
     let refused = |why: String| Refusal::Permission { action, release: release.clone(), why };
     let envelope = order.permission.as_deref().ok_or_else(|| refused("it has none".to_owned()))?;
     let (domain, device) = (standing.domain, Some(standing.me));
-    Permission::open(envelope, standing.counter.as_ref())
+    Permission::open(envelope, standing.counter_signers.as_ref())
         .and_then(|permission| permission.check(&Use { action, release, domain, device, now: standing.now }))
-        .map_err(|error| refused(error.to_string()))
+        .map_err(|error| refused(chain(&error)))
 }
 
 fn joined(names: &[Name]) -> String {

@@ -49,7 +49,7 @@ struct Device {
     domain: Name,
     highest: BTreeMap<Name, u64>,
     way_back: Vec<Sha256Digest>,
-    counter: Option<Signers>,
+    counter_signers: Option<Signers>,
     nonces: Vec<String>,
     epoch: u64,
     last: Position,
@@ -82,7 +82,7 @@ impl Device {
             domain: name("north"),
             highest: BTreeMap::from([(release().name, 5)]),
             way_back: Vec::new(),
-            counter: None,
+            counter_signers: None,
             nonces: vec![NONCE.to_owned()],
             epoch: 3,
             last: Position { epoch: 3, generation: 10 },
@@ -106,7 +106,7 @@ impl Device {
             last: self.last,
             highest: &self.highest,
             way_back: self.way_back.clone(),
-            counter: self.counter.clone(),
+            counter_signers: self.counter_signers.clone(),
             nonces: &self.nonces,
             time_floor: FLOOR,
             now: NOW,
@@ -525,7 +525,7 @@ fn a_downgrade_needs_a_permission_that_enough_have_counter_signed_for_just_that(
     let refusal = with(&device, &good).unwrap_err();
     assert_eq!(refusal.rule(), "permission");
     assert!(refusal.to_string().contains("names nobody"), "{refusal}");
-    device.counter = Some(signers);
+    device.counter_signers = Some(signers);
     assert!(with(&device, &good).is_ok());
     let payload = Envelope::from_bytes(good.as_bytes()).unwrap().unverified_payload().unwrap();
     for by in [&[&first][..], &[&device.first, &device.second], &[]] {
@@ -542,12 +542,12 @@ fn a_downgrade_needs_a_permission_that_enough_have_counter_signed_for_just_that(
     ];
     for (index, change) in changes.into_iter().enumerate() {
         let (signers, _, other) = permitted(change);
-        device.counter = Some(signers);
+        device.counter_signers = Some(signers);
         assert_eq!(rule(with(&device, &other)), "permission", "{index}");
     }
     let me = device.me;
     let (signers, _, mine) = permitted(|permission| permission.devices = BTreeSet::from([me]));
-    device.counter = Some(signers);
+    device.counter_signers = Some(signers);
     assert!(with(&device, &mine).is_ok());
     // It opens one way and no other.
     device.repository.floors.insert(release().name, 6);
@@ -560,7 +560,7 @@ fn a_forced_switch_needs_a_permission_where_somebody_may_give_one() {
     let force = |order: &mut Order| order.policy.at_deadline = AtDeadline::GoAhead;
     assert!(device.changed(force).is_ok(), "the root marks nothing");
     let (signers, _, good) = permitted(|_| ());
-    device.counter = Some(signers);
+    device.counter_signers = Some(signers);
     assert_eq!(rule(device.changed(force)), "permission");
     let permitted = |order: &mut Order| {
         force(order);
@@ -572,6 +572,15 @@ fn a_forced_switch_needs_a_permission_where_somebody_may_give_one() {
         (order.action, order.members) = (Action::Withdraw, Vec::new());
     };
     assert!(device.changed(withdraw).is_ok(), "what switches nothing needs none");
+    device.way_back = vec![digest("manifest")];
+    device.highest.insert(release().name, 5);
+    assert_eq!(rule(device.changed(force)), "permission", "what runs is not restarted at will");
+    device.highest.insert(release().name, 6);
+    let back = |order: &mut Order| {
+        force(order);
+        order.policy.downgrade = true;
+    };
+    assert!(device.changed(back).is_ok(), "a campaign that is undone may be in haste");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use takt_agent_core::rules::{self, Addressed, Refusal, Standing};
 use takt_agent_core::{Accepted, Phase};
+use takt_common::envelope::PayloadType;
 use takt_common::order::Position;
 use takt_common::report::{Outcome, Refused};
 use takt_common::{Envelope, Sha256Digest, UnixTime};
@@ -56,7 +57,8 @@ impl Agent {
             Ok(Judged::AcceptedBefore) => Ok(false),
             Ok(Judged::Refused(refused)) => {
                 tracing::warn!(rule = %refused.rule, why = %refused.why, "order refused");
-                if !matches!(refused.rule.as_str(), "envelope" | "order-signature") {
+                // Old ones, of which somebody can send many, must not push out what has arrived.
+                if !matches!(refused.rule.as_str(), "never-older" | "for-me") {
                     self.note_arrived(&pending.envelope);
                 }
                 self.refused.push_back(refused.envelope);
@@ -87,10 +89,11 @@ impl Agent {
         }
     }
 
-    /// An order that is not accepted has arrived all the same: nobody has withheld it.
+    /// An order that is not accepted has arrived all the same: nobody has withheld it. Only what the order keys have signed counts.
     fn note_arrived(&mut self, envelope: &[u8]) {
-        let payload = Envelope::from_bytes(envelope).ok().and_then(|envelope| envelope.unverified_payload());
-        self.arrived.extend(payload.map(|payload| Sha256Digest::of(&payload)));
+        let signers = self.keeper.director().order_signers();
+        let opened = Envelope::from_bytes(envelope).and_then(|read| read.open(PayloadType::Order, &signers));
+        self.arrived.extend(opened.ok().map(|payload| Sha256Digest::of(&payload)));
         while self.arrived.len() > REFUSED_MAX {
             self.arrived.pop_front();
         }
@@ -212,7 +215,7 @@ impl Agent {
             last: record.last_position,
             highest: &record.highest,
             way_back: record.way_back(),
-            counter: self.keeper.director().counter_signers(),
+            counter_signers: self.keeper.director().counter_signers(),
             nonces,
             time_floor: record.time_floor,
             now,

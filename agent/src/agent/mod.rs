@@ -172,6 +172,7 @@ impl Agent {
             tracing::warn!(%text, "journal was restored");
         }
         let clock = Clock::new(wall, journal.record().sure_floor);
+        clock.set_floors(journal.record().sure_floor, journal.record().time_floor);
         let own = identity.own_certificate(&membership, &key)?;
         let tls = identity.tls_of(&membership, Some(Arc::clone(&own)), clock.clone())?;
         let renewal = Renewal::new(identity.clone(), &settings.coordinator, own, clock.clone())?;

@@ -8,6 +8,7 @@ use axum::extract::State;
 use http::StatusCode;
 use takt_common::Name;
 use takt_common::api::{DrmSpec, FollowSpec, GraphSpec, ObservedEdgeView, ObservedGraphView, ScheduleSpec};
+use takt_common::order::AtDeadline;
 use takt_coordinator_core::Query;
 use takt_planner::ObservedEdge;
 
@@ -163,6 +164,11 @@ pub(super) async fn follow(
     if let Some(query) = &spec.campaign.query {
         let read: Result<Query, _> = query.parse();
         read.map_err(|error| Refused::rule(format!("field 'campaign.where': {error}")))?;
+    }
+    let counter_signed = state.repository.published().director.is_some_and(|root| root.counter_signers().is_some());
+    if counter_signed && spec.campaign.policy.at_deadline == AtDeadline::GoAhead {
+        let why = "to go ahead needs a permission for each release, so such campaigns are started one by one";
+        return Err(Refused::rule(format!("field 'campaign.policy.at_deadline': {why}")));
     }
     set_follow(&operator, state, &domain, &component, Some(spec)).await
 }

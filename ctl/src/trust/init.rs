@@ -42,9 +42,9 @@ pub struct InitArgs {
     /// A key that permits what the coordinator may not order by itself, private or public; may be given several times
     #[arg(long = "counter-key", value_name = "FILE")]
     counter_keys: Vec<PathBuf>,
-    /// How many of them must sign a permission
-    #[arg(long, value_name = "K", default_value_t = 1)]
-    counter_threshold: usize,
+    /// How many of them must sign a permission; one if it is not said
+    #[arg(long, value_name = "K", requires = "counter_keys")]
+    counter_threshold: Option<usize>,
     /// The coordinator's public keys as JSON, as GET /api/v1/keys answers; without it they are asked for
     #[arg(long, value_name = "FILE")]
     coordinator_keys: Option<PathBuf>,
@@ -95,7 +95,7 @@ pub(super) async fn run(args: InitArgs, online: Online, output: Output) -> Resul
     let timestamp = RoleSpec { keys: vec![coordinator.timestamp], threshold: 1 };
     let order = RoleSpec { keys: vec![coordinator.order], threshold: 1 };
     let counter = (!counter_keys.is_empty())
-        .then_some(RoleSpec { keys: counter_keys, threshold: args.counter_threshold });
+        .then_some(RoleSpec { keys: counter_keys, threshold: args.counter_threshold.unwrap_or(1) });
     let expires = now + ROOT_LIFE;
     let roles = PackageRoles { root: root.clone(), targets, snapshot, timestamp };
     let package_root = RootSpec { version: 1, expires, roles }.document().map_err(TrustDirError::from)?;

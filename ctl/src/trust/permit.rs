@@ -20,8 +20,7 @@ use crate::output::Output;
 use crate::span;
 
 pub(super) const EXAMPLE: &str = "Example:\n  \
-    takt trust permit --dir trust --out back.permission --action downgrade --release counter@1.0.0 --domain line-7 \\\n    \
-    --valid 2d --why 'counter 2 burns' --key anna.key\n  \
+    takt trust permit --dir trust --out back.permission --action downgrade --release counter@1.0.0 --domain line-7 --valid 2d --why counter-2-burns --key anna.key\n  \
     takt trust permit --dir trust --out back.permission --key ben.key";
 
 /// `takt trust permit`
@@ -76,6 +75,14 @@ pub enum PermitError {
         /// Why.
         source: PermissionError,
     },
+    /// It holds something else, which must not be signed by mistake.
+    #[error("use the permission {}: it is no permission, but of type {kind:?}", path.display())]
+    NotOne {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        kind: String,
+    },
     /// It would fit into no order.
     #[error("write the permission {}: it would have {length} bytes, at most {PERMISSION_LENGTH_MAX} are allowed; name fewer devices", path.display())]
     TooLong {
@@ -102,7 +109,7 @@ pub enum PermitError {
     )]
     NoRole,
     /// A key without a part in it.
-    #[error("the key {} ({public}) is none of a counter-signer of the director root", file.display())]
+    #[error("the key {} ({public}) belongs to no counter-signer of the director root", file.display())]
     Stranger {
         /// The file.
         file: PathBuf,
@@ -133,6 +140,9 @@ pub(super) fn run(args: &PermitArgs, now: UnixTime, output: Output) -> Result<()
         (true, Some(_)) => return Err(PermitError::Exists { path: path.clone() }.into()),
         (false, None) => return Err(PermitError::Nothing { path: path.clone() }.into()),
     };
+    if envelope.kind() != PayloadType::Permission.as_str() {
+        return Err(PermitError::NotOne { path: path.clone(), kind: envelope.kind().to_owned() }.into());
+    }
     let payload = envelope.unverified_payload().unwrap_or_default();
     let permission = Permission::read(&payload).map_err(|error| unusable(path, error))?;
     for file in &args.keys {

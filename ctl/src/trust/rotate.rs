@@ -9,6 +9,7 @@ use takt_trust::{DirectorSpec, RoleSpec, RootSpec};
 
 use super::dir::{Role, Stored, TrustDir, TrustDirError};
 use super::init::{publics, read_all, read_coordinator_keys};
+use super::permit::PermitError;
 use super::sign::sign_pending;
 use super::status::Status;
 use crate::failure::Failure;
@@ -87,6 +88,9 @@ pub(super) fn run(args: &RotateArgs, now: UnixTime, output: Output) -> Result<()
     let nobody = RoleSpec { keys: Vec::new(), threshold: 1 };
     let counter =
         changed(director.counter.as_ref().unwrap_or(&nobody), &counter_keys, args.counter_threshold);
+    if counter.keys.is_empty() && args.counter_threshold.is_some() {
+        return Err(PermitError::NoRole.into());
+    }
     next_director.counter = (!counter.keys.is_empty()).then_some(counter);
 
     let kept = next_director.order == director.order && next_director.counter == director.counter;

@@ -1,7 +1,11 @@
 //! Real agents and a real coordinator, with `takt` beside them: clocks that are wrong, keys that were stolen, orders that were withheld,
 //! and what a coordinator may not order by itself.
 
-#![allow(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests unwrap what cannot be set up, and they wait and measure"
+)]
 
 mod clocks;
 mod orders;

@@ -205,8 +205,10 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        if let Some((_, stop)) = self.running.take() {
+        if let Some((thread, stop)) = self.running.take() {
             stop.cancel();
+            // The folder is removed next. How it has ended matters to `stop` only.
+            drop(thread.join());
         }
     }
 }

@@ -8,8 +8,15 @@ use takt_common::{Envelope, SigningKey};
 
 use crate::memory::bounded;
 
-const TYPES: [PayloadType; 5] =
-    [PayloadType::Order, PayloadType::Report, PayloadType::Health, PayloadType::Ack, PayloadType::Checkpoint];
+const TYPES: [PayloadType; 7] = [
+    PayloadType::Order,
+    PayloadType::Report,
+    PayloadType::Health,
+    PayloadType::Ack,
+    PayloadType::Checkpoint,
+    PayloadType::AuditHead,
+    PayloadType::Permission,
+];
 
 /// An input that begins with this byte is a payload to be signed, and how to spoil the envelope.
 const SPOIL: u8 = 0xff;

@@ -38,7 +38,7 @@ fn of_very_many_replayed_orders_none_gets_past_the_rules() {
         last,
         highest: &highest,
         way_back: Vec::new(),
-        counter: None,
+        counter_signers: None,
         nonces: &[],
         time_floor: now,
         now,

@@ -237,6 +237,7 @@ impl Scene {
             window: None,
             deadline: now + Duration::from_mins(10),
             policy: Policy { retry: true, ..Policy::default() },
+            permission: None,
         }
     }
 

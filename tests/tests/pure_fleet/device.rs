@@ -368,7 +368,7 @@ impl Device {
             last: self.record.last_position,
             highest: &highest,
             way_back: self.record.way_back(),
-            counter: None,
+            counter_signers: None,
             nonces: &[],
             time_floor: self.record.time_floor,
             now: time(now),

@@ -88,7 +88,8 @@ fn release(component: &str, kind: &str) -> Release {
 
 impl Repository {
     fn new() -> Self {
-        let [root, publisher, snapshot, timestamp, delegated, order] = [11, 12, 13, 14, 15, 16].map(key);
+        let [root, publisher, snapshot, timestamp, delegated, order, counter] =
+            [11, 12, 13, 14, 15, 16, 17].map(key);
         let keys = Keys { root, publisher, snapshot, timestamp, delegated };
         let roles = PackageRoles {
             root: one(&keys.root),
@@ -98,8 +99,13 @@ impl Repository {
         };
         let root = RootSpec { version: 1, expires: NOW + YEAR, roles }.document().expect("a root");
         let root = signed(root, &keys.root);
-        let director =
-            DirectorSpec { epoch: 1, expires: NOW + YEAR, root: one(&keys.root), order: one(&order) };
+        let director = DirectorSpec {
+            epoch: 1,
+            expires: NOW + YEAR,
+            root: one(&keys.root),
+            order: one(&order),
+            counter: Some(one(&counter)),
+        };
         let director = signed(director.document().expect("a director root"), &keys.root);
 
         let mut targets = TargetsDocument::new(NOW);

@@ -10,6 +10,7 @@ use takt_agent_core::{Accepted, Phase};
 use takt_common::envelope::Signers;
 use takt_common::report::{Outcome, Refused};
 use takt_common::{Sha256Digest, UnixTime};
+use takt_trust::DirectorTrust;
 
 use super::{Device, REFUSED_MAX};
 use crate::clock;
@@ -143,7 +144,7 @@ impl Device {
         let accepted = {
             let trust = self.site.trust();
             let signers = trust.director.order_signers();
-            let standing = self.standing(&nonces, &signers, trust.director.epoch(), now);
+            let standing = self.standing(&nonces, &signers, &trust.director, now);
             addressed.accept(&trust.targets(), &standing)
         };
         let accepted = match accepted {
@@ -177,19 +178,18 @@ impl Device {
 
     /// By which director root it was judged, and the order if that one lets it in.
     fn address(&self, envelope: &[u8], now: UnixTime) -> (u64, Result<Addressed, Refusal>) {
-        let (epoch, signers) = {
-            let director = &self.site.trust().director;
-            (director.epoch(), director.order_signers())
-        };
         let nonces = self.outbox.nonces();
-        (epoch, rules::address(envelope, &self.standing(&nonces, &signers, epoch, now)))
+        let trust = self.site.trust();
+        let signers = trust.director.order_signers();
+        let standing = self.standing(&nonces, &signers, &trust.director, now);
+        (trust.director.epoch(), rules::address(envelope, &standing))
     }
 
     fn standing<'a>(
         &'a self,
         nonces: &'a [String],
         signers: &'a Signers,
-        epoch: u64,
+        director: &DirectorTrust,
         now: UnixTime,
     ) -> Standing<'a> {
         Standing {
@@ -197,11 +197,11 @@ impl Device {
             hardware: &self.site.hardware,
             domain: &self.domain,
             signers,
-            epoch,
+            epoch: director.epoch(),
             last: self.record.last_position,
             highest: &self.record.highest,
             way_back: self.record.way_back(),
-            counter: self.site.trust().director.counter_signers(),
+            counter_signers: director.counter_signers(),
             nonces,
             time_floor: self.record.time_floor,
             now,
