@@ -30,7 +30,7 @@ VARIANTS_MIN := 50
 FUZZ_SECS ?= 600
 
 .PHONY: help demo test fuzz crash-matrix attack-matrix check bench bench-swap bench-handover bench-preserve bench-journal bench-agent at-rest bench-planner \
-	bench-fleet soak docs packages reproducible packages-test install install-demo install-packages build device tried
+	bench-trust bench-fleet soak docs packages reproducible packages-test install install-demo install-packages build device tried
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -112,7 +112,7 @@ packages-test: install device ## Packages installed, started, upgraded, removed 
 BENCH := TAKT_BIN_DIR='$(CURDIR)/$(SHIPPED)' tests/env/with-engine.sh target/release/takt-bench
 BUILD_BENCH := cargo build --release --locked -j $(JOBS) -p takt-tests --bin takt-bench
 
-bench: bench-swap bench-handover bench-preserve bench-journal bench-agent bench-planner bench-fleet ## All benchmarks; tables on the screen, results in bench/results.
+bench: bench-swap bench-handover bench-preserve bench-journal bench-agent bench-planner bench-trust bench-fleet ## All benchmarks; tables on the screen, results in bench/results.
 
 bench-swap: install device ## Downtime of container swaps beside `docker rm -f && docker run`.
 	$(BUILD_BENCH)
@@ -147,6 +147,11 @@ at-rest: install device ## Find anew what the agent runs at rest, into agent/at_
 bench-planner: install ## Similarities, chains, forecasts and schedules, beside NetworkX, scikit-learn and the paper's algorithm.
 	$(BUILD_BENCH)
 	target/release/takt-bench planner
+
+# What is signed and verified, without a network between.
+bench-trust: install device ## Orders signed, verified and refused, and reports verified, beside bare Ed25519.
+	cargo build --profile server --locked -j $(JOBS) -p takt-fleet --example trust
+	TAKT_BIN_DIR='$(CURDIR)/$(SHIPPED)' target/server/examples/trust
 
 # Simulated and virtual fleets: no engine and no devices either.
 bench-fleet: install device ## Devices that a bad release harms, beside other strategies (SEEDS=200), 10,000 virtual devices, and serve_min in 10,000 random runs.

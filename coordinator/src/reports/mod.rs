@@ -142,7 +142,8 @@ pub fn read_health(registry: &Registry, device: DeviceId, envelope: &[u8]) -> Re
     if sample.device == device { Ok(sample) } else { Err(Nonsense::Other(sample.device)) }
 }
 
-fn read_report(record: &DeviceRecord, envelope: &[u8]) -> Result<(Report, Sha256Digest), Nonsense> {
+/// Verifies and reads a report of the device of `record`.
+pub fn read_report(record: &DeviceRecord, envelope: &[u8]) -> Result<(Report, Sha256Digest), Nonsense> {
     let (report, digest): (Report, _) = read(record, PayloadType::Report, envelope)?;
     if report.device != record.state.id {
         return Err(Nonsense::Other(report.device));

@@ -89,7 +89,7 @@ pub struct Figure {
 
 impl Figure {
     /// The median of `spread`.
-    pub(super) fn new(figure: &str, unit: Unit, spread: &Spread, machine: &str) -> Self {
+    pub fn new(figure: &str, unit: Unit, spread: &Spread, machine: &str) -> Self {
         Self {
             figure: figure.to_owned(),
             value: rounded(spread.median()),
@@ -119,7 +119,7 @@ impl Figure {
 
     /// Beside a peer that was measured in the same run.
     #[must_use]
-    pub(super) fn beside(mut self, peer: &str, spread: &Spread) -> Self {
+    pub fn beside(mut self, peer: &str, spread: &Spread) -> Self {
         let median = spread.median();
         self.peer = Some(peer.to_owned());
         self.peer_value = Some(rounded(median));

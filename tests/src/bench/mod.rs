@@ -25,4 +25,5 @@ pub use journal::JournalGroup;
 pub use machine::machine;
 pub use planner::PlannerGroup;
 pub use preserve::PreserveGroup;
+pub use spread::Spread;
 pub use swap::SwapGroup;

@@ -2,11 +2,11 @@
 
 /// Values of one thing, measured again and again.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Spread(Vec<f64>);
+pub struct Spread(Vec<f64>);
 
 impl Spread {
     /// Takes a further value in.
-    pub(super) fn push(&mut self, value: f64) {
+    pub fn push(&mut self, value: f64) {
         self.0.push(value);
         self.0.sort_by(f64::total_cmp);
     }

@@ -27,6 +27,12 @@ const IDLE: Duration = Duration::from_secs(30);
 const FETCH: Range<Duration> = Duration::from_secs(3)..Duration::from_secs(6);
 /// Orders a second that are to be accepted.
 const ORDERS_GOAL: f64 = 1_000.0;
+/// From the death of the coordinator until all devices are back, in milliseconds.
+const BACK_MS_GOAL: f64 = 30_000.0;
+/// How often devices report while that is measured, as they do in the field.
+const BEAT: Duration = Duration::from_secs(10);
+/// Enrolments a second that are to be held: a thousand devices in half a minute.
+const ENROLMENTS_GOAL: f64 = 1_000.0 / 30.0;
 /// Reports a second, one rate after the other, until they are too many; the first is the goal (paper 5).
 const RATES: [u32; 8] = [300, 600, 900, 1_200, 1_500, 2_000, 2_500, 3_000];
 /// How long 99 of 100 acknowledgements may take at that rate, in milliseconds.
@@ -56,7 +62,10 @@ fn main() -> anyhow::Result<()> {
 
     let begun = Stopwatch::start();
     let mut fleet = world.runtime.block_on(VirtualFleet::enrol(&spec))?;
-    say(format!("enrolment of {devices} devices"), Unit::Millis, millis(begun.elapsed()), None);
+    let took = begun.elapsed();
+    say(format!("enrolment of {devices} devices"), Unit::Millis, millis(took), None);
+    let rate = devices as f64 / took.as_secs_f64();
+    say("enrolments a second".to_owned(), Unit::PerSecond, rate, Some(Goal::AtLeast(ENROLMENTS_GOAL)));
     let begun = Stopwatch::start();
     world.connect(&mut fleet, LIMIT)?;
     say(format!("connection of {devices} devices"), Unit::Millis, millis(begun.elapsed()), None);
@@ -99,6 +108,18 @@ fn main() -> anyhow::Result<()> {
         "devices of {devices} lost, upgraded twice or not upgraded while the coordinator is killed {kills} times"
     );
     say(name, Unit::Count, lost as f64, Some(Goal::Value(0.0)));
+
+    fleet.let_beat(Some(BEAT));
+    world.runtime.block_on(takt_agent::clock::sleep(SETTLE));
+    let (before, begun) = (fleet.counts().lost, Stopwatch::start());
+    world.coordinator.restart()?;
+    wait_until("all devices back", LIMIT, || {
+        let counts = fleet.counts();
+        let back = counts.lost >= before + devices as u64 && counts.back == devices as u64;
+        Ok(if back { Ok(()) } else { Err(counts.to_string()) })
+    })?;
+    let name = format!("from the death of the coordinator until a report of each of {devices} devices is acknowledged again");
+    say(name, Unit::Millis, millis(begun.elapsed()), Some(Goal::Value(BACK_MS_GOAL)));
 
     let (mut settle, mut held) = (SETTLE, 0);
     for rate in RATES {

@@ -18,6 +18,8 @@ pub struct Counts {
     pub devices: u64,
     /// Devices with a session at the gate, subscribed.
     pub connected: u64,
+    /// Of these, devices of which a report was acknowledged in that session.
+    pub back: u64,
     /// Sessions that were lost.
     pub lost: u64,
     /// Orders that were accepted.
@@ -96,6 +98,7 @@ impl Acceptance {
 pub(crate) struct Tally {
     pub(crate) devices: AtomicU64,
     pub(crate) connected: AtomicU64,
+    pub(crate) back: AtomicU64,
     pub(crate) lost: AtomicU64,
     pub(crate) repeated: AtomicU64,
     pub(crate) refused: AtomicU64,
@@ -164,6 +167,7 @@ impl Tally {
         Counts {
             devices: of(&self.devices),
             connected: of(&self.connected),
+            back: of(&self.back),
             lost: of(&self.lost),
             accepted: lock(&self.acceptances).len() as u64,
             repeated: of(&self.repeated),

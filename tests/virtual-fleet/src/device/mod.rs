@@ -321,6 +321,9 @@ impl Device {
             (true, false) => {
                 tally.connected.fetch_sub(1, Ordering::Relaxed);
                 more(&tally.lost);
+                if self.flow.is_answered() {
+                    tally.back.fetch_sub(1, Ordering::Relaxed);
+                }
             }
             _ => {}
         }

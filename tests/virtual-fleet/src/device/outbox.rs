@@ -13,6 +13,7 @@ use takt_common::report::{Ack, Report};
 use takt_common::{Envelope, Sha256Digest, SigningKey, strict_json};
 
 use super::Device;
+use crate::tally::more;
 
 /// Reports on the way at once.
 const WINDOW: usize = 8;
@@ -121,6 +122,8 @@ fn nonce() -> String {
 #[derive(Debug)]
 pub(super) struct Flow {
     up: bool,
+    /// Whether anything was acknowledged over this link.
+    answered: bool,
     /// The last report sent over this link.
     sent: Option<u64>,
     /// Uptime at the last sign of life: a change of the link, an empty outbox, or an acknowledgement.
@@ -132,7 +135,7 @@ pub(super) struct Flow {
 impl Flow {
     /// The link is not up yet, or was lost.
     pub(super) const fn begin(uptime: Duration) -> Self {
-        Self { up: false, sent: None, moved_at: uptime, again_at: None }
+        Self { up: false, answered: false, sent: None, moved_at: uptime, again_at: None }
     }
 
     /// The link came up.
@@ -142,6 +145,10 @@ impl Flow {
 
     pub(super) const fn is_up(&self) -> bool {
         self.up
+    }
+
+    pub(super) const fn is_answered(&self) -> bool {
+        self.answered
     }
 
     /// When the link is to be looked at.
@@ -207,6 +214,10 @@ impl Device {
         }
         self.heard = true;
         self.flow.moved_at = uptime;
+        if !self.flow.answered {
+            self.flow.answered = true;
+            more(&self.site.tally.back);
+        }
         // Only the answer to a nonce of ours is fresh evidence of the time.
         if self.outbox.nonces.contains(&ack.nonce) && ack.time > self.record.time_floor + FLOOR_STEP {
             self.record.time_floor = ack.time.min(self.now() + LEAP_MAX);
