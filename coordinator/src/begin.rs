@@ -41,7 +41,9 @@ pub enum BeginError {
         domain: Name,
     },
     /// It asks for what a coordinator may not order by itself.
-    #[error("field 'permission': the campaign asks for a {action} to {release}: {why}; see `takt trust permit`")]
+    #[error(
+        "field 'permission': the campaign asks for a {action} to {release}: {why}; see `takt trust permit`"
+    )]
     Permission {
         /// For what.
         action: Marked,

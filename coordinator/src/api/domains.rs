@@ -165,7 +165,8 @@ pub(super) async fn follow(
         let read: Result<Query, _> = query.parse();
         read.map_err(|error| Refused::rule(format!("field 'campaign.where': {error}")))?;
     }
-    let counter_signed = state.repository.published().director.is_some_and(|root| root.counter_signers().is_some());
+    let counter_signed =
+        state.repository.published().director.is_some_and(|root| root.counter_signers().is_some());
     if counter_signed && spec.campaign.policy.at_deadline == AtDeadline::GoAhead {
         let why = "to go ahead needs a permission for each release, so such campaigns are started one by one";
         return Err(Refused::rule(format!("field 'campaign.policy.at_deadline': {why}")));

@@ -17,7 +17,7 @@ impl Spread {
     }
 
     /// The middle one, or the mean of the two in the middle; 0 where there are none.
-    pub(super) fn median(&self) -> f64 {
+    pub fn median(&self) -> f64 {
         let values = &self.0;
         match values.len() {
             0 => 0.0,

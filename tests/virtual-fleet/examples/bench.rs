@@ -118,7 +118,9 @@ fn main() -> anyhow::Result<()> {
         let back = counts.lost >= before + devices as u64 && counts.back == devices as u64;
         Ok(if back { Ok(()) } else { Err(counts.to_string()) })
     })?;
-    let name = format!("from the death of the coordinator until a report of each of {devices} devices is acknowledged again");
+    let name = format!(
+        "from the death of the coordinator until a report of each of {devices} devices is acknowledged again"
+    );
     say(name, Unit::Millis, millis(begun.elapsed()), Some(Goal::Value(BACK_MS_GOAL)));
 
     let (mut settle, mut held) = (SETTLE, 0);

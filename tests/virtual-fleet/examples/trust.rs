@@ -4,6 +4,7 @@
 //! `cargo run --release -p takt-fleet --example trust [ROUNDS]`
 
 #[path = "../tests/support/mod.rs"]
+#[expect(dead_code, reason = "no campaign is needed")]
 mod support;
 
 use std::collections::BTreeMap;
@@ -65,17 +66,26 @@ fn main() -> anyhow::Result<()> {
         deadline: now() + Duration::from_hours(1),
         policy: Policy::default(),
     };
-    let (mut signs, mut signs_bare, mut takes, mut verifies_bare) = Default::default();
-    let (mut refuses, mut reads, mut reads_bare): (Spread, Spread, Spread) = Default::default();
+    let (mut signs, mut signs_bare) = (Spread::default(), Spread::default());
+    let (mut takes, mut verifies_bare, mut refuses) =
+        (Spread::default(), Spread::default(), Spread::default());
+    let (mut reads, mut reads_bare) = (Spread::default(), Spread::default());
     for _ in 0..rounds {
         let mut orders = Vec::new();
         signs.push(each(|number| {
-            orders.push(book.seal(&request(u64::from(number) + 1), &release.members, None, &site.record, now())?.envelope);
+            orders.push(
+                book.seal(&request(u64::from(number) + 1), &release.members, None, &site.record, now())?
+                    .envelope,
+            );
             Ok(())
         })?);
-        let envelopes = orders.iter().map(|bytes| Envelope::from_bytes(bytes)).collect::<Result<Vec<_>, _>>()?;
+        let envelopes =
+            orders.iter().map(|bytes| Envelope::from_bytes(bytes)).collect::<Result<Vec<_>, _>>()?;
         let payload = envelopes[0].unverified_payload().context("an order has a payload")?;
-        signs_bare.push(each(|_| Ok(drop(black_box(site.order_key.sign(&payload)))))?);
+        signs_bare.push(each(|_| {
+            black_box(site.order_key.sign(&payload));
+            Ok(())
+        })?);
         let device = site.device(&published, Position { epoch: 1, generation: 0 })?;
         takes.push(each(|number| {
             let addressed = address(&orders[number as usize], &device.standing())?;
@@ -94,9 +104,13 @@ fn main() -> anyhow::Result<()> {
             ensure!(matches!(refused, Err(Refusal::NeverOlder { .. })), "a replayed order was taken");
             Ok(())
         })?);
-        let report = site.report()?;
-        reads.push(each(|_| Ok(drop(black_box(read_report(&site.record, &report)?))))?);
-        let payload = Envelope::from_bytes(&report)?.unverified_payload().context("a report has a payload")?;
+        let report = site.report();
+        reads.push(each(|_| {
+            black_box(read_report(&site.record, &report)?);
+            Ok(())
+        })?);
+        let payload =
+            Envelope::from_bytes(&report)?.unverified_payload().context("a report has a payload")?;
         let (signature, public) = (site.device_key.sign(&payload), site.device_key.public());
         reads_bare.push(each(|_| {
             ensure!(public.verifies(black_box(&payload), &signature), "a true signature was refused");
@@ -104,7 +118,8 @@ fn main() -> anyhow::Result<()> {
         })?);
     }
     let micros = |name: &str, spread: &Spread| Figure::new(name, Unit::Micros, spread, &machine);
-    let rate = |name: &str, spread: &Spread| Figure::once(name, Unit::PerSecond, 1e6 / spread.median(), &machine);
+    let rate =
+        |name: &str, spread: &Spread| Figure::once(name, Unit::PerSecond, 1e6 / spread.median(), &machine);
     let (one_signature, one_check) = ("the Ed25519 signature alone", "its Ed25519 signature alone");
     let figures = [
         micros("an order verified by a device's rules", &takes)
@@ -177,7 +192,7 @@ impl Site {
     }
 
     /// A report as a device makes one in the middle of an upgrade.
-    fn report(&self) -> anyhow::Result<Vec<u8>> {
+    fn report(&self) -> Vec<u8> {
         let report = Report {
             format: REPORT_FORMAT,
             device: self.record.state.id,
@@ -199,7 +214,7 @@ impl Site {
             made: now(),
             time_floor: now(),
         };
-        Ok(Envelope::seal(PayloadType::Report, &report.to_bytes(), &[&self.device_key]).to_bytes())
+        Envelope::seal(PayloadType::Report, &report.to_bytes(), &[&self.device_key]).to_bytes()
     }
 }
 
@@ -224,7 +239,7 @@ impl Served<'_> {
             last: self.last,
             highest: &self.highest,
             way_back: Vec::new(),
-            counter: None,
+            counter_signers: None,
             nonces: &[],
             time_floor: self.now,
             now: self.now,
