@@ -67,9 +67,9 @@ pub enum PublishError {
 }
 
 /// Devices of so many connections are served by one router.
-const CONNECTIONS_PER_ROUTER: usize = 128;
+const CONNECTIONS_PER_ROUTER: usize = 256;
 /// Each is a thread that sleeps while nothing happens.
-const ROUTERS_MAX: usize = 128;
+const ROUTERS_MAX: usize = 64;
 
 /// What all connections of a gate share.
 pub(crate) struct Shared {
